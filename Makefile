@@ -1,0 +1,55 @@
+# Each command prepares .venv for itself (tools/install.py), so `make demo` is all that is typed.
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test quick bench lint docs generate clean
+
+# The first interpreter that is new enough. `make PYTHON=/path/to/python3.12 …` names another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \
+	{ command -v $$p; exit; }; done)
+export VENV := $(or $(VENV),$(CURDIR)/.venv)
+RUN := $(VENV)/bin/python
+PREPARE = @test -n "$(PYTHON)" || { echo "faultplane needs Python 3.11 or newer: install one," \
+	"or make PYTHON=/path/to/it" >&2; exit 1; }; $(PYTHON) tools/install.py
+ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## make .venv with the package, its compiled core and its native kernels in place
+	$(PREPARE) demo
+
+demo: ## a real service that fails for real, watched from outside (ARGS="--seconds 60 --keep")
+	$(PREPARE) demo
+	@$(VENV)/bin/faultplane demo $(ARGS)
+
+test: ## the whole suite, on each core that is there (ARGS="-k fork", COVERAGE=1)
+	$(PREPARE) test
+	@$(RUN) tools/tests.py $(if $(COVERAGE),coverage,all) $(ARGS)
+
+quick: ## unit and architecture tests, in less than a minute
+	$(PREPARE) test
+	@$(RUN) tools/tests.py quick $(ARGS)
+
+bench: ## one table: compiled core, pure core, peers, ratios
+	$(PREPARE) bench
+	@$(VENV)/bin/faultplane bench $(ARGS)
+
+lint: ## ruff, mypy, pyright, stubtest, cython-lint, clippy, rustfmt
+	$(PREPARE) lint
+	@$(RUN) tools/lint.py
+
+docs: ## the documentation, with its examples run and every warning an error
+	$(PREPARE) docs
+	@$(RUN) -m sphinx -q -W --keep-going -b doctest -d build/docs/trees docs build/docs/doctest
+	@$(RUN) -m sphinx -q -W --keep-going -b html -d build/docs/trees docs build/docs/html
+	@echo "build/docs/html/index.html"
+
+generate: ## write the files that follow from schema.py and settings.py
+	@$(PYTHON) tools/generate.py
+
+clean: ## remove what the other commands made
+	rm -rf .venv build dist native/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f .coverage .coverage.* src/faultplane/_core/*.so
+	rm -rf src/faultplane.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

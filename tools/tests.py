@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Run the test suite once for each core that is there, and end with pytest's own closing lines.
+
+    python tools/tests.py all [pytest arguments]     everything
+    python tools/tests.py quick [pytest arguments]   unit and architecture tests, one core
+    python tools/tests.py coverage [arguments]       everything, with the coverage of all runs
+
+A core is chosen per process, so two cores are two runs. What does not depend on the core is part
+of the first run only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import install
+
+ROOT = Path(__file__).resolve().parent.parent
+PER_CORE = ("unit", "conformance", "interop", "fault")
+QUICK = ("unit", "architecture")
+
+
+def paths(names: tuple[str, ...]) -> list[str]:
+    """Those of the ``names`` under ``tests`` that exist."""
+    return [f"tests/{name}" for name in names if (ROOT / "tests" / name).is_dir()]
+
+
+def run_pytest(core: str, arguments: list[str], *, coverage: bool) -> tuple[int, str]:
+    """(Exit code, last line) of one run; its output is passed on as it comes."""
+    runner = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
+    colour = "yes" if sys.stdout.isatty() else "no"
+    command = [sys.executable, *runner, f"--core={core}", f"--color={colour}", *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    last = ""
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, errors="replace"
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            last = line.strip() or last
+    return child.returncode, last
+
+
+def main(arguments: list[str]) -> int:
+    """Command line entry; returns the exit code."""
+    mode, *rest = arguments or ["all"]
+    if mode not in {"all", "quick", "coverage"}:
+        raise SystemExit(f"mode must be all, quick or coverage, got {mode!r}")
+    cores = install.cores()
+    if not cores:
+        raise SystemExit("faultplane: no core can be imported; run tools/install.py test")
+    if mode == "quick":
+        cores = cores[:1]
+        rest = ["-m", "not slow and not fault", *(rest or ["-q"])]
+    named = any((ROOT / word.split("::")[0]).exists() for word in rest)
+    closing = []
+    for index, core in enumerate(cores):
+        where = paths(QUICK) if mode == "quick" else paths(PER_CORE) if index else []
+        print(f"\n--- {core} core", flush=True)
+        code, line = run_pytest(
+            core, [*rest, *([] if named else where)], coverage=mode == "coverage"
+        )
+        closing.append((core, code, line))
+    if mode == "coverage":
+        subprocess.run([sys.executable, "-m", "coverage", "combine", "-q"], cwd=ROOT)
+        report = subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=ROOT)
+        closing.append(("coverage", report.returncode, "see the table above"))
+    print()
+    if "cython" not in cores:
+        print("The compiled core is not there; this was the pure-Python core alone.")
+    for name, code, line in closing:
+        print(f"{name}: {'passed' if code == 0 else f'FAILED ({code})'}: {line}")
+    return max(code for _, code, _ in closing)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
