@@ -1,0 +1,138 @@
+"""Which error is this: process-local keys on the hot path, the stable fingerprint behind them."""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from .exception cimport (
+    FP_K0,
+    FP_K1,
+    PyBaseExceptionObject,
+    PyCodeObject,
+    PyTracebackObject,
+    Py_TYPE,
+    fp_mix,
+    fp_traceback_code,
+)
+from .layout cimport STACK_FRAMES_MAX, STRING_BYTES_MAX
+
+
+cdef enum:
+    TYPE_SLOTS = 2048
+    SITE_SLOTS = 4096
+    SITES_MAX = 3072
+    TYPES_MAX = 1536
+    WALK_FRAMES_MAX = 4096
+
+    TRAIT_OSERROR = 1   # errno is part of the key
+    TRAIT_GROUP = 2     # members are part of the key
+    TRAIT_DYNAMIC = 4   # classified anew every time
+    TRAIT_IGNORED = 8   # not recorded
+
+cdef struct TypeInfo:
+    PyObject* type            # strong; NULL = empty slot
+    PyObject* classification  # strong; NULL until classified
+    long errno_value
+    uint32_t serial
+    uint8_t kind
+    uint8_t category
+    uint8_t severity
+    uint8_t flags
+    uint8_t traits
+    uint8_t form              # message.MessageForm
+
+
+cdef struct Site:
+    uint64_t key              # 0 = empty slot
+    uint64_t fingerprint
+    PyObject* classification  # strong
+    PyObject* refs            # strong tuple: template, then the code objects and types of the key
+    uint32_t cell             # offset of the count; 0 = overflow cells
+    int32_t type
+    int32_t site
+    int32_t operation
+    uint32_t second
+    uint32_t left
+    uint8_t kind
+    uint8_t category
+    uint8_t severity
+    uint8_t flags
+
+
+cdef struct Tables:
+    TypeInfo types[TYPE_SLOTS]
+    Site sites[SITE_SLOTS]
+    uint32_t type_count
+    uint32_t site_count
+    uint32_t type_serial
+    uint64_t flushes
+
+
+cdef inline TypeInfo* type_find(Tables* t, PyObject* type, long errno_value) noexcept:
+    """Slot of a type (and errno); an empty one when it is new."""
+    cdef uint64_t i = (
+        (<uint64_t><size_t>type ^ (<uint64_t>errno_value << 32)) * FP_K0
+    ) >> 53
+    while t.types[i].type != NULL and (
+        t.types[i].type != type or t.types[i].errno_value != errno_value
+    ):
+        i = (i + 1) & (TYPE_SLOTS - 1)
+    return &t.types[i]
+
+
+cdef inline Site* site_find(Tables* t, uint64_t key) noexcept:
+    """Slot of a key; an empty one when it is new."""
+    cdef uint64_t i = key >> 52
+    while t.sites[i].key != key and t.sites[i].key != 0:
+        i = (i + 1) & (SITE_SLOTS - 1)
+    return &t.sites[i]
+
+
+cdef inline uint64_t walk(PyObject* traceback, uint64_t key) noexcept:
+    """Fold code object and instruction of every frame into ``key``.
+
+    Addresses stand for code objects: every entry keeps those of its key alive, so an address that
+    is found is the object it was.
+    """
+    cdef PyTracebackObject* entry = <PyTracebackObject*>traceback
+    cdef uint32_t frames = 0
+    while entry != NULL:
+        key = fp_mix(
+            key ^ <uint64_t><size_t>fp_traceback_code(entry),
+            FP_K0 ^ <uint32_t>entry.tb_lasti,
+        )
+        entry = entry.tb_next
+        frames += 1
+        if frames == WALK_FRAMES_MAX:
+            break
+    return key
+
+
+cdef inline PyObject* chained(PyObject* exception) noexcept:
+    """The cause, else the context unless it is suppressed; NULL at the end."""
+    cdef PyBaseExceptionObject* e = <PyBaseExceptionObject*>exception
+    if e.cause != NULL:
+        return e.cause
+    return NULL if e.suppress_context else e.context
+
+
+cdef uint64_t walk_chain(PyObject* exception, uint64_t key) noexcept
+cdef uint64_t walk_group(PyObject* exception, uint64_t key, int depth) noexcept
+cdef void tables_flush(Tables* t) noexcept
+
+
+cdef struct Portrait:
+    # What the first sighting of an error finds out about it.
+    uint64_t fingerprint
+    uint32_t stack_bytes
+    uint32_t site_bytes
+    uint32_t type_bytes
+    char site[1024]
+    char type[512]
+    char stack[STRING_BYTES_MAX]
+
+
+cdef int portray(
+    PyObject* exception, Portrait* p, const uint8_t* message, Py_ssize_t message_bytes,
+    const uint8_t* template, Py_ssize_t template_bytes
+) except -1
+cdef object references(PyObject* exception, object template)

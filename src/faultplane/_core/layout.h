@@ -1,0 +1,732 @@
+/* Generated from schema.py by tools/generate.py. Do not edit: run `make generate`. */
+#ifndef FAULTPLANE_LAYOUT_H
+#define FAULTPLANE_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the files of a domain are little-endian, and so must the machine be"
+#endif
+
+/* Limits, states, masks, locks, geometry */
+#define LAYOUT_VERSION 1
+#define FINGERPRINT_VERSION 1
+#define LANE_ROWS 512
+#define ARENA_BYTES_PER_ROW 96
+#define MESSAGE_BYTES_MAX 1024
+#define ATTRIBUTES_BYTES_MAX 4096
+#define STRING_BYTES_MAX 16384
+#define NAME_BYTES_MAX 255
+#define STACK_FRAMES_MAX 64
+#define CHAIN_MAX 8
+#define GROUP_MAX 16
+#define SERIES_MAX 4096
+#define RETIRED_SERIES_MAX 16384
+#define INFLIGHT_SLOTS 256
+#define PAGE_BYTES 4096
+#define CACHE_LINE_BYTES 64
+#define SEVERITY_NUMBER_MAX 24
+#define KIND_INTERNAL 10
+#define UNKNOWN_CATEGORY 10
+#define FLAG_HANDLED 1
+#define FLAG_RETRYABLE 2
+#define FLAG_TEMPORARY 4
+#define FLAG_TRUNCATED 8
+#define FLAG_REDACTED 16
+#define FLAG_NO_ATTRIBUTES 32
+#define ROW_BYTES 130
+#define ARENA_BYTES_PER_LANE 49152
+#define LANE_BYTES 115712
+#define SEGMENT_TABLE_SIZE 1024
+#define OVERFLOW_CELLS_OFFSET 4096
+#define OVERFLOW_CELLS 32
+#define SEGMENT_TABLE_OFFSET 8192
+#define SEGMENT_TABLE_ENTRY_BYTES 16
+#define REGISTRY_BYTES 24576
+#define OWNER_FREE UINT64_C(0)
+#define OWNER_LIVE UINT64_C(1)
+#define OWNER_EXITED UINT64_C(2)
+#define OWNER_DEAD UINT64_C(3)
+#define OWNER_FOLDED UINT64_C(4)
+#define SEGMENT_ACTIVE UINT64_C(0)
+#define SEGMENT_SEALING UINT64_C(1)
+#define SEGMENT_SEALED UINT64_C(2)
+#define LANE_WORDS_OFFSET 4096
+#define LANE_WORD_STRIDE 128
+#define LANE_FREE UINT64_C(0)
+#define LANE_OPEN UINT64_C(1)
+#define LANE_CLOSED UINT64_C(2)
+#define LANE_STATE_SHIFT 62
+#define LANE_OWNER_SHIFT 48
+#define LANE_OWNER_MASK UINT64_C(0x3FFF)
+#define LANE_GENERATION_SHIFT 32
+#define LANE_GENERATION_MASK UINT64_C(0xFFFF)
+#define LANE_COUNT_MASK UINT64_C(0xFFFFFFFF)
+#define FOLD_BATCH_MAX 24
+#define SERIES_ERROR 1
+#define SERIES_COUNTER 2
+#define SERIES_DROP 3
+#define FATAL_HEAD_BYTES 64
+#define BREATH_INFLIGHT_OFFSET 4096
+#define BREATH_FATAL_OFFSET 36864
+#define BREATH_BYTES 45056
+#define LOCK_DOMAIN 1048576
+#define LOCK_MAINTAIN 1048577
+#define LOCK_FOLD 1048578
+#define LOCK_INTERN 1048579
+#define LOCK_PREPARE 1048580
+#define LOCK_CLAIM 1048581
+#define SCHEMA_HASH UINT64_C(0xE7D33A7EE66D122)
+#define BUDGET_BYTES_MIN UINT64_C(0x200000)
+#define BUDGET_BYTES_DEFAULT UINT64_C(0x4000000)
+#define SEGMENT_LANES_MIN 4
+#define SEGMENT_LANES_MAX 36
+
+/* Lane states in place, and magics as little-endian u64 */
+#define LANE_OPEN_WORD UINT64_C(0x4000000000000000)
+#define LANE_CLOSED_WORD UINT64_C(0x8000000000000000)
+#define LANE_STATE_MASK_WORD UINT64_C(0xC000000000000000)
+#define MAGIC_REGISTRY UINT64_C(0x172454E414C5046)
+#define MAGIC_SEGMENT UINT64_C(0x173454E414C5046)
+#define MAGIC_DICTIONARY UINT64_C(0x164454E414C5046)
+#define MAGIC_AGGREGATE UINT64_C(0x161454E414C5046)
+#define MAGIC_BREATH UINT64_C(0x162454E414C5046)
+
+/* Kinds (codes on disk) */
+#define KIND_TRANSPORT 1
+#define KIND_SERIALIZATION 2
+#define KIND_CONFIGURATION 3
+#define KIND_PROCESSING 4
+#define KIND_EXPORT 5
+#define KIND_TIMEOUT 6
+#define KIND_CONCURRENCY 7
+#define KIND_RESOURCE_EXHAUSTED 8
+#define KIND_VERSION_MISMATCH 9
+#define KIND_BUSINESS_LOGIC 11
+#define KIND_DATA_VALIDATION 12
+#define KIND_PERMISSION 13
+#define KIND_RATE_LIMIT 14
+#define KIND_DEPENDENCY_SERVICE 15
+#define KIND_COUNT 15
+
+/* Categories (codes on disk) */
+#define CATEGORY_NETWORK 1
+#define CATEGORY_DATA 2
+#define CATEGORY_CONFIGURATION 3
+#define CATEGORY_PROCESSING 4
+#define CATEGORY_EXPORT 5
+#define CATEGORY_PERFORMANCE 6
+#define CATEGORY_CONCURRENCY 7
+#define CATEGORY_RESOURCE 8
+#define CATEGORY_COMPATIBILITY 9
+#define CATEGORY_SYSTEM 10
+#define CATEGORY_BUSINESS 11
+#define CATEGORY_SECURITY 12
+#define CATEGORY_DEPENDENCY 13
+#define CATEGORY_COUNT 13
+
+/* Recovery strategies (codes on disk) */
+#define STRATEGY_RETRY_WITH_BACKOFF 1
+#define STRATEGY_INCREASE_TIMEOUT 2
+#define STRATEGY_VALIDATE_CONFIG 3
+#define STRATEGY_SCALE_RESOURCES 4
+#define STRATEGY_CIRCUIT_BREAK 5
+#define STRATEGY_FALLBACK 6
+#define STRATEGY_FIX_CODE 7
+#define STRATEGY_MANUAL_INTERVENTION 8
+#define STRATEGY_COUNT 8
+
+/* Drop reasons (codes on disk) */
+#define DROP_DETAIL_BUDGET 1
+#define DROP_NO_STORAGE 2
+#define DROP_NO_SPACE 3
+#define DROP_NOT_INITIALISED 4
+#define DROP_DICTIONARY_FULL 5
+#define DROP_ARENA_FULL 6
+#define DROP_INFLIGHT_OVERFLOW 7
+#define DROP_REENTRANT 8
+#define DROP_SERIES_OVERFLOW 9
+#define DROP_ROW_LOST 10
+#define DROP_COUNT 10
+
+/* Severities (OpenTelemetry severity numbers) */
+#define SEVERITY_LOW 9
+#define SEVERITY_MEDIUM 13
+#define SEVERITY_HIGH 17
+#define SEVERITY_CRITICAL 21
+
+/* Columns (index into column_offsets and COLUMN_WIDTHS) */
+#define COLUMN_SEQ 0
+#define COLUMN_TIME_UNIX_NANO 1
+#define COLUMN_MONO_NANO 2
+#define COLUMN_DURATION_NANO 3
+#define COLUMN_FINGERPRINT 4
+#define COLUMN_USER 5
+#define COLUMN_SPAN_ID 6
+#define COLUMN_TRACE_ID 7
+#define COLUMN_MESSAGE 8
+#define COLUMN_ATTRIBUTES 9
+#define COLUMN_TYPE 10
+#define COLUMN_SITE 11
+#define COLUMN_OPERATION 12
+#define COLUMN_RESOURCE 13
+#define COLUMN_OWNER 14
+#define COLUMN_ATTEMPT 15
+#define COLUMN_SEVERITY_NUMBER 16
+#define COLUMN_KIND 17
+#define COLUMN_CATEGORY 18
+#define COLUMN_FLAGS 19
+#define COLUMN_COUNT 20
+
+/* Columns (bytes a row) */
+#define COLUMN_SEQ_WIDTH 8
+#define COLUMN_TIME_UNIX_NANO_WIDTH 8
+#define COLUMN_MONO_NANO_WIDTH 8
+#define COLUMN_DURATION_NANO_WIDTH 8
+#define COLUMN_FINGERPRINT_WIDTH 8
+#define COLUMN_USER_WIDTH 8
+#define COLUMN_SPAN_ID_WIDTH 8
+#define COLUMN_TRACE_ID_WIDTH 16
+#define COLUMN_MESSAGE_WIDTH 16
+#define COLUMN_ATTRIBUTES_WIDTH 16
+#define COLUMN_TYPE_WIDTH 4
+#define COLUMN_SITE_WIDTH 4
+#define COLUMN_OPERATION_WIDTH 4
+#define COLUMN_RESOURCE_WIDTH 4
+#define COLUMN_OWNER_WIDTH 4
+#define COLUMN_ATTEMPT_WIDTH 2
+#define COLUMN_SEVERITY_NUMBER_WIDTH 1
+#define COLUMN_KIND_WIDTH 1
+#define COLUMN_CATEGORY_WIDTH 1
+#define COLUMN_FLAGS_WIDTH 1
+
+/* Structure: registry */
+#define REGISTRY_SIZE 4096
+#define REGISTRY_MAGIC_OFFSET 0
+#define REGISTRY_MAGIC_WIDTH 8
+#define REGISTRY_LAYOUT_VERSION_OFFSET 8
+#define REGISTRY_LANES_PER_SEGMENT_OFFSET 12
+#define REGISTRY_SCHEMA_HASH_OFFSET 16
+#define REGISTRY_BOOT_ID_OFFSET 24
+#define REGISTRY_BOOT_ID_WIDTH 16
+#define REGISTRY_CREATED_UNIX_NANO_OFFSET 40
+#define REGISTRY_BUDGET_BYTES_OFFSET 48
+#define REGISTRY_SEGMENTS_MAX_OFFSET 56
+#define REGISTRY_OWNER_SLOTS_OFFSET 60
+#define REGISTRY_DICTIONARY_BYTES_OFFSET 64
+#define REGISTRY_CRC_OFFSET 72
+#define REGISTRY_PAD_OFFSET 76
+#define REGISTRY_SEGMENT_NEWEST_OFFSET 128
+#define REGISTRY_SEGMENT_OLDEST_OFFSET 256
+#define REGISTRY_INCARNATION_NEXT_OFFSET 384
+#define REGISTRY_DICTIONARY_GENERATION_OFFSET 512
+#define REGISTRY_ROWS_RETIRED_OFFSET 640
+#define REGISTRY_SEGMENTS_RETIRED_OFFSET 648
+#define REGISTRY_FOLD_EPOCH_OFFSET 656
+#define REGISTRY_DEATHS_RECORDED_OFFSET 664
+
+/* Structure: owner */
+#define OWNER_SIZE 512
+#define OWNER_WORD_OFFSET 0
+#define OWNER_RANDOM_ID_OFFSET 8
+#define OWNER_RANDOM_ID_WIDTH 16
+#define OWNER_PID_OFFSET 24
+#define OWNER_FENCE_OFFSET 28
+#define OWNER_PID_START_TICKS_OFFSET 32
+#define OWNER_PID_NAMESPACE_OFFSET 40
+#define OWNER_START_UNIX_NANO_OFFSET 48
+#define OWNER_END_UNIX_NANO_OFFSET 56
+#define OWNER_MAPPED_SEGMENT_LOW_OFFSET 64
+#define OWNER_OOM_KILLS_AT_START_OFFSET 72
+#define OWNER_RESOURCE_BYTES_OFFSET 80
+#define OWNER_EXIT_CODE_OFFSET 84
+#define OWNER_RESOURCE_OFFSET 88
+#define OWNER_RESOURCE_WIDTH 384
+
+/* Structure: segment */
+#define SEGMENT_SIZE 4096
+#define SEGMENT_MAGIC_OFFSET 0
+#define SEGMENT_MAGIC_WIDTH 8
+#define SEGMENT_LAYOUT_VERSION_OFFSET 8
+#define SEGMENT_LANES_OFFSET 12
+#define SEGMENT_SCHEMA_HASH_OFFSET 16
+#define SEGMENT_NUMBER_OFFSET 24
+#define SEGMENT_DICTIONARY_GENERATION_OFFSET 32
+#define SEGMENT_CREATED_UNIX_NANO_OFFSET 40
+#define SEGMENT_LANE_ROWS_OFFSET 48
+#define SEGMENT_ROW_BYTES_OFFSET 52
+#define SEGMENT_ARENA_OFFSET_OFFSET 56
+#define SEGMENT_ARENA_BYTES_PER_LANE_OFFSET 64
+#define SEGMENT_FILE_BYTES_OFFSET 72
+#define SEGMENT_CRC_OFFSET 80
+#define SEGMENT_COLUMN_COUNT_OFFSET 84
+#define SEGMENT_COLUMN_OFFSETS_OFFSET 88
+#define SEGMENT_STATE_OFFSET 384
+#define SEGMENT_NEXT_LANE_OFFSET 512
+
+/* Structure: dictionary */
+#define DICTIONARY_SIZE 4096
+#define DICTIONARY_MAGIC_OFFSET 0
+#define DICTIONARY_MAGIC_WIDTH 8
+#define DICTIONARY_LAYOUT_VERSION_OFFSET 8
+#define DICTIONARY_ENTRIES_MAX_OFFSET 12
+#define DICTIONARY_GENERATION_OFFSET 16
+#define DICTIONARY_BUCKETS_OFFSET 24
+#define DICTIONARY_PAD_OFFSET 28
+#define DICTIONARY_ENTRIES_OFFSET_OFFSET 32
+#define DICTIONARY_BUCKETS_OFFSET_OFFSET 40
+#define DICTIONARY_BYTES_OFFSET_OFFSET 48
+#define DICTIONARY_FILE_BYTES_OFFSET 56
+#define DICTIONARY_CRC_OFFSET 64
+#define DICTIONARY_PAD2_OFFSET 68
+#define DICTIONARY_NEXT_ENTRY_OFFSET 128
+#define DICTIONARY_NEXT_BYTE_OFFSET 256
+
+/* Structure: dictionary_entry */
+#define DICTIONARY_ENTRY_SIZE 16
+#define DICTIONARY_ENTRY_WORD_OFFSET 0
+#define DICTIONARY_ENTRY_HASH_OFFSET 8
+
+/* Structure: aggregate */
+#define AGGREGATE_SIZE 256
+#define AGGREGATE_MAGIC_OFFSET 0
+#define AGGREGATE_MAGIC_WIDTH 8
+#define AGGREGATE_LAYOUT_VERSION_OFFSET 8
+#define AGGREGATE_OWNER_SLOT_OFFSET 12
+#define AGGREGATE_INCARNATION_OFFSET 16
+#define AGGREGATE_USED_OFFSET 24
+#define AGGREGATE_FOLDED_COUNT_OFFSET 32
+#define AGGREGATE_PAD_OFFSET 36
+#define AGGREGATE_FOLDED_OFFSET 40
+
+/* Structure: cell */
+#define CELL_SIZE 64
+#define CELL_SIZE_OFFSET 0
+#define CELL_SERIES_OFFSET 4
+#define CELL_KIND_OFFSET 5
+#define CELL_SERVICE_BYTES_OFFSET 6
+#define CELL_OPERATION_BYTES_OFFSET 7
+#define CELL_FINGERPRINT_OFFSET 8
+#define CELL_COUNT_OFFSET 16
+#define CELL_FIRST_SEEN_UNIX_NANO_OFFSET 24
+#define CELL_LAST_SEEN_UNIX_NANO_OFFSET 32
+#define CELL_SUPPRESSED_OFFSET 40
+#define CELL_NAME_BYTES_OFFSET 48
+#define CELL_PAD_OFFSET 49
+#define CELL_PAD_WIDTH 7
+
+/* Structure: breath */
+#define BREATH_SIZE 4096
+#define BREATH_MAGIC_OFFSET 0
+#define BREATH_MAGIC_WIDTH 8
+#define BREATH_LAYOUT_VERSION_OFFSET 8
+#define BREATH_SLOTS_OFFSET 12
+#define BREATH_INCARNATION_OFFSET 16
+#define BREATH_FATAL_OFFSET_OFFSET 24
+#define BREATH_FILE_BYTES_OFFSET 32
+
+/* Structure: inflight */
+#define INFLIGHT_SIZE 128
+#define INFLIGHT_WORD_OFFSET 0
+#define INFLIGHT_START_UNIX_NANO_OFFSET 8
+#define INFLIGHT_START_MONO_NANO_OFFSET 16
+#define INFLIGHT_THREAD_ID_OFFSET 24
+#define INFLIGHT_TRACE_ID_OFFSET 32
+#define INFLIGHT_TRACE_ID_WIDTH 16
+#define INFLIGHT_PARENT_OFFSET 48
+#define INFLIGHT_OPERATION_BYTES_OFFSET 52
+#define INFLIGHT_OPERATION_OFFSET 56
+#define INFLIGHT_OPERATION_WIDTH 64
+
+/* Structure: fatal */
+#define FATAL_SIZE 8192
+#define FATAL_WORD_OFFSET 0
+#define FATAL_SIGNAL_OFFSET 8
+#define FATAL_CODE_OFFSET 12
+#define FATAL_TIME_UNIX_NANO_OFFSET 16
+#define FATAL_THREAD_ID_OFFSET 24
+#define FATAL_ADDRESS_OFFSET 32
+#define FATAL_FRAMES_BYTES_OFFSET 40
+
+static const uint8_t COLUMN_WIDTHS[COLUMN_COUNT] = {8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 4, 4, 4, 4, 4, 2, 1, 1, 1, 1};
+
+typedef struct {
+    uint8_t magic[8];
+    uint32_t layout_version;
+    uint32_t lanes_per_segment;
+    uint64_t schema_hash;
+    uint8_t boot_id[16];
+    int64_t created_unix_nano;
+    uint64_t budget_bytes;
+    uint32_t segments_max;
+    uint32_t owner_slots;
+    uint64_t dictionary_bytes;
+    uint32_t crc;
+    uint32_t pad;
+    _Alignas(128) uint64_t segment_newest[16];
+    _Alignas(128) uint64_t segment_oldest[16];
+    _Alignas(128) uint64_t incarnation_next[16];
+    _Alignas(128) uint64_t dictionary_generation[16];
+    uint64_t rows_retired;
+    uint64_t segments_retired;
+    uint64_t fold_epoch;
+    uint64_t deaths_recorded;
+    uint8_t reserved[3424];
+} registry_t;
+_Static_assert(sizeof(registry_t) == REGISTRY_SIZE, "size of registry_t");
+_Static_assert(offsetof(registry_t, magic) == REGISTRY_MAGIC_OFFSET,
+               "registry_t.magic");
+_Static_assert(offsetof(registry_t, layout_version) == REGISTRY_LAYOUT_VERSION_OFFSET,
+               "registry_t.layout_version");
+_Static_assert(offsetof(registry_t, lanes_per_segment) == REGISTRY_LANES_PER_SEGMENT_OFFSET,
+               "registry_t.lanes_per_segment");
+_Static_assert(offsetof(registry_t, schema_hash) == REGISTRY_SCHEMA_HASH_OFFSET,
+               "registry_t.schema_hash");
+_Static_assert(offsetof(registry_t, boot_id) == REGISTRY_BOOT_ID_OFFSET,
+               "registry_t.boot_id");
+_Static_assert(offsetof(registry_t, created_unix_nano) == REGISTRY_CREATED_UNIX_NANO_OFFSET,
+               "registry_t.created_unix_nano");
+_Static_assert(offsetof(registry_t, budget_bytes) == REGISTRY_BUDGET_BYTES_OFFSET,
+               "registry_t.budget_bytes");
+_Static_assert(offsetof(registry_t, segments_max) == REGISTRY_SEGMENTS_MAX_OFFSET,
+               "registry_t.segments_max");
+_Static_assert(offsetof(registry_t, owner_slots) == REGISTRY_OWNER_SLOTS_OFFSET,
+               "registry_t.owner_slots");
+_Static_assert(offsetof(registry_t, dictionary_bytes) == REGISTRY_DICTIONARY_BYTES_OFFSET,
+               "registry_t.dictionary_bytes");
+_Static_assert(offsetof(registry_t, crc) == REGISTRY_CRC_OFFSET,
+               "registry_t.crc");
+_Static_assert(offsetof(registry_t, pad) == REGISTRY_PAD_OFFSET,
+               "registry_t.pad");
+_Static_assert(offsetof(registry_t, segment_newest) == REGISTRY_SEGMENT_NEWEST_OFFSET,
+               "registry_t.segment_newest");
+_Static_assert(offsetof(registry_t, segment_oldest) == REGISTRY_SEGMENT_OLDEST_OFFSET,
+               "registry_t.segment_oldest");
+_Static_assert(offsetof(registry_t, incarnation_next) == REGISTRY_INCARNATION_NEXT_OFFSET,
+               "registry_t.incarnation_next");
+_Static_assert(offsetof(registry_t, dictionary_generation) == REGISTRY_DICTIONARY_GENERATION_OFFSET,
+               "registry_t.dictionary_generation");
+_Static_assert(offsetof(registry_t, rows_retired) == REGISTRY_ROWS_RETIRED_OFFSET,
+               "registry_t.rows_retired");
+_Static_assert(offsetof(registry_t, segments_retired) == REGISTRY_SEGMENTS_RETIRED_OFFSET,
+               "registry_t.segments_retired");
+_Static_assert(offsetof(registry_t, fold_epoch) == REGISTRY_FOLD_EPOCH_OFFSET,
+               "registry_t.fold_epoch");
+_Static_assert(offsetof(registry_t, deaths_recorded) == REGISTRY_DEATHS_RECORDED_OFFSET,
+               "registry_t.deaths_recorded");
+
+typedef struct {
+    uint64_t word;
+    uint8_t random_id[16];
+    uint32_t pid;
+    uint32_t fence;
+    uint64_t pid_start_ticks;
+    uint64_t pid_namespace;
+    int64_t start_unix_nano;
+    int64_t end_unix_nano;
+    uint64_t mapped_segment_low;
+    uint64_t oom_kills_at_start;
+    uint32_t resource_bytes;
+    int32_t exit_code;
+    uint8_t resource[384];
+    uint8_t reserved[40];
+} owner_t;
+_Static_assert(sizeof(owner_t) == OWNER_SIZE, "size of owner_t");
+_Static_assert(offsetof(owner_t, word) == OWNER_WORD_OFFSET,
+               "owner_t.word");
+_Static_assert(offsetof(owner_t, random_id) == OWNER_RANDOM_ID_OFFSET,
+               "owner_t.random_id");
+_Static_assert(offsetof(owner_t, pid) == OWNER_PID_OFFSET,
+               "owner_t.pid");
+_Static_assert(offsetof(owner_t, fence) == OWNER_FENCE_OFFSET,
+               "owner_t.fence");
+_Static_assert(offsetof(owner_t, pid_start_ticks) == OWNER_PID_START_TICKS_OFFSET,
+               "owner_t.pid_start_ticks");
+_Static_assert(offsetof(owner_t, pid_namespace) == OWNER_PID_NAMESPACE_OFFSET,
+               "owner_t.pid_namespace");
+_Static_assert(offsetof(owner_t, start_unix_nano) == OWNER_START_UNIX_NANO_OFFSET,
+               "owner_t.start_unix_nano");
+_Static_assert(offsetof(owner_t, end_unix_nano) == OWNER_END_UNIX_NANO_OFFSET,
+               "owner_t.end_unix_nano");
+_Static_assert(offsetof(owner_t, mapped_segment_low) == OWNER_MAPPED_SEGMENT_LOW_OFFSET,
+               "owner_t.mapped_segment_low");
+_Static_assert(offsetof(owner_t, oom_kills_at_start) == OWNER_OOM_KILLS_AT_START_OFFSET,
+               "owner_t.oom_kills_at_start");
+_Static_assert(offsetof(owner_t, resource_bytes) == OWNER_RESOURCE_BYTES_OFFSET,
+               "owner_t.resource_bytes");
+_Static_assert(offsetof(owner_t, exit_code) == OWNER_EXIT_CODE_OFFSET,
+               "owner_t.exit_code");
+_Static_assert(offsetof(owner_t, resource) == OWNER_RESOURCE_OFFSET,
+               "owner_t.resource");
+
+typedef struct {
+    uint8_t magic[8];
+    uint32_t layout_version;
+    uint32_t lanes;
+    uint64_t schema_hash;
+    uint64_t number;
+    uint64_t dictionary_generation;
+    int64_t created_unix_nano;
+    uint32_t lane_rows;
+    uint32_t row_bytes;
+    uint64_t arena_offset;
+    uint64_t arena_bytes_per_lane;
+    uint64_t file_bytes;
+    uint32_t crc;
+    uint32_t column_count;
+    uint64_t column_offsets[32];
+    _Alignas(128) uint64_t state[16];
+    _Alignas(128) uint64_t next_lane[16];
+    uint8_t reserved[3456];
+} segment_t;
+_Static_assert(sizeof(segment_t) == SEGMENT_SIZE, "size of segment_t");
+_Static_assert(offsetof(segment_t, magic) == SEGMENT_MAGIC_OFFSET,
+               "segment_t.magic");
+_Static_assert(offsetof(segment_t, layout_version) == SEGMENT_LAYOUT_VERSION_OFFSET,
+               "segment_t.layout_version");
+_Static_assert(offsetof(segment_t, lanes) == SEGMENT_LANES_OFFSET,
+               "segment_t.lanes");
+_Static_assert(offsetof(segment_t, schema_hash) == SEGMENT_SCHEMA_HASH_OFFSET,
+               "segment_t.schema_hash");
+_Static_assert(offsetof(segment_t, number) == SEGMENT_NUMBER_OFFSET,
+               "segment_t.number");
+_Static_assert(offsetof(segment_t, dictionary_generation) == SEGMENT_DICTIONARY_GENERATION_OFFSET,
+               "segment_t.dictionary_generation");
+_Static_assert(offsetof(segment_t, created_unix_nano) == SEGMENT_CREATED_UNIX_NANO_OFFSET,
+               "segment_t.created_unix_nano");
+_Static_assert(offsetof(segment_t, lane_rows) == SEGMENT_LANE_ROWS_OFFSET,
+               "segment_t.lane_rows");
+_Static_assert(offsetof(segment_t, row_bytes) == SEGMENT_ROW_BYTES_OFFSET,
+               "segment_t.row_bytes");
+_Static_assert(offsetof(segment_t, arena_offset) == SEGMENT_ARENA_OFFSET_OFFSET,
+               "segment_t.arena_offset");
+_Static_assert(offsetof(segment_t, arena_bytes_per_lane) == SEGMENT_ARENA_BYTES_PER_LANE_OFFSET,
+               "segment_t.arena_bytes_per_lane");
+_Static_assert(offsetof(segment_t, file_bytes) == SEGMENT_FILE_BYTES_OFFSET,
+               "segment_t.file_bytes");
+_Static_assert(offsetof(segment_t, crc) == SEGMENT_CRC_OFFSET,
+               "segment_t.crc");
+_Static_assert(offsetof(segment_t, column_count) == SEGMENT_COLUMN_COUNT_OFFSET,
+               "segment_t.column_count");
+_Static_assert(offsetof(segment_t, column_offsets) == SEGMENT_COLUMN_OFFSETS_OFFSET,
+               "segment_t.column_offsets");
+_Static_assert(offsetof(segment_t, state) == SEGMENT_STATE_OFFSET,
+               "segment_t.state");
+_Static_assert(offsetof(segment_t, next_lane) == SEGMENT_NEXT_LANE_OFFSET,
+               "segment_t.next_lane");
+
+typedef struct {
+    uint8_t magic[8];
+    uint32_t layout_version;
+    uint32_t entries_max;
+    uint64_t generation;
+    uint32_t buckets;
+    uint32_t pad;
+    uint64_t entries_offset;
+    uint64_t buckets_offset;
+    uint64_t bytes_offset;
+    uint64_t file_bytes;
+    uint32_t crc;
+    uint32_t pad2;
+    _Alignas(128) uint64_t next_entry[16];
+    _Alignas(128) uint64_t next_byte[16];
+    uint8_t reserved[3712];
+} dictionary_t;
+_Static_assert(sizeof(dictionary_t) == DICTIONARY_SIZE, "size of dictionary_t");
+_Static_assert(offsetof(dictionary_t, magic) == DICTIONARY_MAGIC_OFFSET,
+               "dictionary_t.magic");
+_Static_assert(offsetof(dictionary_t, layout_version) == DICTIONARY_LAYOUT_VERSION_OFFSET,
+               "dictionary_t.layout_version");
+_Static_assert(offsetof(dictionary_t, entries_max) == DICTIONARY_ENTRIES_MAX_OFFSET,
+               "dictionary_t.entries_max");
+_Static_assert(offsetof(dictionary_t, generation) == DICTIONARY_GENERATION_OFFSET,
+               "dictionary_t.generation");
+_Static_assert(offsetof(dictionary_t, buckets) == DICTIONARY_BUCKETS_OFFSET,
+               "dictionary_t.buckets");
+_Static_assert(offsetof(dictionary_t, pad) == DICTIONARY_PAD_OFFSET,
+               "dictionary_t.pad");
+_Static_assert(offsetof(dictionary_t, entries_offset) == DICTIONARY_ENTRIES_OFFSET_OFFSET,
+               "dictionary_t.entries_offset");
+_Static_assert(offsetof(dictionary_t, buckets_offset) == DICTIONARY_BUCKETS_OFFSET_OFFSET,
+               "dictionary_t.buckets_offset");
+_Static_assert(offsetof(dictionary_t, bytes_offset) == DICTIONARY_BYTES_OFFSET_OFFSET,
+               "dictionary_t.bytes_offset");
+_Static_assert(offsetof(dictionary_t, file_bytes) == DICTIONARY_FILE_BYTES_OFFSET,
+               "dictionary_t.file_bytes");
+_Static_assert(offsetof(dictionary_t, crc) == DICTIONARY_CRC_OFFSET,
+               "dictionary_t.crc");
+_Static_assert(offsetof(dictionary_t, pad2) == DICTIONARY_PAD2_OFFSET,
+               "dictionary_t.pad2");
+_Static_assert(offsetof(dictionary_t, next_entry) == DICTIONARY_NEXT_ENTRY_OFFSET,
+               "dictionary_t.next_entry");
+_Static_assert(offsetof(dictionary_t, next_byte) == DICTIONARY_NEXT_BYTE_OFFSET,
+               "dictionary_t.next_byte");
+
+typedef struct {
+    uint64_t word;
+    uint64_t hash;
+} dictionary_entry_t;
+_Static_assert(sizeof(dictionary_entry_t) == DICTIONARY_ENTRY_SIZE, "size of dictionary_entry_t");
+_Static_assert(offsetof(dictionary_entry_t, word) == DICTIONARY_ENTRY_WORD_OFFSET,
+               "dictionary_entry_t.word");
+_Static_assert(offsetof(dictionary_entry_t, hash) == DICTIONARY_ENTRY_HASH_OFFSET,
+               "dictionary_entry_t.hash");
+
+typedef struct {
+    uint8_t magic[8];
+    uint32_t layout_version;
+    uint32_t owner_slot;
+    uint64_t incarnation;
+    uint64_t used;
+    uint32_t folded_count;
+    uint32_t pad;
+    uint32_t folded[24];
+    uint8_t reserved[120];
+} aggregate_t;
+_Static_assert(sizeof(aggregate_t) == AGGREGATE_SIZE, "size of aggregate_t");
+_Static_assert(offsetof(aggregate_t, magic) == AGGREGATE_MAGIC_OFFSET,
+               "aggregate_t.magic");
+_Static_assert(offsetof(aggregate_t, layout_version) == AGGREGATE_LAYOUT_VERSION_OFFSET,
+               "aggregate_t.layout_version");
+_Static_assert(offsetof(aggregate_t, owner_slot) == AGGREGATE_OWNER_SLOT_OFFSET,
+               "aggregate_t.owner_slot");
+_Static_assert(offsetof(aggregate_t, incarnation) == AGGREGATE_INCARNATION_OFFSET,
+               "aggregate_t.incarnation");
+_Static_assert(offsetof(aggregate_t, used) == AGGREGATE_USED_OFFSET,
+               "aggregate_t.used");
+_Static_assert(offsetof(aggregate_t, folded_count) == AGGREGATE_FOLDED_COUNT_OFFSET,
+               "aggregate_t.folded_count");
+_Static_assert(offsetof(aggregate_t, pad) == AGGREGATE_PAD_OFFSET,
+               "aggregate_t.pad");
+_Static_assert(offsetof(aggregate_t, folded) == AGGREGATE_FOLDED_OFFSET,
+               "aggregate_t.folded");
+
+typedef struct {
+    uint32_t size;
+    uint8_t series;
+    uint8_t kind;
+    uint8_t service_bytes;
+    uint8_t operation_bytes;
+    uint64_t fingerprint;
+    uint64_t count;
+    int64_t first_seen_unix_nano;
+    int64_t last_seen_unix_nano;
+    uint64_t suppressed;
+    uint8_t name_bytes;
+    uint8_t pad[7];
+    uint8_t reserved[8];
+} cell_t;
+_Static_assert(sizeof(cell_t) == CELL_SIZE, "size of cell_t");
+_Static_assert(offsetof(cell_t, size) == CELL_SIZE_OFFSET,
+               "cell_t.size");
+_Static_assert(offsetof(cell_t, series) == CELL_SERIES_OFFSET,
+               "cell_t.series");
+_Static_assert(offsetof(cell_t, kind) == CELL_KIND_OFFSET,
+               "cell_t.kind");
+_Static_assert(offsetof(cell_t, service_bytes) == CELL_SERVICE_BYTES_OFFSET,
+               "cell_t.service_bytes");
+_Static_assert(offsetof(cell_t, operation_bytes) == CELL_OPERATION_BYTES_OFFSET,
+               "cell_t.operation_bytes");
+_Static_assert(offsetof(cell_t, fingerprint) == CELL_FINGERPRINT_OFFSET,
+               "cell_t.fingerprint");
+_Static_assert(offsetof(cell_t, count) == CELL_COUNT_OFFSET,
+               "cell_t.count");
+_Static_assert(offsetof(cell_t, first_seen_unix_nano) == CELL_FIRST_SEEN_UNIX_NANO_OFFSET,
+               "cell_t.first_seen_unix_nano");
+_Static_assert(offsetof(cell_t, last_seen_unix_nano) == CELL_LAST_SEEN_UNIX_NANO_OFFSET,
+               "cell_t.last_seen_unix_nano");
+_Static_assert(offsetof(cell_t, suppressed) == CELL_SUPPRESSED_OFFSET,
+               "cell_t.suppressed");
+_Static_assert(offsetof(cell_t, name_bytes) == CELL_NAME_BYTES_OFFSET,
+               "cell_t.name_bytes");
+_Static_assert(offsetof(cell_t, pad) == CELL_PAD_OFFSET,
+               "cell_t.pad");
+
+typedef struct {
+    uint8_t magic[8];
+    uint32_t layout_version;
+    uint32_t slots;
+    uint64_t incarnation;
+    uint64_t fatal_offset;
+    uint64_t file_bytes;
+    uint8_t reserved[4056];
+} breath_t;
+_Static_assert(sizeof(breath_t) == BREATH_SIZE, "size of breath_t");
+_Static_assert(offsetof(breath_t, magic) == BREATH_MAGIC_OFFSET,
+               "breath_t.magic");
+_Static_assert(offsetof(breath_t, layout_version) == BREATH_LAYOUT_VERSION_OFFSET,
+               "breath_t.layout_version");
+_Static_assert(offsetof(breath_t, slots) == BREATH_SLOTS_OFFSET,
+               "breath_t.slots");
+_Static_assert(offsetof(breath_t, incarnation) == BREATH_INCARNATION_OFFSET,
+               "breath_t.incarnation");
+_Static_assert(offsetof(breath_t, fatal_offset) == BREATH_FATAL_OFFSET_OFFSET,
+               "breath_t.fatal_offset");
+_Static_assert(offsetof(breath_t, file_bytes) == BREATH_FILE_BYTES_OFFSET,
+               "breath_t.file_bytes");
+
+typedef struct {
+    uint64_t word;
+    int64_t start_unix_nano;
+    int64_t start_mono_nano;
+    uint64_t thread_id;
+    uint8_t trace_id[16];
+    uint32_t parent;
+    uint32_t operation_bytes;
+    uint8_t operation[64];
+    uint8_t reserved[8];
+} inflight_t;
+_Static_assert(sizeof(inflight_t) == INFLIGHT_SIZE, "size of inflight_t");
+_Static_assert(offsetof(inflight_t, word) == INFLIGHT_WORD_OFFSET,
+               "inflight_t.word");
+_Static_assert(offsetof(inflight_t, start_unix_nano) == INFLIGHT_START_UNIX_NANO_OFFSET,
+               "inflight_t.start_unix_nano");
+_Static_assert(offsetof(inflight_t, start_mono_nano) == INFLIGHT_START_MONO_NANO_OFFSET,
+               "inflight_t.start_mono_nano");
+_Static_assert(offsetof(inflight_t, thread_id) == INFLIGHT_THREAD_ID_OFFSET,
+               "inflight_t.thread_id");
+_Static_assert(offsetof(inflight_t, trace_id) == INFLIGHT_TRACE_ID_OFFSET,
+               "inflight_t.trace_id");
+_Static_assert(offsetof(inflight_t, parent) == INFLIGHT_PARENT_OFFSET,
+               "inflight_t.parent");
+_Static_assert(offsetof(inflight_t, operation_bytes) == INFLIGHT_OPERATION_BYTES_OFFSET,
+               "inflight_t.operation_bytes");
+_Static_assert(offsetof(inflight_t, operation) == INFLIGHT_OPERATION_OFFSET,
+               "inflight_t.operation");
+
+typedef struct {
+    uint64_t word;
+    uint32_t signal;
+    int32_t code;
+    int64_t time_unix_nano;
+    uint64_t thread_id;
+    uint64_t address;
+    uint64_t frames_bytes;
+    uint8_t reserved[8144];
+} fatal_t;
+_Static_assert(sizeof(fatal_t) == FATAL_SIZE, "size of fatal_t");
+_Static_assert(offsetof(fatal_t, word) == FATAL_WORD_OFFSET,
+               "fatal_t.word");
+_Static_assert(offsetof(fatal_t, signal) == FATAL_SIGNAL_OFFSET,
+               "fatal_t.signal");
+_Static_assert(offsetof(fatal_t, code) == FATAL_CODE_OFFSET,
+               "fatal_t.code");
+_Static_assert(offsetof(fatal_t, time_unix_nano) == FATAL_TIME_UNIX_NANO_OFFSET,
+               "fatal_t.time_unix_nano");
+_Static_assert(offsetof(fatal_t, thread_id) == FATAL_THREAD_ID_OFFSET,
+               "fatal_t.thread_id");
+_Static_assert(offsetof(fatal_t, address) == FATAL_ADDRESS_OFFSET,
+               "fatal_t.address");
+_Static_assert(offsetof(fatal_t, frames_bytes) == FATAL_FRAMES_BYTES_OFFSET,
+               "fatal_t.frames_bytes");
+
+_Static_assert(COLUMN_SEQ_WIDTH
+               + COLUMN_TIME_UNIX_NANO_WIDTH + COLUMN_MONO_NANO_WIDTH + COLUMN_DURATION_NANO_WIDTH + COLUMN_FINGERPRINT_WIDTH + COLUMN_USER_WIDTH + COLUMN_SPAN_ID_WIDTH
+               + COLUMN_TRACE_ID_WIDTH + COLUMN_MESSAGE_WIDTH + COLUMN_ATTRIBUTES_WIDTH
+               + COLUMN_TYPE_WIDTH + COLUMN_SITE_WIDTH + COLUMN_OPERATION_WIDTH + COLUMN_RESOURCE_WIDTH + COLUMN_OWNER_WIDTH + COLUMN_ATTEMPT_WIDTH + COLUMN_SEVERITY_NUMBER_WIDTH + COLUMN_KIND_WIDTH + COLUMN_CATEGORY_WIDTH + COLUMN_FLAGS_WIDTH == ROW_BYTES,
+               "the columns fill a row");
+_Static_assert(LANE_ROWS % CACHE_LINE_BYTES == 0,
+               "no two lanes share a cache line");
+
+#endif

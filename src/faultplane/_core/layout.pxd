@@ -1,0 +1,492 @@
+# Generated from schema.py by tools/generate.py. Do not edit: run `make generate`.
+"""Constants and structures of the files of a domain, for ``cimport``."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "layout.h" nogil:
+    # Limits, states, masks, locks, geometry
+    enum:
+        LAYOUT_VERSION
+        FINGERPRINT_VERSION
+        LANE_ROWS
+        ARENA_BYTES_PER_ROW
+        MESSAGE_BYTES_MAX
+        ATTRIBUTES_BYTES_MAX
+        STRING_BYTES_MAX
+        NAME_BYTES_MAX
+        STACK_FRAMES_MAX
+        CHAIN_MAX
+        GROUP_MAX
+        SERIES_MAX
+        RETIRED_SERIES_MAX
+        INFLIGHT_SLOTS
+        PAGE_BYTES
+        CACHE_LINE_BYTES
+        SEVERITY_NUMBER_MAX
+        KIND_INTERNAL
+        UNKNOWN_CATEGORY
+        FLAG_HANDLED
+        FLAG_RETRYABLE
+        FLAG_TEMPORARY
+        FLAG_TRUNCATED
+        FLAG_REDACTED
+        FLAG_NO_ATTRIBUTES
+        ROW_BYTES
+        ARENA_BYTES_PER_LANE
+        LANE_BYTES
+        SEGMENT_TABLE_SIZE
+        OVERFLOW_CELLS_OFFSET
+        OVERFLOW_CELLS
+        SEGMENT_TABLE_OFFSET
+        SEGMENT_TABLE_ENTRY_BYTES
+        REGISTRY_BYTES
+        LANE_WORDS_OFFSET
+        LANE_WORD_STRIDE
+        LANE_STATE_SHIFT
+        LANE_OWNER_SHIFT
+        LANE_GENERATION_SHIFT
+        FOLD_BATCH_MAX
+        SERIES_ERROR
+        SERIES_COUNTER
+        SERIES_DROP
+        FATAL_HEAD_BYTES
+        BREATH_INFLIGHT_OFFSET
+        BREATH_FATAL_OFFSET
+        BREATH_BYTES
+        LOCK_DOMAIN
+        LOCK_MAINTAIN
+        LOCK_FOLD
+        LOCK_INTERN
+        LOCK_PREPARE
+        LOCK_CLAIM
+        SEGMENT_LANES_MIN
+        SEGMENT_LANES_MAX
+    const uint64_t OWNER_FREE
+    const uint64_t OWNER_LIVE
+    const uint64_t OWNER_EXITED
+    const uint64_t OWNER_DEAD
+    const uint64_t OWNER_FOLDED
+    const uint64_t SEGMENT_ACTIVE
+    const uint64_t SEGMENT_SEALING
+    const uint64_t SEGMENT_SEALED
+    const uint64_t LANE_FREE
+    const uint64_t LANE_OPEN
+    const uint64_t LANE_CLOSED
+    const uint64_t LANE_OWNER_MASK
+    const uint64_t LANE_GENERATION_MASK
+    const uint64_t LANE_COUNT_MASK
+    const uint64_t SCHEMA_HASH
+    const uint64_t BUDGET_BYTES_MIN
+    const uint64_t BUDGET_BYTES_DEFAULT
+
+    # Lane states in place, and magics as little-endian u64
+    const uint64_t LANE_OPEN_WORD
+    const uint64_t LANE_CLOSED_WORD
+    const uint64_t LANE_STATE_MASK_WORD
+    const uint64_t MAGIC_REGISTRY
+    const uint64_t MAGIC_SEGMENT
+    const uint64_t MAGIC_DICTIONARY
+    const uint64_t MAGIC_AGGREGATE
+    const uint64_t MAGIC_BREATH
+
+    # Kinds (codes on disk)
+    enum:
+        KIND_TRANSPORT
+        KIND_SERIALIZATION
+        KIND_CONFIGURATION
+        KIND_PROCESSING
+        KIND_EXPORT
+        KIND_TIMEOUT
+        KIND_CONCURRENCY
+        KIND_RESOURCE_EXHAUSTED
+        KIND_VERSION_MISMATCH
+        KIND_BUSINESS_LOGIC
+        KIND_DATA_VALIDATION
+        KIND_PERMISSION
+        KIND_RATE_LIMIT
+        KIND_DEPENDENCY_SERVICE
+        KIND_COUNT
+
+    # Categories (codes on disk)
+    enum:
+        CATEGORY_NETWORK
+        CATEGORY_DATA
+        CATEGORY_CONFIGURATION
+        CATEGORY_PROCESSING
+        CATEGORY_EXPORT
+        CATEGORY_PERFORMANCE
+        CATEGORY_CONCURRENCY
+        CATEGORY_RESOURCE
+        CATEGORY_COMPATIBILITY
+        CATEGORY_SYSTEM
+        CATEGORY_BUSINESS
+        CATEGORY_SECURITY
+        CATEGORY_DEPENDENCY
+        CATEGORY_COUNT
+
+    # Recovery strategies (codes on disk)
+    enum:
+        STRATEGY_RETRY_WITH_BACKOFF
+        STRATEGY_INCREASE_TIMEOUT
+        STRATEGY_VALIDATE_CONFIG
+        STRATEGY_SCALE_RESOURCES
+        STRATEGY_CIRCUIT_BREAK
+        STRATEGY_FALLBACK
+        STRATEGY_FIX_CODE
+        STRATEGY_MANUAL_INTERVENTION
+        STRATEGY_COUNT
+
+    # Drop reasons (codes on disk)
+    enum:
+        DROP_DETAIL_BUDGET
+        DROP_NO_STORAGE
+        DROP_NO_SPACE
+        DROP_NOT_INITIALISED
+        DROP_DICTIONARY_FULL
+        DROP_ARENA_FULL
+        DROP_INFLIGHT_OVERFLOW
+        DROP_REENTRANT
+        DROP_SERIES_OVERFLOW
+        DROP_ROW_LOST
+        DROP_COUNT
+
+    # Severities (OpenTelemetry severity numbers)
+    enum:
+        SEVERITY_LOW
+        SEVERITY_MEDIUM
+        SEVERITY_HIGH
+        SEVERITY_CRITICAL
+
+    # Columns (index into column_offsets and COLUMN_WIDTHS)
+    enum:
+        COLUMN_SEQ
+        COLUMN_TIME_UNIX_NANO
+        COLUMN_MONO_NANO
+        COLUMN_DURATION_NANO
+        COLUMN_FINGERPRINT
+        COLUMN_USER
+        COLUMN_SPAN_ID
+        COLUMN_TRACE_ID
+        COLUMN_MESSAGE
+        COLUMN_ATTRIBUTES
+        COLUMN_TYPE
+        COLUMN_SITE
+        COLUMN_OPERATION
+        COLUMN_RESOURCE
+        COLUMN_OWNER
+        COLUMN_ATTEMPT
+        COLUMN_SEVERITY_NUMBER
+        COLUMN_KIND
+        COLUMN_CATEGORY
+        COLUMN_FLAGS
+        COLUMN_COUNT
+
+    # Columns (bytes a row)
+    enum:
+        COLUMN_SEQ_WIDTH
+        COLUMN_TIME_UNIX_NANO_WIDTH
+        COLUMN_MONO_NANO_WIDTH
+        COLUMN_DURATION_NANO_WIDTH
+        COLUMN_FINGERPRINT_WIDTH
+        COLUMN_USER_WIDTH
+        COLUMN_SPAN_ID_WIDTH
+        COLUMN_TRACE_ID_WIDTH
+        COLUMN_MESSAGE_WIDTH
+        COLUMN_ATTRIBUTES_WIDTH
+        COLUMN_TYPE_WIDTH
+        COLUMN_SITE_WIDTH
+        COLUMN_OPERATION_WIDTH
+        COLUMN_RESOURCE_WIDTH
+        COLUMN_OWNER_WIDTH
+        COLUMN_ATTEMPT_WIDTH
+        COLUMN_SEVERITY_NUMBER_WIDTH
+        COLUMN_KIND_WIDTH
+        COLUMN_CATEGORY_WIDTH
+        COLUMN_FLAGS_WIDTH
+
+    # Structure: registry
+    enum:
+        REGISTRY_SIZE
+        REGISTRY_MAGIC_OFFSET
+        REGISTRY_MAGIC_WIDTH
+        REGISTRY_LAYOUT_VERSION_OFFSET
+        REGISTRY_LANES_PER_SEGMENT_OFFSET
+        REGISTRY_SCHEMA_HASH_OFFSET
+        REGISTRY_BOOT_ID_OFFSET
+        REGISTRY_BOOT_ID_WIDTH
+        REGISTRY_CREATED_UNIX_NANO_OFFSET
+        REGISTRY_BUDGET_BYTES_OFFSET
+        REGISTRY_SEGMENTS_MAX_OFFSET
+        REGISTRY_OWNER_SLOTS_OFFSET
+        REGISTRY_DICTIONARY_BYTES_OFFSET
+        REGISTRY_CRC_OFFSET
+        REGISTRY_PAD_OFFSET
+        REGISTRY_SEGMENT_NEWEST_OFFSET
+        REGISTRY_SEGMENT_OLDEST_OFFSET
+        REGISTRY_INCARNATION_NEXT_OFFSET
+        REGISTRY_DICTIONARY_GENERATION_OFFSET
+        REGISTRY_ROWS_RETIRED_OFFSET
+        REGISTRY_SEGMENTS_RETIRED_OFFSET
+        REGISTRY_FOLD_EPOCH_OFFSET
+        REGISTRY_DEATHS_RECORDED_OFFSET
+
+    # Structure: owner
+    enum:
+        OWNER_SIZE
+        OWNER_WORD_OFFSET
+        OWNER_RANDOM_ID_OFFSET
+        OWNER_RANDOM_ID_WIDTH
+        OWNER_PID_OFFSET
+        OWNER_FENCE_OFFSET
+        OWNER_PID_START_TICKS_OFFSET
+        OWNER_PID_NAMESPACE_OFFSET
+        OWNER_START_UNIX_NANO_OFFSET
+        OWNER_END_UNIX_NANO_OFFSET
+        OWNER_MAPPED_SEGMENT_LOW_OFFSET
+        OWNER_OOM_KILLS_AT_START_OFFSET
+        OWNER_RESOURCE_BYTES_OFFSET
+        OWNER_EXIT_CODE_OFFSET
+        OWNER_RESOURCE_OFFSET
+        OWNER_RESOURCE_WIDTH
+
+    # Structure: segment
+    enum:
+        SEGMENT_SIZE
+        SEGMENT_MAGIC_OFFSET
+        SEGMENT_MAGIC_WIDTH
+        SEGMENT_LAYOUT_VERSION_OFFSET
+        SEGMENT_LANES_OFFSET
+        SEGMENT_SCHEMA_HASH_OFFSET
+        SEGMENT_NUMBER_OFFSET
+        SEGMENT_DICTIONARY_GENERATION_OFFSET
+        SEGMENT_CREATED_UNIX_NANO_OFFSET
+        SEGMENT_LANE_ROWS_OFFSET
+        SEGMENT_ROW_BYTES_OFFSET
+        SEGMENT_ARENA_OFFSET_OFFSET
+        SEGMENT_ARENA_BYTES_PER_LANE_OFFSET
+        SEGMENT_FILE_BYTES_OFFSET
+        SEGMENT_CRC_OFFSET
+        SEGMENT_COLUMN_COUNT_OFFSET
+        SEGMENT_COLUMN_OFFSETS_OFFSET
+        SEGMENT_STATE_OFFSET
+        SEGMENT_NEXT_LANE_OFFSET
+
+    # Structure: dictionary
+    enum:
+        DICTIONARY_SIZE
+        DICTIONARY_MAGIC_OFFSET
+        DICTIONARY_MAGIC_WIDTH
+        DICTIONARY_LAYOUT_VERSION_OFFSET
+        DICTIONARY_ENTRIES_MAX_OFFSET
+        DICTIONARY_GENERATION_OFFSET
+        DICTIONARY_BUCKETS_OFFSET
+        DICTIONARY_PAD_OFFSET
+        DICTIONARY_ENTRIES_OFFSET_OFFSET
+        DICTIONARY_BUCKETS_OFFSET_OFFSET
+        DICTIONARY_BYTES_OFFSET_OFFSET
+        DICTIONARY_FILE_BYTES_OFFSET
+        DICTIONARY_CRC_OFFSET
+        DICTIONARY_PAD2_OFFSET
+        DICTIONARY_NEXT_ENTRY_OFFSET
+        DICTIONARY_NEXT_BYTE_OFFSET
+
+    # Structure: dictionary_entry
+    enum:
+        DICTIONARY_ENTRY_SIZE
+        DICTIONARY_ENTRY_WORD_OFFSET
+        DICTIONARY_ENTRY_HASH_OFFSET
+
+    # Structure: aggregate
+    enum:
+        AGGREGATE_SIZE
+        AGGREGATE_MAGIC_OFFSET
+        AGGREGATE_MAGIC_WIDTH
+        AGGREGATE_LAYOUT_VERSION_OFFSET
+        AGGREGATE_OWNER_SLOT_OFFSET
+        AGGREGATE_INCARNATION_OFFSET
+        AGGREGATE_USED_OFFSET
+        AGGREGATE_FOLDED_COUNT_OFFSET
+        AGGREGATE_PAD_OFFSET
+        AGGREGATE_FOLDED_OFFSET
+
+    # Structure: cell
+    enum:
+        CELL_SIZE
+        CELL_SIZE_OFFSET
+        CELL_SERIES_OFFSET
+        CELL_KIND_OFFSET
+        CELL_SERVICE_BYTES_OFFSET
+        CELL_OPERATION_BYTES_OFFSET
+        CELL_FINGERPRINT_OFFSET
+        CELL_COUNT_OFFSET
+        CELL_FIRST_SEEN_UNIX_NANO_OFFSET
+        CELL_LAST_SEEN_UNIX_NANO_OFFSET
+        CELL_SUPPRESSED_OFFSET
+        CELL_NAME_BYTES_OFFSET
+        CELL_PAD_OFFSET
+        CELL_PAD_WIDTH
+
+    # Structure: breath
+    enum:
+        BREATH_SIZE
+        BREATH_MAGIC_OFFSET
+        BREATH_MAGIC_WIDTH
+        BREATH_LAYOUT_VERSION_OFFSET
+        BREATH_SLOTS_OFFSET
+        BREATH_INCARNATION_OFFSET
+        BREATH_FATAL_OFFSET_OFFSET
+        BREATH_FILE_BYTES_OFFSET
+
+    # Structure: inflight
+    enum:
+        INFLIGHT_SIZE
+        INFLIGHT_WORD_OFFSET
+        INFLIGHT_START_UNIX_NANO_OFFSET
+        INFLIGHT_START_MONO_NANO_OFFSET
+        INFLIGHT_THREAD_ID_OFFSET
+        INFLIGHT_TRACE_ID_OFFSET
+        INFLIGHT_TRACE_ID_WIDTH
+        INFLIGHT_PARENT_OFFSET
+        INFLIGHT_OPERATION_BYTES_OFFSET
+        INFLIGHT_OPERATION_OFFSET
+        INFLIGHT_OPERATION_WIDTH
+
+    # Structure: fatal
+    enum:
+        FATAL_SIZE
+        FATAL_WORD_OFFSET
+        FATAL_SIGNAL_OFFSET
+        FATAL_CODE_OFFSET
+        FATAL_TIME_UNIX_NANO_OFFSET
+        FATAL_THREAD_ID_OFFSET
+        FATAL_ADDRESS_OFFSET
+        FATAL_FRAMES_BYTES_OFFSET
+
+    const uint8_t COLUMN_WIDTHS[20]
+
+    ctypedef struct registry_t:
+        uint8_t magic[8]
+        uint32_t layout_version
+        uint32_t lanes_per_segment
+        uint64_t schema_hash
+        uint8_t boot_id[16]
+        int64_t created_unix_nano
+        uint64_t budget_bytes
+        uint32_t segments_max
+        uint32_t owner_slots
+        uint64_t dictionary_bytes
+        uint32_t crc
+        uint32_t pad
+        uint64_t segment_newest[16]
+        uint64_t segment_oldest[16]
+        uint64_t incarnation_next[16]
+        uint64_t dictionary_generation[16]
+        uint64_t rows_retired
+        uint64_t segments_retired
+        uint64_t fold_epoch
+        uint64_t deaths_recorded
+
+    ctypedef struct owner_t:
+        uint64_t word
+        uint8_t random_id[16]
+        uint32_t pid
+        uint32_t fence
+        uint64_t pid_start_ticks
+        uint64_t pid_namespace
+        int64_t start_unix_nano
+        int64_t end_unix_nano
+        uint64_t mapped_segment_low
+        uint64_t oom_kills_at_start
+        uint32_t resource_bytes
+        int32_t exit_code
+        uint8_t resource[384]
+
+    ctypedef struct segment_t:
+        uint8_t magic[8]
+        uint32_t layout_version
+        uint32_t lanes
+        uint64_t schema_hash
+        uint64_t number
+        uint64_t dictionary_generation
+        int64_t created_unix_nano
+        uint32_t lane_rows
+        uint32_t row_bytes
+        uint64_t arena_offset
+        uint64_t arena_bytes_per_lane
+        uint64_t file_bytes
+        uint32_t crc
+        uint32_t column_count
+        uint64_t column_offsets[32]
+        uint64_t state[16]
+        uint64_t next_lane[16]
+
+    ctypedef struct dictionary_t:
+        uint8_t magic[8]
+        uint32_t layout_version
+        uint32_t entries_max
+        uint64_t generation
+        uint32_t buckets
+        uint32_t pad
+        uint64_t entries_offset
+        uint64_t buckets_offset
+        uint64_t bytes_offset
+        uint64_t file_bytes
+        uint32_t crc
+        uint32_t pad2
+        uint64_t next_entry[16]
+        uint64_t next_byte[16]
+
+    ctypedef struct dictionary_entry_t:
+        uint64_t word
+        uint64_t hash
+
+    ctypedef struct aggregate_t:
+        uint8_t magic[8]
+        uint32_t layout_version
+        uint32_t owner_slot
+        uint64_t incarnation
+        uint64_t used
+        uint32_t folded_count
+        uint32_t pad
+        uint32_t folded[24]
+
+    ctypedef struct cell_t:
+        uint32_t size
+        uint8_t series
+        uint8_t kind
+        uint8_t service_bytes
+        uint8_t operation_bytes
+        uint64_t fingerprint
+        uint64_t count
+        int64_t first_seen_unix_nano
+        int64_t last_seen_unix_nano
+        uint64_t suppressed
+        uint8_t name_bytes
+        uint8_t pad[7]
+
+    ctypedef struct breath_t:
+        uint8_t magic[8]
+        uint32_t layout_version
+        uint32_t slots
+        uint64_t incarnation
+        uint64_t fatal_offset
+        uint64_t file_bytes
+
+    ctypedef struct inflight_t:
+        uint64_t word
+        int64_t start_unix_nano
+        int64_t start_mono_nano
+        uint64_t thread_id
+        uint8_t trace_id[16]
+        uint32_t parent
+        uint32_t operation_bytes
+        uint8_t operation[64]
+
+    ctypedef struct fatal_t:
+        uint64_t word
+        uint32_t signal
+        int32_t code
+        int64_t time_unix_nano
+        uint64_t thread_id
+        uint64_t address
+        uint64_t frames_bytes

@@ -1,0 +1,1 @@
+"""The text of an exception: for the other modules of the core only."""

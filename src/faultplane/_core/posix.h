@@ -1,0 +1,111 @@
+/* The few POSIX calls of the core, with Linux's extras guarded. */
+#ifndef FAULTPLANE_POSIX_H
+#define FAULTPLANE_POSIX_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static inline int64_t fp_clock(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline int64_t fp_clock_monotonic(void) { return fp_clock(CLOCK_MONOTONIC); }
+static inline int64_t fp_clock_realtime(void) { return fp_clock(CLOCK_REALTIME); }
+
+/* Reserve the bytes: a write through the mapping must never meet a full disk as SIGBUS. */
+static inline int fp_reserve(int fd, int64_t offset, int64_t bytes) {
+#ifdef __APPLE__
+    (void)offset;
+    return ftruncate(fd, offset + bytes) ? errno : 0;
+#else
+    return posix_fallocate(fd, offset, bytes);
+#endif
+}
+
+/* One byte of a lock file, never waiting. 0, or -1 when somebody else holds it. */
+static inline int fp_try_lock(int fd, int64_t byte) {
+    struct flock lock;
+    memset(&lock, 0, sizeof lock);
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = (off_t)byte;
+    lock.l_len = 1;
+    return fcntl(fd, F_SETLK, &lock);
+}
+
+static inline void fp_unlock(int fd, int64_t byte) {
+    struct flock lock;
+    memset(&lock, 0, sizeof lock);
+    lock.l_type = F_UNLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = (off_t)byte;
+    lock.l_len = 1;
+    (void)fcntl(fd, F_SETLK, &lock);
+}
+
+static inline int64_t fp_file_bytes(int fd) {
+    struct stat s;
+    return fstat(fd, &s) ? -1 : (int64_t)s.st_size;
+}
+
+static inline int fp_exists(int directory, const char *name) {
+    struct stat s;
+    return fstatat(directory, name, &s, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static inline int fp_open(int directory, const char *name) {
+    return openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+}
+
+/* The mode is the directory's, without its search bits: a group-readable domain stays one. */
+static inline int fp_create(int directory, const char *name) {
+    struct stat s;
+    mode_t mode = 0600;
+    if (fstat(directory, &s) == 0 && (s.st_mode & 0040)) mode = 0640;
+    int fd = openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT | O_EXCL, mode);
+    if (fd >= 0 && mode != 0600) (void)fchmod(fd, mode);
+    return fd;
+}
+
+static inline uint8_t *fp_map(int fd, size_t bytes) {
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return base == MAP_FAILED ? NULL : (uint8_t *)base;
+}
+
+static const uint8_t fp_zeros[65536];
+
+/* A private page that reads as zero in every forked child, however it was forked. */
+static inline uint64_t *fp_page_wiped_on_fork(void) {
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return NULL;
+#ifdef MADV_WIPEONFORK
+    (void)madvise(page, 4096, MADV_WIPEONFORK);
+#endif
+    return (uint64_t *)page;
+}
+
+/* Map the pages of a range by reading a byte of each: they were zeroed when the segment was
+   prepared, so this is a minor fault of some 200 ns and not a record's business later. */
+static inline void fp_touch(const uint8_t *start, size_t bytes) {
+    const uint8_t *last = start + bytes - 1;
+    const volatile uint8_t *p = start;
+    for (;;) {
+        (void)*p;
+        if (((uintptr_t)p | 4095) >= (uintptr_t)last) break;
+        p = (const volatile uint8_t *)(((uintptr_t)p | 4095) + 1);
+    }
+}
+
+#endif

@@ -1,0 +1,31 @@
+"""The POSIX calls of posix.h."""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef extern from "posix.h" nogil:
+    int64_t fp_clock_monotonic() noexcept
+    int64_t fp_clock_realtime() noexcept
+    int fp_reserve(int fd, int64_t offset, int64_t bytes) noexcept
+    int fp_try_lock(int fd, int64_t byte) noexcept
+    void fp_unlock(int fd, int64_t byte) noexcept
+    int64_t fp_file_bytes(int fd) noexcept
+    bint fp_exists(int directory, const char* name) noexcept
+    int fp_open(int directory, const char* name) noexcept
+    int fp_create(int directory, const char* name) noexcept
+    uint8_t* fp_map(int fd, size_t bytes) noexcept
+    const uint8_t fp_zeros[65536]
+    uint64_t* fp_page_wiped_on_fork() noexcept
+    void fp_touch(const uint8_t* start, size_t bytes) noexcept
+    int munmap(void* address, size_t size) noexcept
+    int close(int fd) noexcept
+    int ftruncate(int fd, int64_t size) noexcept
+    Py_ssize_t pwrite(int fd, const void* data, size_t n, int64_t offset) noexcept
+    Py_ssize_t pread(int fd, void* data, size_t n, int64_t offset) noexcept
+    int unlinkat(int directory, const char* name, int flags) noexcept
+    int renameat(int from_directory, const char* old, int to_directory, const char* new) noexcept
+    int linkat(
+        int from_directory, const char* old, int to_directory, const char* new, int flags
+    ) noexcept
+    int snprintf(char* out, size_t n, const char* format, ...) noexcept
+    int errno
+    int ENOSPC, EEXIST, ENOENT, EDQUOT

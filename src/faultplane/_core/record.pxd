@@ -1,0 +1,1 @@
+"""One exception becomes one row; nothing here is for other compiled modules."""

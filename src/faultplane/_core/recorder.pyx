@@ -1,0 +1,296 @@
+"""The state of this process's recorder: binding it to a domain, letting go, settings.
+
+A record reads one word to know that it may write. The word lies on a page that every fork wipes,
+so a child of any fork, an unbound process and one that was switched off all take the slow entry,
+``wake()``.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from .aggregate cimport Aggregate, aggregate_local, aggregate_move
+from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire
+from .breath cimport Breath, breath_clear, breath_start
+from .intern cimport dictionary_close, dictionary_open
+from .fingerprint cimport tables_flush
+from .layout cimport (
+    AGGREGATE_SIZE,
+    DROP_SERIES_OVERFLOW,
+    LANE_GENERATION_MASK,
+    LANE_GENERATION_SHIFT,
+    LANE_OWNER_MASK,
+    LANE_OWNER_SHIFT,
+    OVERFLOW_CELLS,
+    OVERFLOW_CELLS_OFFSET,
+    OWNER_FENCE_OFFSET,
+    OWNER_SIZE,
+)
+from .memory cimport Mapping
+from .posix cimport fp_clock_monotonic, fp_page_wiped_on_fork
+from .ring cimport Writer, files_start, writer_clear, writer_forget, writer_stop
+from .sighting cimport classify_with, encode_with, ignore_types, intern_name, redact_with
+from .trace cimport trace_start
+
+cdef enum:
+    RETRY_NANO = 1_000_000_000
+
+cdef Recorder R
+cdef uint64_t asleep = 0
+cdef uint32_t unfenced = 0
+cdef object binding_held = None
+cdef object hook_rebind = None
+
+
+cdef Recorder* recorder() noexcept:
+    return &R
+
+
+cdef void overflow(int cell, uint64_t n) noexcept nogil:
+    """Count where no series has room: by kind, exact, shared by all processes."""
+    drop(&R, DROP_SERIES_OVERFLOW)
+    if R.bound and R.live[0] == 1:
+        fp_add(<uint64_t*>(R.registry + OVERFLOW_CELLS_OFFSET) + cell, n)
+    else:
+        R.overflow[cell] += n
+
+
+cdef object bounded(object value, str name, object high):
+    """``value`` as an int from 0 to ``high``, or an error that names both."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    if not 0 <= value <= high:
+        raise ValueError(f"{name} must be 0 to {high}, got {value}")
+    return value
+
+
+# ---------------------------------------------------------------------------- waking, letting go
+
+
+cdef void sleep() noexcept nogil:
+    """From here on every call takes the slow entry."""
+    R.live = &asleep
+    R.fence = &unfenced
+
+
+cdef void detach() noexcept:
+    """Let go of the domain and go on counting in private memory, from zero.
+
+    What was counted so far stays in the owner's file; a forked child never wrote to it.
+    """
+    global binding_held
+    cdef Aggregate local
+    if R.page[0] == 1:
+        writer_stop(&R.writer)
+    else:
+        writer_forget(&R.writer)  # forked: lane and preparation are the parent's
+    aggregate_move(&R.aggregate, NULL, 0, -1, False)
+    R.bound = False
+    writer_clear(&R.writer)
+    breath_clear(&R.breath)
+    dictionary_close(&R.names)
+    dictionary_close(&R.stacks)
+    sleep()
+    R.page[0] = 0
+    binding_held = None
+
+
+cdef Mode wake() noexcept:
+    """The slow entry: before init(), switched off, forked, or declared dead."""
+    cdef int64_t now
+    if not R.active:
+        return INACTIVE
+    if R.bound and awake(&R):
+        return WRITING
+    if R.bound:
+        detach()
+        R.rebind_mono = 0
+    now = fp_clock_monotonic()
+    if hook_rebind is not None and not R.rebinding and now >= R.rebind_mono:
+        R.rebinding = True
+        R.rebind_mono = now + RETRY_NANO
+        try:
+            hook_rebind()
+        except BaseException:
+            pass
+        R.rebinding = False
+        if R.bound and awake(&R):
+            return WRITING
+    return COUNTING
+
+
+# --------------------------------------------------------------------------------- dictionaries
+
+
+cdef void open_dictionaries() noexcept:
+    cdef bytes resource
+    dictionary_open(
+        &R.names, R.writer.files.directory, b"dict", R.writer.dictionary_generation
+    )
+    dictionary_open(
+        &R.stacks, R.writer.files.directory, b"stacks", R.writer.dictionary_generation
+    )
+    R.writer.resource = 0
+    if R.names.base != NULL and binding_held is not None:
+        resource = binding_held.resource.encode()
+        R.writer.resource = intern_name(<const char*>resource, <uint32_t>len(resource))
+
+
+cdef void renew_dictionary() noexcept:
+    """After a claim in a segment of another dictionary generation: codes start anew."""
+    dictionary_close(&R.names)
+    dictionary_close(&R.stacks)
+    tables_flush(&R.tables)
+    open_dictionaries()
+
+
+# ------------------------------------------------------------------------- binding, configuring
+
+
+def bind(binding):
+    """Start writing into a domain: rows, counts and in-flight slots of this process.
+
+    What was counted before is carried over. Raises OSError when the counts do not fit the file;
+    the process goes on counting in its own memory then.
+    """
+    global binding_held
+    cdef Mapping registry = binding.registry
+    cdef Mapping owners = binding.owners
+    cdef Mapping aggregate = binding.aggregate
+    cdef Mapping breath = binding.breath
+    cdef uint64_t slot = binding.owner_slot
+    cdef uint64_t generation = binding.generation
+    cdef Writer* writer = &R.writer
+    cdef int cell
+    if R.bound:
+        detach()
+    if R.page == NULL:
+        R.page = fp_page_wiped_on_fork()
+        if R.page == NULL:
+            raise MemoryError
+    writer_clear(writer)
+    files_start(
+        &writer.files, binding.directory_fd, binding.locks_fd, registry,
+        binding.lanes_per_segment, binding.segments_max, binding.dictionary_bytes, b"%d" % slot
+    )
+    writer.incarnation = binding.incarnation
+    writer.lane_tag = (slot & LANE_OWNER_MASK) << LANE_OWNER_SHIFT
+    writer.lane_tag |= (generation & LANE_GENERATION_MASK) << LANE_GENERATION_SHIFT
+    if aggregate_move(&R.aggregate, aggregate.base, aggregate.size, binding.aggregate_fd, True):
+        raise OSError("the counts of this process do not fit on storage")
+    binding_held = binding
+    R.registry = registry.base
+    R.bound = True
+    for cell in range(OVERFLOW_CELLS):
+        if R.overflow[cell]:
+            fp_add(<uint64_t*>(R.registry + OVERFLOW_CELLS_OFFSET) + cell, R.overflow[cell])
+            R.overflow[cell] = 0
+    breath_start(&R.breath, breath.base)
+    writer.dictionary_generation = fp_load_acquire(
+        &writer.files.registry.dictionary_generation[0]
+    )
+    tables_flush(&R.tables)
+    open_dictionaries()
+    R.page[0] = 1
+    R.fence = <uint32_t*>(owners.base + slot * OWNER_SIZE + OWNER_FENCE_OFFSET)
+    if R.active:
+        R.live = R.page
+
+
+def unbind(bint exiting=False):
+    """Stop writing: close the lane, and count in the process from here on.
+
+    ``exiting`` says that the process ends; nothing differs yet, since an orderly end and a
+    change of domain leave the same way.
+    """
+    if R.bound:
+        detach()
+
+
+def bound():
+    """Whether this process writes into a domain."""
+    return bool(R.bound and R.page[0] == 1)
+
+
+def configure(
+    *, active=None, messages=None, detail_per_second=None, ignore=None, classify=None,
+    encode_attributes=None, redact_more=None, rebind=None
+):
+    """Change settings; what is not given stays as it is.
+
+    ``active`` bool; ``messages`` "redact", "template" or "raw"; ``detail_per_second`` rows per
+    fingerprint and second in this process, 0 to 2**32 - 1, 0 = no bound; ``ignore`` a tuple of
+    exception types; ``classify`` a callable that takes an exception and gives (classification,
+    cacheable); ``encode_attributes`` one that takes a mapping and gives bytes; ``redact_more`` one
+    from str to str; ``rebind`` one without arguments that binds again. Raises ValueError naming
+    value and bound.
+    """
+    global hook_rebind
+    if messages is not None:
+        forms = {"raw": RAW, "redact": REDACT, "template": TEMPLATE}
+        if messages not in forms:
+            raise ValueError(f"messages must be redact, template or raw, got {messages!r}")
+        R.messages = forms[messages]
+    if detail_per_second is not None:
+        R.detail_per_second = bounded(detail_per_second, "detail_per_second", 2**32 - 1)
+    if ignore is not None:
+        ignore_types(ignore)
+    if classify is not None:
+        classify_with(classify)
+    if encode_attributes is not None:
+        encode_with(encode_attributes)
+    if redact_more is not None:
+        redact_with(redact_more)
+        R.more_redaction = True
+    if rebind is not None:
+        hook_rebind = rebind
+    if active is not None:
+        R.active = bool(active)
+        if not R.active:
+            R.live = &asleep
+        elif R.bound and R.page[0] == 1:
+            R.live = R.page
+
+
+def flush_caches():
+    """Forget every cached type, classification and site; the next sighting finds out anew."""
+    tables_flush(&R.tables)
+
+
+def own_cells():
+    """The counts of this process as bytes of an aggregate file."""
+    return (<char*>R.aggregate.base)[: R.aggregate.used]
+
+
+def writer_state():
+    """Numbers about the writer of this process, for diagnosis."""
+    return {
+        "bound": bound(),
+        "active": bool(R.active),
+        "seq": R.writer.seq,
+        "incarnation": R.writer.incarnation,
+        "segment_number": R.writer.segment_number,
+        "dictionary_generation": R.writer.dictionary_generation,
+        "lanes_claimed": R.writer.lanes_claimed,
+        "segments_mapped": R.writer.segments_mapped,
+        "rehomed": R.writer.rehomed,
+        "types_cached": R.tables.type_count,
+        "sites_cached": R.tables.site_count,
+        "cache_flushes": R.tables.flushes,
+        "series": R.aggregate.series,
+        "refusal": R.writer.refusal,
+    }
+
+
+cdef int start() except -1:
+    memset(&R, 0, sizeof(R))
+    writer_clear(&R.writer)
+    trace_start(&R.trace)
+    sleep()
+    R.active = True
+    R.messages = REDACT
+    if aggregate_local(&R.aggregate):
+        raise MemoryError
+    return 0
+
+
+start()

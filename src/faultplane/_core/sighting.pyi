@@ -1,0 +1,1 @@
+"""First sightings: for the other modules of the core only."""

@@ -1,0 +1,328 @@
+"""What is found out about an error once: its type's classification, its first sighting.
+
+All of it may run Python (the classifier, names of types) and may therefore record errors itself;
+nothing here keeps a pointer into the tables across such a call.
+"""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from .aggregate cimport aggregate_series
+from .digest cimport fp_digest_of
+from .exception cimport (
+    CTypeObject,
+    PyErr_Clear,
+    PyExc_BaseExceptionGroup,
+    PyExc_OSError,
+    PyLong_AsLong,
+    PyLong_CheckExact,
+    PyOSErrorObject,
+    PyType_IsSubtype,
+    PyUnicode_AsUTF8AndSize,
+    Py_INCREF,
+    Py_TYPE,
+    Py_XDECREF,
+)
+from .fingerprint cimport (
+    SITES_MAX,
+    TRAIT_DYNAMIC,
+    TRAIT_GROUP,
+    TRAIT_IGNORED,
+    TRAIT_OSERROR,
+    TYPES_MAX,
+    Portrait,
+    Site,
+    Tables,
+    TypeInfo,
+    portray,
+    references,
+    site_find,
+    tables_flush,
+    type_find,
+)
+from .intern cimport dictionary_intern
+from .layout cimport (
+    DROP_DICTIONARY_FULL,
+    KIND_INTERNAL,
+    MESSAGE_BYTES_MAX,
+    SERIES_ERROR,
+    UNKNOWN_CATEGORY,
+)
+from .message cimport Text, cut_utf8, message_form
+from .recorder cimport OPERATIONS_RECENT, Recorder, drop, recorder
+from .template cimport template_bytes
+
+cdef enum:
+    OPERATIONS_MAX = 4096
+
+cdef Recorder* R = recorder()
+cdef Tables* T = &R.tables
+
+cdef object hook_classify = None
+cdef object hook_encode = None
+cdef object hook_redact_more = None
+cdef tuple ignored = ()
+cdef dict operations = {}
+cdef uint32_t operation_serial = 0
+
+
+class _Unclassified:
+    """What an error is before a classifier was configured."""
+
+    kind_code = KIND_INTERNAL
+    category_code = UNKNOWN_CATEGORY
+    severity_number = 17
+    flag_bits = 0
+
+
+cdef object UNCLASSIFIED = _Unclassified()
+
+
+cdef int classify_with(object hook) except -1:
+    global hook_classify
+    hook_classify = hook
+    tables_flush(T)
+    return 0
+
+
+cdef int encode_with(object hook) except -1:
+    global hook_encode
+    hook_encode = hook
+    return 0
+
+
+cdef int redact_with(object hook) except -1:
+    global hook_redact_more
+    hook_redact_more = hook
+    return 0
+
+
+cdef int ignore_types(object types) except -1:
+    global ignored
+    for kind in types:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise ValueError(f"ignore must hold exception types, got {kind!r}")
+    ignored = tuple(types)
+    tables_flush(T)
+    return 0
+
+
+# ------------------------------------------------------------------------------ types, operations
+
+
+cdef uint32_t operation_of(PyObject* operation) except 0:
+    """Process-local serial number of an operation name, from 1."""
+    global operation_serial
+    cdef int i
+    cdef PyObject* old
+    found = operations.get(<object>operation)
+    if found is None:
+        if len(operations) >= OPERATIONS_MAX:
+            operations.clear()
+            forget_recent()
+            tables_flush(T)
+        operation_serial += 1
+        found = operation_serial
+        operations[<object>operation] = found
+    old = R.recent[OPERATIONS_RECENT - 1]
+    for i in range(OPERATIONS_RECENT - 1, 0, -1):
+        R.recent[i] = R.recent[i - 1]
+        R.recent_serial[i] = R.recent_serial[i - 1]
+    Py_INCREF(operation)
+    R.recent[0] = operation
+    R.recent_serial[0] = found
+    Py_XDECREF(old)
+    return R.recent_serial[0]
+
+
+cdef void forget_recent() noexcept:
+    cdef PyObject* old
+    cdef int i
+    for i in range(OPERATIONS_RECENT):
+        old = R.recent[i]
+        R.recent[i] = NULL
+        Py_XDECREF(old)
+
+
+cdef long errno_of(PyObject* exception) noexcept:
+    cdef PyObject* value = (<PyOSErrorObject*>exception).myerrno
+    cdef long code
+    if value == NULL or not PyLong_CheckExact(value):
+        return 0
+    code = PyLong_AsLong(value)
+    if code == -1:
+        PyErr_Clear()
+    return code if 0 < code < 1_000_000 else 0
+
+
+cdef TypeInfo* type_insert(PyObject* type, long errno_value, uint8_t traits) noexcept:
+    cdef TypeInfo* slot
+    if T.type_count >= TYPES_MAX:
+        tables_flush(T)
+    slot = type_find(T, type, errno_value)
+    if slot.type != NULL:
+        return slot
+    T.type_count += 1
+    T.type_serial += 1
+    Py_INCREF(type)
+    slot.type = type
+    slot.classification = NULL
+    slot.errno_value = errno_value
+    slot.serial = T.type_serial
+    slot.traits = traits
+    slot.form = <uint8_t>message_form(type)
+    return slot
+
+
+cdef uint8_t traits_of(PyObject* type) noexcept:
+    cdef uint8_t traits = 0
+    if PyType_IsSubtype(<CTypeObject*>type, <CTypeObject*>PyExc_OSError):
+        traits |= TRAIT_OSERROR
+    if PyType_IsSubtype(<CTypeObject*>type, <CTypeObject*>PyExc_BaseExceptionGroup):
+        traits |= TRAIT_GROUP
+    for bad in ignored:
+        if PyType_IsSubtype(<CTypeObject*>type, <CTypeObject*><PyObject*>bad):
+            traits |= TRAIT_IGNORED
+    return traits
+
+
+cdef void describe(TypeInfo* info, object classification) noexcept:
+    """Copy the codes of a classification; absurd ones become those of an unknown error."""
+    try:
+        info.kind = classification.kind_code
+        info.category = classification.category_code
+        info.severity = classification.severity_number
+        info.flags = classification.flag_bits
+    except BaseException:
+        info.kind = KIND_INTERNAL
+        info.category = UNKNOWN_CATEGORY
+        info.severity = 17
+        info.flags = 0
+
+
+cdef object type_slow(PyObject* exception, TypeInfo* out):
+    """Fill ``out`` for a type that is new, special or not yet classified.
+
+    Gives the classification, which the caller keeps alive. The classifier runs Python and may
+    record errors itself, so slots are looked up again after it.
+    """
+    cdef PyObject* type = <PyObject*>Py_TYPE(exception)
+    cdef TypeInfo* slot = type_find(T, type, 0)
+    cdef long errno_value = 0
+    cdef bint cacheable
+    if slot.type == NULL:
+        slot = type_insert(type, 0, traits_of(type))
+    if slot.traits & TRAIT_OSERROR:
+        errno_value = errno_of(exception)
+        if errno_value:
+            slot = type_insert(type, errno_value, slot.traits)
+    out[0] = slot[0]
+    if slot.classification != NULL:
+        return <object>slot.classification
+    try:
+        classification, cacheable = hook_classify(<object>exception)
+    except BaseException:
+        classification, cacheable = UNCLASSIFIED, hook_classify is None
+    slot = type_insert(type, errno_value, out.traits)
+    describe(out, classification)
+    out.serial = slot.serial
+    if cacheable:
+        describe(slot, classification)
+        if slot.classification == NULL:
+            slot.classification = <PyObject*>classification
+            Py_INCREF(slot.classification)
+    else:
+        slot.traits |= TRAIT_DYNAMIC
+        out.traits |= TRAIT_DYNAMIC
+    return classification
+
+
+# ------------------------------------------------------------------------------ first sighting
+
+
+cdef int32_t intern_name(const char* text, uint32_t n) noexcept:
+    """Code of a name in the dictionary of the current segment; 0 when it has no room."""
+    cdef int32_t id = dictionary_intern(
+        &R.names, fp_digest_of(text, n), <const uint8_t*>text, n, False
+    )
+    if id < 0:
+        if R.names.base != NULL:
+            drop(R, DROP_DICTIONARY_FULL)
+        return 0
+    return id
+
+
+cdef Site* first_sighting(
+    PyObject* exception, uint64_t key, TypeInfo* info, PyObject* classification,
+    PyObject* operation, Text* text
+) except NULL:
+    """Everything that is found out once about an error; then its slot, filled."""
+    cdef Portrait p
+    cdef uint8_t template[MESSAGE_BYTES_MAX]
+    cdef Py_ssize_t n = cut_utf8(text.data, text.n, MESSAGE_BYTES_MAX)
+    cdef size_t template_n = template_bytes(text.data, <size_t>n, template, MESSAGE_BYTES_MAX)
+    cdef Py_ssize_t operation_n = 0
+    cdef const char* operation_text = b""
+    cdef Site fresh
+    cdef Site* slot
+    cdef object refs
+    portray(exception, &p, text.data, n, template, <Py_ssize_t>template_n)
+    refs = references(exception, (<const char*>template)[:template_n])
+    if operation != NULL:
+        operation_text = PyUnicode_AsUTF8AndSize(operation, &operation_n)
+        if operation_text == NULL:
+            PyErr_Clear()
+            operation_text = b"?"
+            operation_n = 1
+    memset(&fresh, 0, sizeof(Site))
+    fresh.key = key
+    fresh.fingerprint = p.fingerprint
+    fresh.kind = info.kind
+    fresh.category = info.category
+    fresh.severity = info.severity
+    fresh.flags = info.flags
+    fresh.cell = aggregate_series(
+        &R.aggregate, SERIES_ERROR, info.kind, p.fingerprint, b"", 0,
+        operation_text, <size_t>operation_n, p.type, p.type_bytes
+    )
+    fresh.type = intern_name(p.type, p.type_bytes)
+    fresh.site = intern_name(p.site, p.site_bytes)
+    fresh.operation = intern_name(operation_text, <uint32_t>min(operation_n, 1024))
+    dictionary_intern(&R.stacks, p.fingerprint, <uint8_t*>p.stack, p.stack_bytes, True)
+    if T.site_count >= SITES_MAX:
+        tables_flush(T)
+    # From here to the return no Python object is made or dropped.
+    slot = site_find(T, key)
+    if slot.key == 0:
+        T.site_count += 1
+        fresh.classification = classification
+        Py_INCREF(classification)
+        fresh.refs = <PyObject*>refs
+        Py_INCREF(fresh.refs)
+        slot[0] = fresh
+    return slot
+
+
+cdef void redact_by_user(Text* text) noexcept:
+    """Run the patterns that users added; a failing one keeps nothing of the message."""
+    cdef bytes result
+    try:
+        result = hook_redact_more(text.data[: text.n].decode("utf-8", "replace")).encode(
+            "utf-8", "replace"
+        )
+    except BaseException:
+        result = b"<redaction failed>"
+    Py_XDECREF(text.owner)
+    text.owner = <PyObject*>result
+    Py_INCREF(text.owner)
+    text.data = <const uint8_t*><const char*>result
+    text.n = len(result)
+
+
+cdef bytes encode(object attributes):
+    """Attributes as bytes; None when they cannot be encoded."""
+    try:
+        return hook_encode(attributes)
+    except BaseException:
+        return None

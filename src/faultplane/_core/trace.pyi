@@ -1,0 +1,1 @@
+"""Trace context of OpenTelemetry: for the other modules of the core only."""

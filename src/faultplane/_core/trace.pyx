@@ -1,0 +1,91 @@
+"""Trace context of the current OpenTelemetry span, only when OpenTelemetry is loaded."""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
+
+from .exception cimport (
+    CTypeObject,
+    PyDict_Check,
+    PyDict_GET_SIZE,
+    PyDict_GetItemString,
+    PyDict_GetItemWithError,
+    PyErr_Clear,
+    PyImport_GetModuleDict,
+    PyObject_CallMethod,
+    PyObject_GetAttr,
+    PyObject_GetAttrString,
+    PyTuple_GET_ITEM,
+    Py_DECREF,
+    Py_IS_TYPE,
+    Py_XDECREF,
+    fp_long_bytes,
+)
+
+cdef object NAME_CONTEXT = "_context"
+
+
+cdef void trace_start(Trace* t) noexcept:
+    memset(t, 0, sizeof(Trace))
+    t.modules = PyImport_GetModuleDict()
+    t.modules_seen = -1
+
+
+cdef void trace_look(Trace* t) noexcept:
+    """After an import: has OpenTelemetry come?"""
+    cdef PyObject* context_module
+    cdef PyObject* propagation
+    cdef PyObject* span
+    cdef PyObject* runtime
+    t.modules_seen = PyDict_GET_SIZE(t.modules)
+    if t.variable != NULL:
+        return
+    context_module = PyDict_GetItemString(t.modules, b"opentelemetry.context")
+    propagation = PyDict_GetItemString(t.modules, b"opentelemetry.trace.propagation")
+    span = PyDict_GetItemString(t.modules, b"opentelemetry.trace.span")
+    if context_module == NULL or propagation == NULL or span == NULL:
+        return
+    runtime = PyObject_GetAttrString(context_module, b"_RUNTIME_CONTEXT")
+    if runtime != NULL:
+        t.span_key = PyObject_GetAttrString(propagation, b"_SPAN_KEY")
+        t.span_context_type = PyObject_GetAttrString(span, b"SpanContext")
+        if t.span_key != NULL and t.span_context_type != NULL:
+            t.variable = PyObject_GetAttrString(runtime, b"_current_context")
+        Py_DECREF(runtime)
+    PyErr_Clear()
+
+
+cdef void trace_read(Trace* t, PyObject* context) noexcept:
+    """Read the ids of another context; takes over the reference."""
+    cdef PyObject* old = t.context
+    t.context = context
+    memset(t.ids, 0, 24)
+    trace_fill(t, context)
+    # Last: letting the old context go may run Python.
+    Py_XDECREF(old)
+
+
+cdef void trace_fill(Trace* t, PyObject* context) noexcept:
+    cdef PyObject* span
+    cdef PyObject* span_context
+    if not PyDict_Check(context):
+        return
+    span = PyDict_GetItemWithError(context, t.span_key)
+    if span == NULL:
+        PyErr_Clear()
+        return
+    span_context = PyObject_GetAttr(span, <PyObject*>NAME_CONTEXT)
+    if span_context == NULL:
+        PyErr_Clear()
+        span_context = PyObject_CallMethod(span, b"get_span_context", NULL)
+    if span_context == NULL:
+        PyErr_Clear()
+        return
+    if Py_IS_TYPE(span_context, <CTypeObject*>t.span_context_type):
+        if (
+            fp_long_bytes(PyTuple_GET_ITEM(span_context, 0), t.ids, 16) < 0
+            or fp_long_bytes(PyTuple_GET_ITEM(span_context, 1), t.ids + 16, 8) < 0
+        ):
+            PyErr_Clear()
+            memset(t.ids, 0, 24)
+    Py_DECREF(span_context)
