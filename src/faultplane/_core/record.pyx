@@ -378,8 +378,11 @@ def seen(exc):
 # ------------------------------------------------------------------------------ in-flight slots
 
 
-def enter(str operation not None):
-    """Say that an operation has begun; a token for leave(), 0 when no slot is free."""
+def enter(str operation not None, uint32_t parent=0):
+    """Say that an operation has begun; a token for leave(), 0 when no slot is free.
+
+    ``parent`` is the token of the operation that it is a part of, 0 = none.
+    """
     cdef Py_ssize_t n
     cdef const char* text
     cdef uint32_t token
@@ -390,7 +393,9 @@ def enter(str operation not None):
     if text == NULL:
         PyErr_Clear()
         return 0
-    token = breath_enter(&R.breath, <const uint8_t*>text, <size_t>n, trace_ids(&R.trace), 0)
+    token = breath_enter(
+        &R.breath, <const uint8_t*>text, <size_t>n, trace_ids(&R.trace), parent
+    )
     if token == 0:
         drop(R, DROP_INFLIGHT_OVERFLOW)
     return token

@@ -76,6 +76,7 @@ cdef struct Writer:
     int64_t retry_mono_nano
     int refusal
     bint prepared
+    bint retire_due
     uint64_t lanes_claimed
     uint64_t segments_mapped
     uint64_t rehomed

@@ -181,9 +181,12 @@ cdef uint8_t traits_of(PyObject* type) noexcept:
         traits |= TRAIT_OSERROR
     if PyType_IsSubtype(<CTypeObject*>type, <CTypeObject*>PyExc_BaseExceptionGroup):
         traits |= TRAIT_GROUP
-    for bad in ignored:
-        if PyType_IsSubtype(<CTypeObject*>type, <CTypeObject*><PyObject*>bad):
+    try:
+        # Asked as Python asks: a metaclass may stand for types by name. Once per type.
+        if issubclass(<object>type, ignored):
             traits |= TRAIT_IGNORED
+    except BaseException:
+        pass
     return traits
 
 

@@ -432,8 +432,10 @@ cdef void number_word(Scan* s, size_t start, size_t end, int seen) noexcept nogi
     cdef size_t i
     cdef bint before = False
     if not seen & ~HEXADECIMAL and seen != DIGIT and length >= HEX_LENGTH_MIN:
-        put(s, HEX, start, end)
-        return
+        # Before a placeholder it may be half of a longer word that <cut> cut.
+        if not word_at(s, end):
+            put(s, HEX, start, end)
+            return
     if (
         length > 2
         and s.src[start] == b"0"
