@@ -37,7 +37,7 @@ DIRECTIVES = {
     "language_level": 3,
     "binding": False,
     "embedsignature": True,
-    "freethreading_compatible": True,
+    "freethreading_compatible": False,
     "wraparound": False,
     "cdivision": True,
     "boundscheck": DEBUG,

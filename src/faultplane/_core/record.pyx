@@ -26,6 +26,8 @@ from .exception cimport (
     FP_K0,
     FP_K1,
     PyBaseExceptionObject,
+    PyBytes_AS_STRING,
+    PyBytes_GET_SIZE,
     PyErr_Clear,
     PyExceptionInstance_Check,
     PyTuple_GET_ITEM,
@@ -55,6 +57,7 @@ from .layout cimport (
     DROP_INFLIGHT_OVERFLOW,
     DROP_NO_STORAGE,
     DROP_NOT_INITIALISED,
+    DROP_ROW_LOST,
     FLAG_HANDLED,
     FLAG_NO_ATTRIBUTES,
     FLAG_REDACTED,
@@ -110,7 +113,7 @@ cdef Recorder* R = recorder()
 cdef object ZERO = 0
 
 
-cdef inline uint32_t operation_find(PyObject* operation) except 0:
+cdef inline uint32_t operation_find(PyObject* operation) noexcept:
     """Serial of an operation name: the names used last are compared by address."""
     cdef int i
     for i in range(OPERATIONS_RECENT):
@@ -162,17 +165,77 @@ cdef bint room(uint32_t bytes_needed, int* reason) noexcept nogil:
     return True
 
 
-cdef PyObject* record_one(
-    PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration, object attributes,
-    bint handled
-) except NULL:
-    cdef Mode mode = WRITING
-    cdef TypeInfo special
-    cdef TypeInfo* info
+cdef inline uint64_t key_of(PyObject* exception, const TypeInfo* info, uint32_t operation) noexcept:
+    """Process-local identity of an error: type, operation, frames, chain, members."""
     cdef PyBaseExceptionObject* e = <PyBaseExceptionObject*>exception
+    cdef uint64_t key = fp_mix(info.serial ^ FP_K1, FP_K0 ^ operation)
+    if fp_unlikely(info.traits != 0):
+        if info.traits & TRAIT_GROUP:
+            key = walk_group(exception, key, 0)
+        if info.traits & TRAIT_DYNAMIC:
+            key = fp_mix(
+                key ^ info.kind ^ <uint64_t>info.category << 8 ^ <uint64_t>info.severity << 16
+                ^ <uint64_t>info.flags << 24,
+                FP_K1,
+            )
+    key = walk(e.traceback, key)
+    if e.cause != NULL or (e.context != NULL and not e.suppress_context):
+        key = walk_chain(exception, key)
+    return key | (key == 0)
+
+
+cdef inline void count(Site* site, const TypeInfo* info, int64_t time_unix_nano) noexcept:
+    """Count an error: in its own cell, or by kind where there is none for it."""
+    if fp_unlikely(site == NULL or site.cell == 0):
+        overflow(info.kind, 1)
+    else:
+        cell_count_at(cell_at(&R.aggregate, site.cell), time_unix_nano)
+
+
+cdef inline bint within_budget(Site* site, int64_t mono_nano) noexcept nogil:
+    """Whether this fingerprint may have another row this second."""
+    cdef uint32_t second = <uint32_t>(mono_nano // 1_000_000_000)
+    if site.second != second:
+        site.second = second
+        site.left = R.detail_per_second
+    if site.left == 0:
+        return False
+    site.left -= 1
+    return True
+
+
+cdef inline int write_row(Site* site, Row* row, const Text* text) noexcept:
+    """Write the row wherever there is room; 0, CLAIM_NEW_DICTIONARY or a drop reason."""
+    cdef int reason = CLAIM_OK
+    row.message = text.data
+    row.message_bytes = <uint32_t>text.n
+    if fp_unlikely(R.messages == TEMPLATE):
+        use_template(site, row)
+    row.fingerprint = site.fingerprint
+    row.type = site.type
+    row.site = site.site
+    row.operation = site.operation
+    row.severity = site.severity
+    row.kind = site.kind
+    row.category = site.category
+    while room(row.message_bytes + row.attributes_bytes, &reason):
+        if writer_put(&R.writer, row):
+            return CLAIM_OK
+        # Closed under us: the same record goes into another lane.
+        R.writer.rehomed += 1
+        writer_leave_lane(&R.writer)
+    return reason
+
+
+cdef PyObject* record_one(
+    PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
+    PyObject* attributes, bint handled
+) noexcept:
+    cdef Mode mode = WRITING
+    cdef TypeInfo info
+    cdef TypeInfo* known
     cdef PyObject* classification
-    cdef object kept = None
-    cdef bytes encoded = None
+    cdef PyObject* encoded = NULL
     cdef uint32_t serial = 0
     cdef uint64_t key
     cdef Text text
@@ -182,34 +245,24 @@ cdef PyObject* record_one(
     cdef const uint8_t* found
     cdef Site* site
     cdef Row row
-    cdef cell_t* cell
     cdef bint counted = False
-    cdef int reason = 0
-    cdef uint32_t second
+    cdef int reason
 
-    if fp_unlikely(not awake(R)):
-        mode = wake()
-    info = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
-    if fp_unlikely(info.type == NULL or info.traits != 0 or info.classification == NULL):
-        kept = type_slow(exception, &special)
-        info = &special
-        classification = <PyObject*>kept
-        if mode == INACTIVE or info.traits & TRAIT_IGNORED:
-            Py_INCREF(classification)
-            return classification
+    known = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
+    if fp_unlikely(known.type == NULL or known.traits != 0 or known.classification == NULL):
+        classification = type_slow(exception, &info)
     else:
-        classification = info.classification
-        if fp_unlikely(mode == INACTIVE):
-            Py_INCREF(classification)
-            return classification
-    # An own reference: Python that runs below may flush the tables.
-    Py_INCREF(classification)
+        classification = known.classification
+        Py_INCREF(classification)
+        info = known[0]
+    if fp_unlikely(not R.active or info.traits & TRAIT_IGNORED):
+        return classification
 
-    special = info[0]
+    # What may run Python comes first.
     if operation != NULL:
         serial = operation_find(operation)
-    text_of(exception, special.form, &text, scratch)
-    row.flags = prepare_text(&text, redacted) | special.flags
+    text_of(exception, info.form, &text, scratch)
+    row.flags = prepare_text(&text, redacted) | info.flags
     if handled:
         row.flags |= FLAG_HANDLED
     row.ids = NULL
@@ -219,80 +272,57 @@ cdef PyObject* record_one(
         row.ids = ids
     row.attributes = NULL
     row.attributes_bytes = 0
-    if attributes is not None:
+    if attributes != NULL:
         encoded = put_attributes(attributes, &row)
-
-    key = fp_mix(special.serial ^ FP_K1, FP_K0 ^ serial)
-    if fp_unlikely(special.traits != 0):
-        if special.traits & TRAIT_GROUP:
-            key = walk_group(exception, key, 0)
-        if special.traits & TRAIT_DYNAMIC:
-            key = fp_mix(
-                key ^ special.kind ^ <uint64_t>special.category << 8
-                ^ <uint64_t>special.severity << 16 ^ <uint64_t>special.flags << 24,
-                FP_K1,
-            )
-    key = walk(e.traceback, key)
-    if e.cause != NULL or (e.context != NULL and not e.suppress_context):
-        key = walk_chain(exception, key)
-    key |= key == 0
+    row.attempt = attempt
+    row.duration_nano = duration
+    key = key_of(exception, &info, serial)
 
     while True:
         site = site_find(&R.tables, key)
         if fp_unlikely(site.key == 0):
-            site = first_sighting(exception, key, &special, classification, operation, &text)
+            site = first_sighting(exception, key, &info, classification, operation, &text)
+        if fp_unlikely(not awake(R)):
+            # Registering anew may flush the tables, so the site is looked up again.
+            mode = wake()
+            site = site_find(&R.tables, key)
+            if site.key == 0:
+                site = first_sighting(exception, key, &info, classification, operation, &text)
+        # From here to the commit nothing runs Python.
         if not counted:
-            # Nothing runs Python from here on, but for a change of dictionary.
             counted = True
             clocks(R, &row.time_unix_nano, &row.mono_nano)
             fp_mark(exception)
-            if fp_unlikely(site.cell == 0):
-                overflow(special.kind, 1)
-            else:
-                cell_count_at(cell_at(&R.aggregate, site.cell), row.time_unix_nano)
+            count(site, &info, row.time_unix_nano)
+            if R.detail_per_second and site != NULL and not within_budget(site, row.mono_nano):
+                reason = DROP_DETAIL_BUDGET
+                break
         if fp_unlikely(mode != WRITING):
             reason = DROP_NOT_INITIALISED if R.registry == NULL else DROP_NO_STORAGE
             break
-        if R.detail_per_second and reason != CLAIM_NEW_DICTIONARY:
-            second = <uint32_t>(row.mono_nano // 1_000_000_000)
-            if site.second != second:
-                site.second = second
-                site.left = R.detail_per_second
-            if site.left == 0:
-                reason = DROP_DETAIL_BUDGET
-                break
-            site.left -= 1
-        row.message = text.data
-        row.message_bytes = <uint32_t>text.n
-        if fp_unlikely(R.messages == TEMPLATE):
-            use_template(site, &row)
-        row.duration_nano = duration
-        row.attempt = attempt
-        row.fingerprint = site.fingerprint
-        row.type = site.type
-        row.site = site.site
-        row.operation = site.operation
-        row.severity = site.severity
-        row.kind = site.kind
-        row.category = site.category
-        reason = 0
-        while room(row.message_bytes + row.attributes_bytes, &reason):
-            if writer_put(&R.writer, &row):
-                break
-            # Closed under us: the same record goes into another lane.
-            R.writer.rehomed += 1
-            writer_leave_lane(&R.writer)
+        if fp_unlikely(site == NULL):
+            reason = DROP_ROW_LOST
+            break
+        reason = write_row(site, &row, &text)
         if reason != CLAIM_NEW_DICTIONARY:
             break
         renew_dictionary()
     if fp_unlikely(reason > 0):
-        drop(R, reason)
-        if site.cell != 0:
-            cell = cell_at(&R.aggregate, site.cell)
-            fp_store_relaxed(&cell.suppressed, cell.suppressed + 1)
+        suppressed(site, reason)
     if fp_unlikely(text.owner != NULL):
         Py_DECREF(text.owner)
+    if fp_unlikely(encoded != NULL):
+        Py_DECREF(encoded)
     return classification
+
+
+cdef void suppressed(Site* site, int reason) noexcept nogil:
+    """Count a record that got no row, by reason and beside its own count."""
+    cdef cell_t* cell
+    drop(R, reason)
+    if site != NULL and site.cell != 0:
+        cell = cell_at(&R.aggregate, site.cell)
+        fp_store_relaxed(&cell.suppressed, cell.suppressed + 1)
 
 
 cdef void use_template(Site* site, Row* row) noexcept:
@@ -302,14 +332,14 @@ cdef void use_template(Site* site, Row* row) noexcept:
     row.message_bytes = <uint32_t>len(<bytes>template)
 
 
-cdef bytes put_attributes(object attributes, Row* row):
-    """Attributes as bytes of the row; what cannot be encoded or is too long is flagged."""
-    cdef bytes encoded = encode(attributes)
-    if encoded is None or len(encoded) > ATTRIBUTES_BYTES_MAX:
+cdef PyObject* put_attributes(PyObject* attributes, Row* row) noexcept:
+    """Attributes as bytes of the row, which the caller owns; flagged when there are none."""
+    cdef PyObject* encoded = encode(attributes)
+    if encoded == NULL or PyBytes_GET_SIZE(encoded) > ATTRIBUTES_BYTES_MAX:
         row.flags |= FLAG_NO_ATTRIBUTES
-        return None
-    row.attributes = <const uint8_t*><const char*>encoded
-    row.attributes_bytes = <uint32_t>len(encoded)
+        return encoded
+    row.attributes = <const uint8_t*>PyBytes_AS_STRING(encoded)
+    row.attributes_bytes = <uint32_t>PyBytes_GET_SIZE(encoded)
     return encoded
 
 
@@ -336,7 +366,12 @@ def record(exc, operation=None, attempt=0, duration_nano=0, attributes=None, bin
         tries = bounded(attempt, "attempt", 65_535)
     if duration_nano is not ZERO:
         duration = bounded(duration_nano, "duration_nano", 2**63 - 1)
-    return take(record_one(<PyObject*>exc, name, tries, duration, attributes, handled))
+    return take(
+        record_one(
+            <PyObject*>exc, name, tries, duration,
+            NULL if attributes is None else <PyObject*>attributes, handled
+        )
+    )
 
 
 cdef inline object take(PyObject* owned):
@@ -367,7 +402,7 @@ def classify(exc):
     info = type_find(&R.tables, <PyObject*>Py_TYPE(<PyObject*>exc), 0)
     if info.type != NULL and info.traits == 0 and info.classification != NULL:
         return <object>info.classification
-    return type_slow(<PyObject*>exc, &special)
+    return take(type_slow(<PyObject*>exc, &special))
 
 
 def seen(exc):

@@ -5,13 +5,15 @@ so a child of any fork, an unbound process and one that was switched off all tak
 ``wake()``.
 """
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from .aggregate cimport Aggregate, aggregate_local, aggregate_move
+from .aggregate cimport aggregate_local, aggregate_move
 from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire
-from .breath cimport Breath, breath_clear, breath_start
+from .breath cimport breath_clear, breath_start
 from .intern cimport dictionary_close, dictionary_open
+from .exception cimport Py_INCREF
 from .fingerprint cimport tables_flush
 from .layout cimport (
     AGGREGATE_SIZE,
@@ -78,12 +80,13 @@ cdef void detach() noexcept:
     What was counted so far stays in the owner's file; a forked child never wrote to it.
     """
     global binding_held
-    cdef Aggregate local
     if R.page[0] == 1:
         writer_stop(&R.writer)
     else:
         writer_forget(&R.writer)  # forked: lane and preparation are the parent's
-    aggregate_move(&R.aggregate, NULL, 0, -1, False)
+    if aggregate_move(&R.aggregate, NULL, 0, -1, False):
+        # No memory for counts of its own: the file they are in has to stay mapped.
+        Py_INCREF(<PyObject*>binding_held)
     R.bound = False
     writer_clear(&R.writer)
     breath_clear(&R.breath)

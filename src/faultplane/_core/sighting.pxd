@@ -6,15 +6,15 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from .fingerprint cimport Site, TypeInfo
 from .message cimport Text
 
-cdef uint32_t operation_of(PyObject* operation) except 0
-cdef object type_slow(PyObject* exception, TypeInfo* out)
+cdef uint32_t operation_of(PyObject* operation) noexcept
+cdef PyObject* type_slow(PyObject* exception, TypeInfo* out) noexcept
 cdef Site* first_sighting(
     PyObject* exception, uint64_t key, TypeInfo* info, PyObject* classification,
     PyObject* operation, Text* text
-) except NULL
+) noexcept
 cdef int32_t intern_name(const char* text, uint32_t n) noexcept
 cdef void redact_by_user(Text* text) noexcept
-cdef bytes encode(object attributes)
+cdef PyObject* encode(PyObject* attributes) noexcept
 cdef int classify_with(object hook) except -1
 cdef int encode_with(object hook) except -1
 cdef int redact_with(object hook) except -1

@@ -111,8 +111,15 @@ cdef int ignore_types(object types) except -1:
 # ------------------------------------------------------------------------------ types, operations
 
 
-cdef uint32_t operation_of(PyObject* operation) except 0:
-    """Process-local serial number of an operation name, from 1."""
+cdef uint32_t operation_of(PyObject* operation) noexcept:
+    """Process-local serial number of an operation name, from 1; 0 without memory."""
+    try:
+        return operation_known(operation)
+    except BaseException:
+        return 0
+
+
+cdef uint32_t operation_known(PyObject* operation) except 0:
     global operation_serial
     cdef int i
     cdef PyObject* old
@@ -204,12 +211,27 @@ cdef void describe(TypeInfo* info, object classification) noexcept:
         info.flags = 0
 
 
-cdef object type_slow(PyObject* exception, TypeInfo* out):
+cdef PyObject* type_slow(PyObject* exception, TypeInfo* out) noexcept:
     """Fill ``out`` for a type that is new, special or not yet classified.
 
-    Gives the classification, which the caller keeps alive. The classifier runs Python and may
-    record errors itself, so slots are looked up again after it.
+    Gives a new reference to the classification. Without memory that is the one of an unknown
+    error.
     """
+    cdef PyObject* owned
+    try:
+        classification = type_of(exception, out)
+    except BaseException:
+        classification = UNCLASSIFIED
+        memset(out, 0, sizeof(TypeInfo))
+        describe(out, classification)
+        out.form = <uint8_t>message_form(<PyObject*>Py_TYPE(exception))
+    owned = <PyObject*>classification
+    Py_INCREF(owned)
+    return owned
+
+
+cdef object type_of(PyObject* exception, TypeInfo* out):
+    """The classifier runs Python and may record errors itself: slots are looked up after it."""
     cdef PyObject* type = <PyObject*>Py_TYPE(exception)
     cdef TypeInfo* slot = type_find(T, type, 0)
     cdef long errno_value = 0
@@ -259,8 +281,24 @@ cdef int32_t intern_name(const char* text, uint32_t n) noexcept:
 cdef Site* first_sighting(
     PyObject* exception, uint64_t key, TypeInfo* info, PyObject* classification,
     PyObject* operation, Text* text
+) noexcept:
+    """Everything that is found out once about an error; then its slot, filled.
+
+    NULL without memory.
+    """
+    cdef Site* slot
+    try:
+        slot = sight(exception, key, info, classification, operation, text)
+    except BaseException:
+        return NULL
+    # From the filling of the slot to here no Python object was made or dropped.
+    return slot
+
+
+cdef Site* sight(
+    PyObject* exception, uint64_t key, TypeInfo* info, PyObject* classification,
+    PyObject* operation, Text* text
 ) except NULL:
-    """Everything that is found out once about an error; then its slot, filled."""
     cdef Portrait p
     cdef uint8_t template[MESSAGE_BYTES_MAX]
     cdef Py_ssize_t n = cut_utf8(text.data, text.n, MESSAGE_BYTES_MAX)
@@ -323,9 +361,16 @@ cdef void redact_by_user(Text* text) noexcept:
     text.n = len(result)
 
 
-cdef bytes encode(object attributes):
-    """Attributes as bytes; None when they cannot be encoded."""
+cdef PyObject* encode(PyObject* attributes) noexcept:
+    """Attributes as a new reference to bytes; NULL when they cannot be encoded."""
+    cdef bytes encoded
+    cdef PyObject* owned
     try:
-        return hook_encode(attributes)
+        encoded = hook_encode(<object>attributes)
     except BaseException:
-        return None
+        return NULL
+    owned = <PyObject*>encoded
+    if encoded is not None:
+        Py_INCREF(owned)
+        return owned
+    return NULL

@@ -505,6 +505,8 @@ cdef void authority(Scan* s, size_t start) noexcept nogil:
 
 cdef bint url_path(Scan* s) noexcept nogil:
     cdef size_t end = path_end(s, s.at, 1, IN_URL) if s.url_path_at == s.at + 1 else 0
+    if end == s.at + 1 and word_at(s, end):
+        return False  # half of the next :// may be left before <cut>
     return end and put(s, PATH, s.at, end)
 
 
