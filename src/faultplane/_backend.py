@@ -1,0 +1,61 @@
+"""Which core this process runs, decided once, when this module is imported.
+
+``FAULTPLANE_CORE=auto`` (the default) takes the compiled core where it was built and the pure one
+where it was not. ``cython`` and ``python`` ask for one by name, and an answer that is not that
+core is an error. A compiled core that is there but cannot be loaded is an error in each case: to
+fall back would hide a broken build.
+
+``core`` is the module, ``CORE_NAME`` its name: ``"cython"`` or ``"python"``.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from faultplane import settings
+from faultplane.errors import CoreNotFound
+
+__all__ = ["CORE_NAME", "core"]
+
+_PACKAGES: Final = {"cython": "faultplane._core", "python": "faultplane._pure"}
+
+
+def _choose(wanted: str) -> ModuleType:
+    """The core that ``wanted`` (auto, cython or python) names."""
+    if wanted not in settings.CORES:
+        raise CoreNotFound(
+            f"FAULTPLANE_CORE must be one of {', '.join(settings.CORES)}, got {wanted!r}"
+        )
+    if wanted == "python":
+        return import_module(_PACKAGES["python"])
+    try:
+        return import_module(_PACKAGES["cython"])
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if not missing.startswith(_PACKAGES["cython"]) or _compiled_modules():
+            raise
+        if wanted == "cython":
+            raise CoreNotFound(
+                f"FAULTPLANE_CORE=cython, but the compiled core was not built ({missing} is "
+                "missing): install a C compiler and reinstall with FAULTPLANE_REQUIRE_CORE=1"
+            ) from error
+    return import_module(_PACKAGES["python"])
+
+
+def _compiled_modules() -> list[str]:
+    """Extension modules of the compiled core that this interpreter could load."""
+    names = []
+    for path in (Path(__file__).parent / "_core").glob("*"):
+        stem, dot, rest = path.name.partition(".")
+        if dot and f".{rest}" in EXTENSION_SUFFIXES:
+            names.append(stem)
+    return sorted(names)
+
+
+core: Final = _choose(os.environ.get("FAULTPLANE_CORE", "").strip() or "auto")
+CORE_NAME: Final[str] = core.NAME
