@@ -1,0 +1,43 @@
+"""The pure core: the readable specification of the compiled one, and the fallback.
+
+The same names, parameters, errors and bytes on disk as ``faultplane._core``. It is one writer
+among others of its kind, never beside compiled ones: they keep stores of their own.
+"""
+
+from .breath import install_fatal_handler, rearm_fatal_handler
+from .counter import Counter
+from .fingerprint import fingerprint
+from .memory import Mapping, lane_words, set_lock_file
+from .record import classify, enter, leave, record, seen
+from .recorder import bind, bound, configure, flush_caches, own_cells, unbind, writer_state
+from .redact import redact
+from .ring import Ring
+from .template import template
+
+NAME = "python"
+
+__all__ = [
+    "NAME",
+    "Counter",
+    "Mapping",
+    "Ring",
+    "bind",
+    "bound",
+    "classify",
+    "configure",
+    "enter",
+    "fingerprint",
+    "flush_caches",
+    "install_fatal_handler",
+    "lane_words",
+    "leave",
+    "own_cells",
+    "rearm_fatal_handler",
+    "record",
+    "redact",
+    "seen",
+    "set_lock_file",
+    "template",
+    "unbind",
+    "writer_state",
+]

@@ -1,0 +1,170 @@
+"""Exact counts: one cell a series, one writer a cell.
+
+A process counts into its own file, append-only entries of a cell and its three strings. Before it
+has one it counts into private memory of the same form, which is then copied: offsets stay valid,
+so whoever kept one never looks it up again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from faultplane.schema import (
+    AGGREGATE,
+    CELL,
+    DROP_REASONS,
+    LAYOUT_VERSION,
+    MAGIC,
+    NAME_BYTES_MAX,
+    SERIES_DROP,
+    SERIES_MAX,
+    round_up,
+)
+
+from . import files
+from .memory import Mapping, order
+from .message import cut_utf8
+
+__all__: list[str] = []
+
+RESERVE_BYTES: Final = 1 << 20
+GROW_BYTES: Final = 1 << 16
+DROP_CELL_BYTES: Final = 128
+
+_USED: Final = AGGREGATE.offset["used"] // 8
+_COUNT: Final = CELL.offset["count"] // 8
+_FIRST_SEEN: Final = CELL.offset["first_seen_unix_nano"] // 8
+_LAST_SEEN: Final = CELL.offset["last_seen_unix_nano"] // 8
+_SUPPRESSED: Final = CELL.offset["suppressed"] // 8
+
+
+class Aggregate:
+    """The counted series of this process. ``used`` is in bytes, as offsets of cells are."""
+
+    def __init__(self) -> None:
+        self._memory = Mapping.anonymous(RESERVE_BYTES)
+        self._words = memoryview(self._memory).cast("Q")
+        self._fd = -1
+        self._index: dict[tuple[int, int, int, bytes, bytes], int] = {}
+        self.used = AGGREGATE.size
+        with memoryview(self._memory) as view:
+            AGGREGATE.write(view, 0, magic=MAGIC["aggregate"], layout_version=LAYOUT_VERSION)
+        for reason in DROP_REASONS:
+            self.series(SERIES_DROP, 0, 0, b"", reason.name.encode())
+
+    @property
+    def series_count(self) -> int:
+        """How many series there are."""
+        return len(self._index)
+
+    def count(self, offset: int, n: int = 1) -> None:
+        """Add to a cell. Only this process writes it, under the process lock."""
+        self._words[offset // 8 + _COUNT] += n
+
+    def count_at(self, offset: int, time_unix_nano: int) -> None:
+        """Count one and keep the times."""
+        words, cell = self._words, offset // 8
+        words[cell + _COUNT] += 1
+        words[cell + _LAST_SEEN] = time_unix_nano
+        if not words[cell + _FIRST_SEEN]:
+            words[cell + _FIRST_SEEN] = time_unix_nano
+
+    def count_suppressed(self, offset: int) -> None:
+        """Say that one of those counted has no row."""
+        self._words[offset // 8 + _SUPPRESSED] += 1
+
+    def drop(self, reason: int) -> None:
+        """Count a detail that is not written, by the code of its reason."""
+        self.count(AGGREGATE.size + (reason - 1) * DROP_CELL_BYTES)
+
+    def series(
+        self, series: int, kind: int, fingerprint: int, operation: bytes, name: bytes
+    ) -> int:
+        """Offset of the cell of a series, made when new; 0 when there is no room for it."""
+        operation = cut_utf8(operation, NAME_BYTES_MAX)
+        name = cut_utf8(name, NAME_BYTES_MAX)
+        key = series, kind, fingerprint, operation, name
+        known = self._index.get(key)
+        if known is not None:
+            return known
+        offset = self.used
+        size = CELL.size + round_up(len(operation) + len(name), 64)
+        if len(self._index) >= SERIES_MAX or not self._make_room(offset + size):
+            return 0
+        with memoryview(self._memory) as view:
+            view[offset : offset + size] = bytes(size)
+            CELL.write(
+                view,
+                offset,
+                size=size,
+                series=series,
+                kind=kind,
+                operation_bytes=len(operation),
+                fingerprint=fingerprint,
+                name_bytes=len(name),
+            )
+            strings = offset + CELL.size
+            view[strings : strings + len(operation) + len(name)] = operation + name
+        self.used += size
+        order()
+        # Published last: a reader walks entries up to here.
+        self._words[_USED] = self.used
+        self._index[key] = offset
+        return offset
+
+    def _make_room(self, end: int) -> bool:
+        """Make sure that the first ``end`` bytes may be touched."""
+        size = self._memory.size
+        if end <= size:
+            return True
+        if end > RESERVE_BYTES:
+            return False
+        try:
+            files.reserve(self._fd, size, GROW_BYTES)
+            self._use(Mapping(self._fd, size + GROW_BYTES, True))
+        except OSError:
+            return False
+        return True
+
+    def _use(self, memory: Mapping) -> None:
+        self._words.release()
+        self._memory = memory
+        # A mapping has whole words only where the file has.
+        with memoryview(memory) as view:
+            self._words = view[: memory.size & ~7].cast("Q")
+
+    def move(self, memory: Mapping, fd: int, *, keep: bool) -> None:
+        """Go on counting in ``memory``, at the same offsets; from zero unless ``keep``.
+
+        Raises OSError when the file ``fd`` cannot hold what has been counted: nothing has changed
+        then.
+        """
+        if self.used > memory.size:
+            files.reserve(fd, 0, RESERVE_BYTES)
+            memory = Mapping(fd, RESERVE_BYTES, True)
+        with memoryview(memory) as view, memoryview(self._memory) as old:
+            view[AGGREGATE.size : self.used] = old[AGGREGATE.size : self.used]
+        self._fd = fd
+        self._use(memory)
+        if not keep:
+            self._clear()
+        order()
+        self._words[_USED] = self.used
+
+    def detach(self) -> None:
+        """Go on counting in private memory, from zero; what was counted stays in the file."""
+        memory = Mapping.anonymous(RESERVE_BYTES)
+        with memoryview(memory) as view, memoryview(self._memory) as old:
+            view[: AGGREGATE.size] = old[: AGGREGATE.size]
+        self.move(memory, -1, keep=False)
+
+    def _clear(self) -> None:
+        words = self._words
+        for offset in self._index.values():
+            for field in (_COUNT, _FIRST_SEEN, _LAST_SEEN, _SUPPRESSED):
+                words[offset // 8 + field] = 0
+
+    def cells(self) -> bytes:
+        """The bytes of header and entries."""
+        with memoryview(self._memory) as view:
+            return bytes(view[: self.used])

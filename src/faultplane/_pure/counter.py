@@ -1,0 +1,58 @@
+"""Counters that all processes of a domain share, exact."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from faultplane.schema import OVERFLOW_CELLS, SERIES_COUNTER
+
+from . import memory
+from .recorder import Mode, bounded, state
+
+__all__ = ["Counter"]
+
+INT64_MAX = 2**63 - 1
+
+
+class Counter:
+    """An exact count that all processes of a domain share.
+
+    ``name`` is 1 to 255 bytes of UTF-8. Counters of the same name are one, in every process.
+    """
+
+    __slots__ = ("_name", "_offset")
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, got {type(name).__name__}")
+        text = name.encode("utf-8", "replace")
+        if not 1 <= len(text) <= 255:
+            raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
+        self._name = name
+        with memory.process_lock:
+            self._offset = state.aggregate.series(SERIES_COUNTER, 0, 0, b"", text)
+
+    @property
+    def name(self) -> str:
+        """What is counted."""
+        return self._name
+
+    def add(self, n: int = 1) -> None:
+        """Add ``n``, 0 to 2**63 - 1. Exact; raises ValueError or TypeError and adds nothing."""
+        bounded(n, "n", INT64_MAX)
+        if (not state.live or state.fence[0]) and state.wake() is Mode.INACTIVE:
+            return
+        with memory.process_lock:
+            if state.inside:
+                state.deferred.append(partial(self._add, n))
+            else:
+                self._add(n)
+
+    def _add(self, n: int) -> None:
+        if self._offset:
+            state.aggregate.count(self._offset, n)
+        else:
+            state.count_overflow(OVERFLOW_CELLS - 1, n)
+
+    def __repr__(self) -> str:
+        return f"Counter({self.name!r})"

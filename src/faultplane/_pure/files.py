@@ -1,0 +1,79 @@
+"""The few file operations of the core: relative to a directory, following no link."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+from faultplane.errors import CorruptFile
+
+from .memory import Mapping
+
+__all__: list[str] = []
+
+_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def create(directory_fd: int, name: str) -> int:
+    """A new, empty file, readable by the group where the directory is."""
+    mode = 0o640 if os.fstat(directory_fd).st_mode & stat.S_IRGRP else 0o600
+    fd = os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, mode, dir_fd=directory_fd)
+    if mode != 0o600:
+        os.fchmod(fd, mode)
+    return fd
+
+
+def map_file(directory_fd: int, name: str, size: int = 0, head: int = 0) -> Mapping:
+    """Map the file ``name`` for writing; its first ``head`` bytes where that is not 0.
+
+    Raises OSError, or CorruptFile where a ``size`` is asked for and the file has another.
+    """
+    fd = os.open(name, _FLAGS, dir_fd=directory_fd)
+    try:
+        found = os.fstat(fd).st_size
+        if found == 0 or size not in (0, found):
+            raise CorruptFile(f"{name} must have {size or 'some'} bytes, got {found}")
+        return Mapping(fd, head or found, True)
+    finally:
+        os.close(fd)
+
+
+def reserve(fd: int, offset: int, size: int) -> None:
+    """Allocate bytes of a file: a write through a mapping must never meet a full disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, offset, size)
+    else:
+        os.ftruncate(fd, offset + size)
+
+
+def exists(directory_fd: int, name: str) -> bool:
+    """Whether anything has that name."""
+    try:
+        os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def remove(directory_fd: int, name: str) -> None:
+    """Remove a file if it is there."""
+    try:
+        os.unlink(name, dir_fd=directory_fd)
+    except FileNotFoundError:
+        pass
+
+
+def link_once(directory_fd: int, temporary: str, name: str) -> bool:
+    """Give a complete file its name, never over another; whether it got it."""
+    try:
+        os.link(
+            temporary,
+            name,
+            src_dir_fd=directory_fd,
+            dst_dir_fd=directory_fd,
+            follow_symlinks=False,
+        )
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,312 @@
+"""A file mapped whole, with the few atomic operations that maintenance in Python needs.
+
+Python has no compare-and-swap. A read-modify-write takes a lock twice over: one inside the process
+and, for memory that other processes share, one byte of the domain's lock file. Loads and stores
+of aligned words are single machine instructions, as memoryview does them; where the machine may
+reorder them, `order` stands between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import platform
+import threading
+import time
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from faultplane.errors import StorageError
+from faultplane.schema import LANE_WORD_STRIDE, LANE_WORDS_OFFSET, LOCK_CLAIM
+
+__all__ = ["Mapping", "lane_words", "set_lock_file"]
+
+WAIT_SECONDS_MAX: Final = 1.0
+"""Longest wait for a lock byte: its holders need microseconds, unless they were stopped."""
+
+Code = Literal["Q", "I"]
+_WORD_MAX: Final = (1 << 64) - 1
+_KEEPS_STORE_ORDER: Final = platform.machine() in ("x86_64", "AMD64", "i686", "i386")
+
+process_lock = threading.RLock()
+"""Held by whoever changes shared memory or the recorder's own state; new in a forked child."""
+
+_held: dict[tuple[int, int], int] = {}
+_shared_lock_fd = -1
+_barrier = threading.Lock()
+_barrier.acquire()
+
+
+def set_lock_file(fd: int) -> None:
+    """Serialise the read-modify-writes of shared mappings on the lock file ``fd``.
+
+    The compiled core needs no lock for them and does nothing here. -1 stands for none.
+    """
+    global _shared_lock_fd
+    _shared_lock_fd = fd
+
+
+def order() -> None:
+    """Keep the stores before this call before those after it, and the loads too.
+
+    Only the holder of `process_lock` calls it. Nothing to do where the machine keeps that order.
+    """
+    if not _KEEPS_STORE_ORDER:
+        fence()
+
+
+def fence() -> None:
+    """Let the stores before this call be seen before the loads after it are made.
+
+    Only the holder of `process_lock` calls it.
+    """
+    # To release is to finish what came before; to take is to start nothing that comes after.
+    _barrier.release()
+    _barrier.acquire()
+
+
+class FileLock:
+    """One byte of a lock file, and the process lock with it, as a context manager.
+
+    Raises StorageError after `WAIT_SECONDS_MAX`. The same thread may enter it again. A ``fd`` of
+    -1 leaves the process lock alone.
+    """
+
+    __slots__ = ("_byte", "_fd")
+
+    def __init__(self, fd: int, byte: int) -> None:
+        self._fd = fd
+        self._byte = byte
+
+    def __enter__(self) -> None:
+        process_lock.acquire()
+        try:
+            deadline = 0.0
+            pause_seconds = 0.00002
+            while not self._take():
+                now = time.monotonic()
+                deadline = deadline or now + WAIT_SECONDS_MAX
+                if now >= deadline:
+                    raise StorageError(
+                        f"byte {self._byte} of the lock file was held for {WAIT_SECONDS_MAX} s"
+                    )
+                time.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, 0.002)
+        except BaseException:
+            process_lock.release()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.give_back()
+        finally:
+            process_lock.release()
+
+    def _take(self) -> bool:
+        key = self._fd, self._byte
+        depth = _held.get(key, 0)
+        if depth == 0 and self._fd >= 0:
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._byte)
+            except (BlockingIOError, PermissionError):
+                return False
+        _held[key] = depth + 1
+        return True
+
+    def try_take(self) -> bool:
+        """Take the byte without waiting, to be given back by `give_back`; whether it was free.
+
+        Free means that nobody holds it, not this process either.
+        """
+        with process_lock:
+            return (self._fd, self._byte) not in _held and self._take()
+
+    def give_back(self) -> None:
+        """Undo one taking."""
+        with process_lock:
+            key = self._fd, self._byte
+            depth = _held.pop(key, 0)
+            if depth > 1:
+                _held[key] = depth - 1
+            elif depth == 1 and self._fd >= 0:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._byte)
+
+
+class Mapping(mmap.mmap):
+    """A file mapped whole and shared.
+
+    ``fd`` may be closed afterwards. ``size`` is in bytes; ``reserve`` maps more address space
+    than the file has, for a file that grows (``resize`` says how much of it may be touched).
+    Raises OSError when the kernel refuses, ValueError for a size below one. Offsets out of range
+    raise IndexError and name the bound. Supports the buffer protocol, read-only unless
+    ``writable``; the memory stays mapped while a buffer is exported.
+
+    >>> m = Mapping.anonymous(4096)
+    >>> m.store(8, 41); m.add(8, 1); m.load(8)
+    41
+    42
+    """
+
+    writable: bool
+    reserve: int
+    _bytes: int
+    _shared: bool
+
+    def __new__(cls, fd: int, size: int, writable: bool, reserve: int = 0) -> Self:
+        if size < 1:
+            raise ValueError(f"size must be at least 1 byte, got {size}")
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        flags = mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        # A file cannot be mapped beyond its end here, so `resize` maps what has been added.
+        self = super().__new__(cls, fd, size, flags=flags, prot=protection)
+        self.writable = bool(writable)
+        self.reserve = max(reserve, size)
+        self._bytes = size
+        self._shared = fd >= 0
+        return self
+
+    @classmethod
+    def anonymous(cls, size: int) -> Mapping:
+        """Private zeroed memory of ``size`` bytes that no file backs."""
+        return cls(-1, size, True)
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Bytes that may be touched."""
+        return self._bytes
+
+    @property
+    def address(self) -> int:
+        """Where the memory starts."""
+        return 0 if self.closed else _address(self)
+
+    def _check(self, offset: int, width: int) -> None:
+        if self.closed:
+            raise ValueError("the mapping is closed")
+        if offset < 0 or offset + width > self._bytes or offset % width:
+            raise IndexError(
+                f"offset must be a multiple of {width} from 0 to {self._bytes - width}, "
+                f"got {offset}"
+            )
+
+    def _check_writable(self) -> None:
+        if not self.writable:
+            raise TypeError("the mapping is read-only")
+
+    def _get(self, offset: int, width: int, code: Code) -> int:
+        self._check(offset, width)
+        with memoryview(self) as view, view[offset : offset + width].cast(code) as words:
+            value: int = words[0]
+        with process_lock:
+            order()
+        return value
+
+    def _put(self, offset: int, width: int, code: Code, value: int) -> None:
+        self._check_writable()
+        if not 0 <= value < 1 << 8 * width:
+            raise OverflowError(f"value must be 0 to {(1 << 8 * width) - 1}, got {value}")
+        self._check(offset, width)
+        with process_lock:
+            order()
+        with memoryview(self) as view, view[offset : offset + width].cast(code) as words:
+            words[0] = value
+
+    def load(self, offset: int) -> int:
+        """The u64 at ``offset``, with acquire order."""
+        return self._get(offset, 8, "Q")
+
+    def store(self, offset: int, value: int) -> None:
+        """Store a u64 at ``offset``, with release order."""
+        self._put(offset, 8, "Q", value)
+
+    def load32(self, offset: int) -> int:
+        """The u32 at ``offset``, with acquire order."""
+        return self._get(offset, 4, "I")
+
+    def store32(self, offset: int, value: int) -> None:
+        """Store a u32 at ``offset``, with release order."""
+        self._put(offset, 4, "I", value)
+
+    def _exclusive(self) -> FileLock:
+        return FileLock(_shared_lock_fd if self._shared else -1, LOCK_CLAIM)
+
+    def cas(self, offset: int, expected: int, new: int) -> bool:
+        """Replace the u64 at ``offset`` by ``new`` if it is ``expected``; say whether it was."""
+        self._check_writable()
+        with self._exclusive():
+            if self.load(offset) != expected:
+                return False
+            self.store(offset, new)
+            return True
+
+    def add(self, offset: int, value: int) -> int:
+        """Add ``value`` to the u64 at ``offset``; give the value before."""
+        self._check_writable()
+        with self._exclusive():
+            before = self.load(offset)
+            self.store(offset, (before + value) & _WORD_MAX)
+            return before
+
+    def resize(self, size: int) -> None:
+        """Say that the file has grown to ``size`` bytes, at most ``reserve``."""
+        if size < self._bytes or size > self.reserve:
+            raise ValueError(f"size must be {self._bytes} to {self.reserve} bytes, got {size}")
+        if size > self._bytes:
+            super().resize(size)
+            self._bytes = size
+
+    def close(self) -> None:
+        """Unmap; raises BufferError while a buffer is exported. Idempotent."""
+        try:
+            super().close()
+        except BufferError as error:
+            raise BufferError("the mapping has exported buffers") from error
+
+
+def lane_words(mapping: Mapping, lanes: int) -> list[int]:
+    """The words of the first ``lanes`` lanes of a segment, each loaded with acquire order."""
+    if lanes < 1:
+        return []
+    mapping.load(LANE_WORDS_OFFSET + (lanes - 1) * LANE_WORD_STRIDE)  # names the bound
+    end = LANE_WORDS_OFFSET + (lanes - 1) * LANE_WORD_STRIDE + 8
+    with memoryview(mapping) as view, view[LANE_WORDS_OFFSET:end].cast("Q") as words:
+        found = words[:: LANE_WORD_STRIDE // 8].tolist()
+    with process_lock:
+        order()
+    return found
+
+
+def _address(buffer: object) -> int:
+    """Where the memory of ``buffer`` starts. ctypes is imported by those who ask."""
+    import ctypes
+
+    class Buffer(ctypes.Structure):
+        _fields_ = (
+            ("buf", ctypes.c_void_p),
+            ("obj", ctypes.py_object),
+            ("len", ctypes.c_ssize_t),
+            ("rest", ctypes.c_byte * 64),
+        )
+
+    view = Buffer()
+    api: Any = ctypes.pythonapi
+    api.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(view), 0)
+    address = int(view.buf or 0)
+    api.PyBuffer_Release(ctypes.byref(view))
+    return address
+
+
+def _after_fork_in_child() -> None:
+    """Lock bytes are not inherited, and the thread that held the lock is not there."""
+    global process_lock
+    process_lock = threading.RLock()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,350 @@
+"""One exception becomes one row: the path of every record.
+
+Everything that may run Python of the application (``__str__``, the classifier, attribute encoding)
+comes first, without a lock. From the count to the commit the process lock is held, and what a
+signal handler or a finalizer records meanwhile waits until the record under way is written: it is
+counted exactly and has no row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from time import monotonic_ns, time_ns
+from typing import Any, Final
+
+from faultplane.schema import (
+    ATTRIBUTES_BYTES_MAX,
+    FLAG_HANDLED,
+    FLAG_NO_ATTRIBUTES,
+    KIND_INTERNAL,
+)
+
+from . import memory
+from .fingerprint import (
+    WALK_FRAMES_MAX,
+    cause_of,
+    context_of,
+    traceback_of,
+    walk_chain,
+    walk_group,
+)
+from .message import prepare, text_of
+from .recorder import DROP, Mode, bounded, state
+from .sighting import UNCLASSIFIED, Site, TypeInfo, encode, find_type, sight
+from .trace import trace_ids
+from .writer import CLAIM_NEW_DICTIONARY, CLAIM_OK
+
+__all__ = ["classify", "enter", "leave", "record", "seen"]
+
+ATTEMPT_MAX: Final = 65_535
+DURATION_NANO_MAX: Final = 2**63 - 1
+REHOMED_AT_ONCE_MAX: Final = 256
+
+_ZERO: Final = 0
+_MARK: Final = "_faultplane_recorded"
+_fields_of: Final[Any] = BaseException.__dict__["__dict__"].__get__
+
+
+def record(
+    exc: BaseException,
+    operation: str | None = None,
+    attempt: int = 0,
+    duration_nano: int = 0,
+    attributes: Mapping[str, Any] | None = None,
+    handled: bool = True,
+) -> Any:
+    """Count an exception and write it as a row of the domain; give its classification.
+
+    ``operation`` says what was being done (str), ``attempt`` how many tries came before (0 to
+    65,535), ``duration_nano`` how long it had run (0 to 2**63 - 1, in nanoseconds), ``attributes``
+    is a mapping of further facts (4,096 encoded bytes at most), ``handled`` whether the program
+    goes on. Raises TypeError or ValueError for arguments out of bounds, before anything is
+    written; never raises because of storage. Before init() errors are counted in the process.
+    """
+    if not isinstance(exc, BaseException):
+        raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
+    if operation is not None and type(operation) is not str:
+        operation = _plain(operation)
+    if attempt is not _ZERO:
+        bounded(attempt, "attempt", ATTEMPT_MAX)
+    if duration_nano is not _ZERO:
+        bounded(duration_nano, "duration_nano", DURATION_NANO_MAX)
+    try:
+        return _record(exc, operation, attempt, duration_nano, attributes, handled)
+    except Exception:  # noqa: BLE001 - whatever it is, it is not the application's affair
+        _lose(KIND_INTERNAL)
+        return UNCLASSIFIED
+
+
+def _record(
+    exc: BaseException,
+    operation: str | None,
+    attempt: int,
+    duration_nano: int,
+    attributes: Mapping[str, Any] | None,
+    handled: bool,
+) -> Any:
+    """What `record` does, with arguments that are good."""
+    info = state.types.get(id(type(exc)))
+    if info is not None and info.is_plain:
+        classification = info.classification
+    else:
+        info, classification = find_type(exc)
+    if info.is_ignored or not state.active:
+        return classification
+    message, flags = prepare(
+        text_of(exc), hide=state.messages != "raw", redact_more=state.redact_more
+    )
+    flags |= info.flags | FLAG_HANDLED if handled else info.flags
+    ids = trace_ids()
+    encoded = None
+    if attributes is not None:
+        encoded = encode(attributes)
+        if encoded is None or len(encoded) > ATTRIBUTES_BYTES_MAX:
+            encoded = None
+            flags |= FLAG_NO_ATTRIBUTES
+    one = _Record(
+        exc, info, classification, operation, message, flags, ids, encoded, attempt, duration_nano
+    )
+    # Asked after the last of the application's Python: that may have forked.
+    if not state.live or state.fence[0]:
+        state.wake()
+    with memory.process_lock:
+        if state.inside:
+            state.deferred.append(partial(one.count, DROP["reentrant"]))
+            return classification
+        state.inside = True
+        try:
+            one.write()
+        except BaseException as error:
+            _lose(None if one.counted else info.kind)
+            if not isinstance(error, Exception):
+                raise  # by a signal handler
+        finally:
+            state.inside = False
+        if state.deferred:
+            state.run_deferred()
+    return classification
+
+
+def _lose(kind: int | None) -> None:
+    """Something failed that cannot: the count stays exact, the row is lost."""
+    with memory.process_lock:
+        if kind is not None:
+            state.count_overflow(kind, 1)
+        state.aggregate.drop(DROP["row_lost"])
+
+
+class _Record:
+    """One exception on its way to a row. Its methods are called under the process lock."""
+
+    __slots__ = (
+        "attempt",
+        "attributes",
+        "classification",
+        "counted",
+        "duration_nano",
+        "exception",
+        "flags",
+        "ids",
+        "info",
+        "key",
+        "message",
+        "operation",
+    )
+
+    def __init__(
+        self,
+        exception: BaseException,
+        info: TypeInfo,
+        classification: Any,
+        operation: str | None,
+        message: bytes,
+        flags: int,
+        ids: bytes | None,
+        attributes: bytes | None,
+        attempt: int,
+        duration_nano: int,
+    ) -> None:
+        self.exception = exception
+        self.info = info
+        self.classification = classification
+        self.operation = operation
+        self.message = message
+        self.flags = flags
+        self.ids = ids
+        self.attributes = attributes
+        self.attempt = attempt
+        self.duration_nano = duration_nano
+        self.counted = False
+        self.key = _key(exception, info, operation)
+
+    def write(self) -> None:
+        """Count, and write the row if there can be one."""
+        writer = state.writer
+        if writer is not None and writer.is_between_chunks and os.getpid() != state.process_id:
+            state.after_fork_in_child()  # by a fork that ran no handlers
+        site, time_unix_nano = self.count()
+        reason = self._write_row(site, time_unix_nano)
+        if reason:
+            self._drop(site, reason)
+
+    def count(self, reason: int = 0) -> tuple[Site, int]:
+        """Count one of the error; (what is known of it, when). With ``reason``, it has no row."""
+        site = state.sites.get(self.key) or self._sight()
+        now = time_ns()
+        _mark(self.exception)
+        if site.cell:
+            state.aggregate.count_at(site.cell, now)
+        else:
+            state.count_overflow(self.info.kind, 1)
+        self.counted = True
+        if reason:
+            self._drop(site, reason)
+        return site, now
+
+    def _sight(self) -> Site:
+        return sight(
+            self.exception,
+            self.key,
+            self.info,
+            self.classification,
+            self.operation,
+            self.message,
+        )
+
+    def _drop(self, site: Site, reason: int) -> None:
+        state.aggregate.drop(reason)
+        if site.cell:
+            state.aggregate.count_suppressed(site.cell)
+
+    def _write_row(self, site: Site, time_unix_nano: int) -> int:
+        """Write and publish the row; 0, or the reason why there is none."""
+        writer = state.writer
+        if writer is None:
+            return DROP["no_storage" if state.was_bound else "not_initialised"]
+        mono_nano = monotonic_ns()
+        if state.detail_per_second and not _within_budget(site, mono_nano):
+            return DROP["detail_budget"]
+        message = self.message if state.messages != "template" else site.template
+        attributes = self.attributes
+        arena_bytes = len(message) + len(attributes or b"")
+        for _ in range(REHOMED_AT_ONCE_MAX):
+            outcome = writer.room(arena_bytes)
+            if outcome == CLAIM_NEW_DICTIONARY:
+                state.renew_dictionaries(writer)
+                budget = site.second, site.left
+                site = self._sight()
+                site.second, site.left = budget
+            elif outcome != CLAIM_OK:
+                return outcome
+            if writer.put(
+                site,
+                time_unix_nano,
+                mono_nano,
+                self.duration_nano,
+                message,
+                attributes,
+                self.ids,
+                self.attempt,
+                self.flags,
+            ):
+                return 0
+            # Closed under us: the same record goes into another lane.
+            writer.rehomed += 1
+            writer.leave_lane()
+        return DROP["row_lost"]
+
+
+def _key(exception: BaseException, info: TypeInfo, operation: str | None) -> tuple[object, ...]:
+    """What tells errors apart in this process: see `fingerprint.walk`, which is inlined here."""
+    key: list[object] = [info.key, operation]
+    entry = traceback_of(exception)
+    left = WALK_FRAMES_MAX
+    while entry is not None and left:
+        key += id(entry.tb_frame.f_code), entry.tb_lasti
+        entry = entry.tb_next
+        left -= 1
+    if cause_of(exception) is not None or context_of(exception) is not None:
+        walk_chain(exception, key)
+    if info.is_group:
+        walk_group(exception, key)
+    return tuple(key)
+
+
+def _within_budget(site: Site, mono_nano: int) -> bool:
+    """Whether this second has a row left for the error; takes it."""
+    second = mono_nano // 1_000_000_000
+    if site.second != second:
+        site.second = second
+        site.left = state.detail_per_second
+    site.left -= 1
+    return site.left >= 0
+
+
+def _plain(operation: object) -> str:
+    """A str of a subclass as a plain one."""
+    if not isinstance(operation, str):
+        raise TypeError(f"operation must be a str or None, got {type(operation).__name__}")
+    return str.__str__(operation)
+
+
+def classify(exc: BaseException) -> Any:
+    """Classification of an exception: what kind of error it is and what helps.
+
+    A cached lookup for a type that was seen before. Raises TypeError for anything but an
+    exception.
+    """
+    if not isinstance(exc, BaseException):
+        raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
+    info = state.types.get(id(type(exc)))
+    return info.classification if info is not None and info.is_plain else find_type(exc)[1]
+
+
+def _mark(exception: BaseException) -> None:
+    """Remember that this object was recorded here: a copy or another process's is another."""
+    if type(exception) is not MemoryError:  # recycled by the interpreter
+        _fields_of(exception)[_MARK] = state.mark ^ id(exception)
+
+
+def seen(exc: object) -> bool:
+    """Whether this very exception object was recorded in this process."""
+    if not isinstance(exc, BaseException):
+        return False
+    found: object = _fields_of(exc).get(_MARK)
+    return found == state.mark ^ id(exc)
+
+
+# ------------------------------------------------------------------------------ in-flight slots
+
+
+def enter(operation: str, parent: int = 0) -> int:
+    """Say that an operation has begun; a token for leave(), 0 when no slot is free.
+
+    ``parent`` is the token of the operation that it is a part of, 0 = none.
+    """
+    if not isinstance(operation, str):
+        raise TypeError(f"operation must be a str, got {type(operation).__name__}")
+    if (not state.live or state.fence[0]) and state.wake() is not Mode.WRITING:
+        return 0
+    try:
+        text = operation.encode()
+    except UnicodeEncodeError:
+        return 0
+    ids = trace_ids()
+    with memory.process_lock:
+        if state.breath is None:
+            return 0
+        token = state.breath.enter(text, ids, parent)
+        if token == 0:
+            state.aggregate.drop(DROP["inflight_overflow"])
+        return token
+
+
+def leave(token: int) -> None:
+    """Say that the operation of ``token`` has ended; 0 and tokens of another process do nothing."""
+    with memory.process_lock:
+        if token and state.breath is not None:
+            state.breath.leave(token)

@@ -1,0 +1,372 @@
+"""The state of this process's recorder: binding it to a domain, letting go, settings.
+
+A record looks at two things to know that it may write: `Recorder.live`, which every fork clears,
+and the owner's fence, which whoever declares it dead raises. A forked child, an unbound process
+and one that was switched off all take the slow entry, `wake`.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from faultplane.errors import CorruptFile
+from faultplane.schema import (
+    DROP_REASONS,
+    OVERFLOW_CELLS,
+    OVERFLOW_CELLS_OFFSET,
+    OWNER,
+)
+
+from . import memory
+from .aggregate import Aggregate
+from .breath import Breath
+from .intern import Dictionary
+from .ring import Segments
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from .sighting import Site, TypeInfo
+
+__all__ = ["bind", "bound", "configure", "flush_caches", "own_cells", "unbind", "writer_state"]
+
+DROP: Final = {reason.name: reason.code for reason in DROP_REASONS}
+MESSAGES: Final = ("redact", "template", "raw")
+RETRY_NANO: Final = 1_000_000_000
+UNFENCED: Final = (0,)
+
+
+class Mode(enum.Enum):
+    """What a record may do."""
+
+    WRITING = 1
+    COUNTING = 2
+    """No domain at hand: exact counts in the process, no rows."""
+    INACTIVE = 3
+
+
+class Recorder:
+    """Everything that the recorder of a process knows. Changed under `memory.process_lock`."""
+
+    def __init__(self) -> None:
+        # Settings.
+        self.active = True
+        self.messages = "redact"
+        self.detail_per_second = 0
+        self.ignored: tuple[type[BaseException], ...] = ()
+        self.classify: Callable[[BaseException], tuple[Any, bool]] | None = None
+        self.encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None
+        self.redact_more: Callable[[str], str] | None = None
+        self.rebind: Callable[[], None] | None = None
+        # Where it writes.
+        self.live = False
+        self.fence: Sequence[int] | memoryview = UNFENCED
+        self.was_bound = False
+        self.binding: Any = None
+        self.writer: Writer | None = None
+        self.names: Dictionary | None = None
+        self.stacks: Dictionary | None = None
+        self.breath: Breath | None = None
+        self.aggregate = Aggregate()
+        self.overflow = [0] * OVERFLOW_CELLS
+        # What it has seen. ``epoch`` changes with every flush.
+        self.types: dict[object, TypeInfo] = {}
+        self.sites: dict[tuple[object, ...], Site] = {}
+        self.epoch = 0
+        # What came while this thread was inside.
+        self.inside = False
+        self.deferred: deque[Callable[[], object]] = deque()
+        self._rebinding = False
+        self._rebind_mono_nano = 0
+        # Who it is the state of.
+        self.process_id = os.getpid()
+        self.mark = int.from_bytes(os.urandom(8), "little")
+
+    # ------------------------------------------------------------------------ waking, leaving
+
+    def wake(self) -> Mode:
+        """The slow entry: before init(), switched off, forked, or declared dead."""
+        if not self.active:
+            return Mode.INACTIVE
+        with memory.process_lock:
+            if self.live and not self.fence[0]:
+                return Mode.WRITING
+            if self.binding is not None:
+                self.detach()
+                self._rebind_mono_nano = 0
+            now = time.monotonic_ns()
+            if self.rebind is None or self._rebinding or now < self._rebind_mono_nano:
+                return Mode.COUNTING
+            self._rebinding = True
+            self._rebind_mono_nano = now + RETRY_NANO
+        try:
+            self.rebind()
+        except BaseException:  # noqa: BLE001 - what rebinds is the store's
+            return Mode.COUNTING
+        finally:
+            self._rebinding = False
+        return Mode.WRITING if self.live and not self.fence[0] else Mode.COUNTING
+
+    def detach(self, *, forked: bool = False) -> None:
+        """Let go of the domain and go on counting in private memory, from zero.
+
+        What was counted so far stays in the owner's file; a forked child never wrote to it.
+        """
+        self.live = False
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            if forked:
+                writer.forget()
+            else:
+                writer.stop()
+        self.aggregate.detach()
+        if self.breath is not None:
+            self.breath.close()
+        self.breath = None
+        self._close_dictionaries()
+        if isinstance(self.fence, memoryview):
+            self.fence.release()
+        self.fence = UNFENCED
+        self.binding = None
+
+    # --------------------------------------------------------------------------- dictionaries
+
+    def _close_dictionaries(self) -> None:
+        for dictionary in (self.names, self.stacks):
+            if dictionary is not None:
+                dictionary.close()
+        self.names = self.stacks = None
+
+    def open_dictionaries(self, writer: Writer) -> None:
+        segments, generation = writer.segments, writer.dictionary_generation
+        where = segments.directory_fd, segments.locks_fd
+        try:
+            self.names = Dictionary(*where, "dict", generation)
+            self.stacks = Dictionary(*where, "stacks", generation)
+        except (OSError, CorruptFile):
+            pass  # the first segment of a domain makes them
+        writer.resource = self.intern_name(self.binding.resource.encode())
+
+    def renew_dictionaries(self, writer: Writer) -> None:
+        """After a claim in a segment of another dictionary generation: codes start anew."""
+        self._close_dictionaries()
+        self.flush()
+        self.open_dictionaries(writer)
+
+    def intern_name(self, name: bytes) -> int:
+        """Code of a name in the dictionary of the current segment; 0 when it has no room."""
+        if self.names is None:
+            return 0
+        code = self.names.intern(name)
+        if code < 0:
+            self.aggregate.drop(DROP["dictionary_full"])
+            return 0
+        return code
+
+    def flush(self) -> None:
+        """Forget every cached type, classification and site.
+
+        The tables are replaced before what they hold is dropped: that may run Python, which
+        records an error and finds them empty.
+        """
+        with memory.process_lock:
+            self.epoch += 1
+            old = self.types, self.sites
+            self.types, self.sites = {}, {}
+            del old
+
+    # ------------------------------------------------------------------------------- counting
+
+    def count_overflow(self, cell: int, n: int) -> None:
+        """Count where no series has room: by kind, exact, shared by all processes."""
+        self.aggregate.drop(DROP["series_overflow"])
+        if self.binding is not None:
+            self.binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
+        else:
+            self.overflow[cell] += n
+
+    def run_deferred(self) -> None:
+        """Do what came while this thread was inside."""
+        while self.deferred:
+            self.inside = True
+            try:
+                self.deferred.popleft()()
+            except Exception:  # noqa: BLE001 - what was counted twice or not cannot be told
+                self.aggregate.drop(DROP["row_lost"])
+            finally:
+                self.inside = False
+
+    def after_fork_in_child(self) -> None:
+        """The lane, the counts and what was under way are the parent's."""
+        self.process_id = os.getpid()
+        self.mark = int.from_bytes(os.urandom(8), "little")
+        self.inside = False
+        self.deferred.clear()
+        self._rebinding = False
+        self._rebind_mono_nano = 0
+        self.overflow = [0] * OVERFLOW_CELLS
+        if self.binding is not None:
+            self.detach(forked=True)
+        else:
+            self.aggregate.detach()
+
+
+state: Final = Recorder()
+
+
+def bounded(value: object, name: str, high: int) -> int:
+    """``value`` as an int from 0 to ``high``, or an error that names both."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    if not 0 <= value <= high:
+        raise ValueError(f"{name} must be 0 to {high}, got {value}")
+    return value
+
+
+# ------------------------------------------------------------------------- binding, configuring
+
+
+def bind(binding: Any) -> None:
+    """Start writing into a domain: rows, counts and in-flight slots of this process.
+
+    What was counted before is carried over. Raises OSError when the counts do not fit the file;
+    the process goes on counting in its own memory then.
+    """
+    with memory.process_lock:
+        if state.binding is not None:
+            state.detach()
+        segments = Segments(
+            binding.directory_fd,
+            binding.locks_fd,
+            binding.registry,
+            binding.lanes_per_segment,
+            binding.segments_max,
+            binding.dictionary_bytes,
+            str(binding.owner_slot),
+        )
+        slot = binding.owner_slot
+        writer = Writer(segments, slot, binding.generation, binding.incarnation)
+        try:
+            state.aggregate.move(binding.aggregate, binding.aggregate_fd, keep=True)
+        except OSError as error:
+            raise OSError("the counts of this process do not fit on storage") from error
+        state.binding = binding
+        state.writer = writer
+        state.was_bound = True
+        for cell, n in enumerate(state.overflow):
+            if n:
+                binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
+                state.overflow[cell] = 0
+        state.breath = Breath(binding.breath)
+        state.flush()
+        state.open_dictionaries(writer)
+        fence = slot * OWNER.size + OWNER.offset["fence"]
+        state.fence = memoryview(binding.owners)[fence : fence + 4].cast("I")
+        state.live = state.active
+
+
+def unbind(exiting: bool = False) -> None:
+    """Stop writing: close the lane, and count in the process from here on.
+
+    ``exiting`` says that the process ends; nothing differs yet, since an orderly end and a
+    change of domain leave the same way.
+    """
+    del exiting
+    with memory.process_lock:
+        if state.binding is not None:
+            state.detach()
+
+
+def bound() -> bool:
+    """Whether this process writes into a domain."""
+    return state.binding is not None
+
+
+def configure(
+    *,
+    active: bool | None = None,
+    messages: str | None = None,
+    detail_per_second: int | None = None,
+    ignore: tuple[type[BaseException], ...] | None = None,
+    classify: Callable[[BaseException], tuple[Any, bool]] | None = None,
+    encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None,
+    redact_more: Callable[[str], str] | None = None,
+    rebind: Callable[[], None] | None = None,
+) -> None:
+    """Change settings; what is not given stays as it is.
+
+    ``active`` bool; ``messages`` "redact", "template" or "raw"; ``detail_per_second`` rows per
+    fingerprint and second in this process, 0 to 2**32 - 1, 0 = no bound; ``ignore`` a tuple of
+    exception types; ``classify`` a callable that takes an exception and gives (classification,
+    cacheable); ``encode_attributes`` one that takes a mapping and gives bytes; ``redact_more`` one
+    from str to str; ``rebind`` one without arguments that binds again. Raises ValueError naming
+    value and bound.
+    """
+    if messages is not None and messages not in MESSAGES:
+        raise ValueError(f"messages must be redact, template or raw, got {messages!r}")
+    if detail_per_second is not None:
+        bounded(detail_per_second, "detail_per_second", 2**32 - 1)
+    kinds: tuple[object, ...] = ignore or ()
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise ValueError(f"ignore must hold exception types, got {kind!r}")  # noqa: TRY004
+    with memory.process_lock:
+        state.messages = state.messages if messages is None else messages
+        if detail_per_second is not None:
+            state.detail_per_second = detail_per_second
+        state.ignored = state.ignored if ignore is None else tuple(ignore)
+        if classify is not None:
+            state.classify = classify
+        if encode_attributes is not None:
+            state.encode_attributes = encode_attributes
+        if redact_more is not None:
+            state.redact_more = redact_more
+        if rebind is not None:
+            state.rebind = rebind
+        if ignore is not None or classify is not None:
+            state.flush()
+        if active is not None:
+            state.active = bool(active)
+            state.live = state.active and state.binding is not None
+
+
+def flush_caches() -> None:
+    """Forget every cached type, classification and site; the next sighting finds out anew."""
+    state.flush()
+
+
+def own_cells() -> bytes:
+    """The counts of this process as bytes of an aggregate file."""
+    with memory.process_lock:
+        return state.aggregate.cells()
+
+
+def writer_state() -> dict[str, Any]:
+    """Numbers about the writer of this process, for diagnosis."""
+    writer = state.writer
+    names = (
+        "seq",
+        "incarnation",
+        "segment_number",
+        "dictionary_generation",
+        "lanes_claimed",
+        "segments_mapped",
+        "rehomed",
+    )
+    return {
+        "bound": bound(),
+        "active": state.active,
+        **{name: 0 if writer is None else getattr(writer, name) for name in names},
+        "types_cached": len(state.types),
+        "sites_cached": len(state.sites),
+        "cache_flushes": state.epoch,
+        "series": state.aggregate.series_count,
+        "refusal": 0 if writer is None else writer.refusal,
+    }
+
+
+os.register_at_fork(after_in_child=state.after_fork_in_child)

@@ -1,0 +1,435 @@
+"""Segments: prepare, publish, retire; and closing the lanes of the dead.
+
+A segment is written once and never reused. A lane, 512 rows of it, has one writer, whose commit
+raises the count in the lane word. The next segment is prepared in slices at the boundaries of
+64-row chunks, by whoever holds LOCK_PREPARE, so no single record pays for a whole one.
+
+Without a compare-and-swap, whoever closes a lane holds LOCK_CLAIM, and a writer that commits in
+the same instant finds out right after: `writer` has its side of this.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import Final
+from zlib import crc32
+
+from faultplane.errors import CorruptFile
+from faultplane.schema import (
+    ARENA_BYTES_PER_LANE,
+    COLUMNS,
+    LANE_CLOSED,
+    LANE_COUNT_MASK,
+    LANE_GENERATION_MASK,
+    LANE_GENERATION_SHIFT,
+    LANE_OPEN,
+    LANE_OWNER_MASK,
+    LANE_OWNER_SHIFT,
+    LANE_ROWS,
+    LANE_STATE_SHIFT,
+    LANE_WORD_STRIDE,
+    LANE_WORDS_OFFSET,
+    LAYOUT_VERSION,
+    LOCK_CLAIM,
+    LOCK_PREPARE,
+    MAGIC,
+    PAGE_BYTES,
+    REGISTRY,
+    ROW_BYTES,
+    SCHEMA_HASH,
+    SEGMENT,
+    SEGMENT_SEALED,
+    SEGMENT_SEALING,
+    SEGMENT_TABLE_ENTRY_BYTES,
+    SEGMENT_TABLE_OFFSET,
+    SEGMENT_TABLE_SIZE,
+    segment_shape,
+)
+
+from . import files
+from .intern import Dictionary
+from .intern import create as create_dictionary
+from .memory import FileLock, Mapping
+
+__all__ = ["Ring"]
+
+ZEROS: Final = bytes(65_536)
+RESERVE_STEP_BYTES: Final = 1 << 20
+RETIRED_AT_ONCE_MAX: Final = 64
+READY_NAME: Final = "tmp-ready"
+"""The segment that is prepared and waits to be published."""
+
+STATE_AT: Final = SEGMENT.offset["state"]
+NEXT_LANE_AT: Final = SEGMENT.offset["next_lane"]
+_CRC_AT: Final = SEGMENT.offset["crc"]
+_STATE_MASK: Final = 3 << LANE_STATE_SHIFT
+
+
+def lane_word_at(lane: int) -> int:
+    """Offset of a lane's word in its segment."""
+    return LANE_WORDS_OFFSET + lane * LANE_WORD_STRIDE
+
+
+def lane_tag(slot: int, generation: int) -> int:
+    """The part of a lane word that says whose it is."""
+    return (slot & LANE_OWNER_MASK) << LANE_OWNER_SHIFT | (
+        generation & LANE_GENERATION_MASK
+    ) << LANE_GENERATION_SHIFT
+
+
+def open_word(tag: int) -> int:
+    """Word of an open lane without rows."""
+    return tag | LANE_OPEN << LANE_STATE_SHIFT
+
+
+def closed_word(word: int) -> int:
+    """The word of the same lane, closed."""
+    return word & ~_STATE_MASK | LANE_CLOSED << LANE_STATE_SHIFT
+
+
+def is_closed(word: int) -> bool:
+    """Whether the rows of a lane are final."""
+    return word >> LANE_STATE_SHIFT == LANE_CLOSED
+
+
+class Segments:
+    """The segments of one domain directory, and the one that this process prepares."""
+
+    def __init__(
+        self,
+        directory_fd: int,
+        locks_fd: int,
+        registry: Mapping,
+        lanes: int,
+        segments_max: int,
+        dictionary_bytes: int,
+        tag: str,
+    ) -> None:
+        self.directory_fd = directory_fd
+        self.locks_fd = locks_fd
+        self.registry = registry
+        self.lanes = lanes
+        self.shape = segment_shape(lanes)
+        self._segments_max = segments_max
+        self._dictionary_bytes = dictionary_bytes
+        self._tag = tag
+        self._prepare_lock = FileLock(locks_fd, LOCK_PREPARE)
+        self._prepare_name = f"tmp-next-{tag}"
+        self._prepare_fd = -1
+        self._prepared_bytes = 0
+
+    def exclusive(self) -> FileLock:
+        """Held for every read-modify-write of lane words and of the registry's words."""
+        return FileLock(self.locks_fd, LOCK_CLAIM)
+
+    def load(self, field: str) -> int:
+        """A word of the registry."""
+        return self.registry.load(REGISTRY.offset[field])
+
+    def _add(self, field: str, n: int) -> None:
+        at = REGISTRY.offset[field]
+        self.registry.store(at, self.registry.load(at) + n)
+
+    # ------------------------------------------------------------------------------ preparing
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether this process prepares the next segment."""
+        return self._prepare_fd >= 0
+
+    def is_ready(self) -> bool:
+        """Whether the next segment is prepared."""
+        return files.exists(self.directory_fd, READY_NAME)
+
+    def prepare_begin(self) -> bool:
+        """Become the one who prepares the next segment; False when nobody needs to."""
+        if self.is_preparing:
+            return True
+        if self.is_ready() or not self._prepare_lock.try_take():
+            return False
+        try:
+            files.remove(self.directory_fd, self._prepare_name)
+            self._prepare_fd = files.create(self.directory_fd, self._prepare_name)
+        except OSError:
+            self._prepare_lock.give_back()
+            return False
+        self._prepared_bytes = 0
+        return True
+
+    def prepare_abandon(self) -> None:
+        """Give back what was being prepared, and the right to do so."""
+        if self.is_preparing:
+            files.remove(self.directory_fd, self._prepare_name)
+            self.prepare_forget()
+            self._prepare_lock.give_back()
+
+    def prepare_forget(self) -> None:
+        """In a forked child: file and lock are the parent's."""
+        if self.is_preparing:
+            os.close(self._prepare_fd)
+            self._prepare_fd = -1
+
+    def prepare_up_to(self, bytes_wanted: int, step: int) -> None:
+        """Write at most ``step`` more zeros; raises OSError, and has given up then.
+
+        Zeros are written rather than reserved: that allocates and clears a page in one go, where
+        a reserved one is cleared again at its first touch.
+        """
+        size = self.shape.file_bytes
+        end = min(self._prepared_bytes + step, bytes_wanted, size)
+        try:
+            while self._prepared_bytes < end:
+                part = ZEROS[: end - self._prepared_bytes]
+                self._prepared_bytes += os.pwrite(self._prepare_fd, part, self._prepared_bytes)
+        except OSError:
+            self.prepare_abandon()
+            raise
+        if self._prepared_bytes == size:
+            self._rename(self._prepare_name, READY_NAME)
+            self.prepare_forget()
+            self._prepare_lock.give_back()
+
+    def prepare_whole(self) -> None:
+        """Write all the zeros that are missing."""
+        self.prepare_up_to(self.shape.file_bytes, self.shape.file_bytes)
+
+    def _rename(self, source: str, target: str) -> None:
+        os.rename(source, target, src_dir_fd=self.directory_fd, dst_dir_fd=self.directory_fd)
+
+    # ----------------------------------------------------------------------------- publishing
+
+    def publish(self, number: int) -> None:
+        """Make segment ``number`` visible unless somebody else does; raises OSError."""
+        name, segment = f"tmp-pub-{self._tag}", f"seg-{number}"
+        try:
+            fd = self._take_prepared(name, segment)
+        except FileExistsError:
+            return
+        try:
+            os.pwrite(fd, self._header(number), 0)
+            # Linked only when complete, and never over another: a half-made segment is never
+            # visible.
+            files.link_once(self.directory_fd, name, segment)
+        finally:
+            os.close(fd)
+            files.remove(self.directory_fd, name)
+
+    def _header(self, number: int) -> bytes:
+        page = bytearray(PAGE_BYTES)
+        columns = self.shape.column_offsets
+        SEGMENT.write(
+            page,
+            0,
+            magic=MAGIC["segment"],
+            layout_version=LAYOUT_VERSION,
+            lanes=self.lanes,
+            schema_hash=SCHEMA_HASH,
+            number=number,
+            dictionary_generation=self._generation_for_new_segment(),
+            created_unix_nano=time.time_ns(),
+            lane_rows=LANE_ROWS,
+            row_bytes=ROW_BYTES,
+            arena_offset=self.shape.arena_offset,
+            arena_bytes_per_lane=ARENA_BYTES_PER_LANE,
+            file_bytes=self.shape.file_bytes,
+            column_count=len(COLUMNS),
+        )
+        at = SEGMENT.offset["column_offsets"]
+        page[at : at + 8 * len(columns)] = b"".join(c.to_bytes(8, "little") for c in columns)
+        SEGMENT.write(page, 0, crc=crc32(page[:_CRC_AT]))
+        return bytes(page)
+
+    def _take_prepared(self, name: str, segment: str) -> int:
+        """An allocated, all-zero file called ``name``; FileExistsError when ``segment`` is."""
+        files.remove(self.directory_fd, name)
+        size = self.shape.file_bytes
+        if self.is_preparing:
+            self.prepare_whole()
+        try:
+            self._rename(READY_NAME, name)
+        except FileNotFoundError:
+            pass
+        else:
+            fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.directory_fd)
+            if os.fstat(fd).st_size == size:
+                return fd
+            os.close(fd)
+            files.remove(self.directory_fd, name)
+        # Nothing was prepared in time: reserve one here, in steps, and stop when another is first.
+        fd = files.create(self.directory_fd, name)
+        try:
+            for start in range(0, size, RESERVE_STEP_BYTES):
+                if files.exists(self.directory_fd, segment):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), segment)
+                files.reserve(fd, start, min(RESERVE_STEP_BYTES, size - start))
+        except OSError:
+            os.close(fd)
+            files.remove(self.directory_fd, name)
+            raise
+        return fd
+
+    def _generation_for_new_segment(self) -> int:
+        """Current dictionary generation; a new one when the current one is nearly full.
+
+        Raises OSError when there is none and none can be made.
+        """
+        generation = self.load("dictionary_generation")
+        if generation and not any(
+            self._is_nearly_full(prefix, generation) for prefix in ("dict", "stacks")
+        ):
+            return generation
+        try:
+            for prefix in ("dict", "stacks"):
+                create_dictionary(
+                    self.directory_fd, prefix, generation + 1, self._dictionary_bytes, self._tag
+                )
+        except OSError:
+            if generation:
+                return generation
+            raise
+        with self.exclusive():
+            if self.load("dictionary_generation") == generation:
+                self._add("dictionary_generation", 1)
+        return self.load("dictionary_generation")
+
+    def _is_nearly_full(self, prefix: str, generation: int) -> bool:
+        try:
+            dictionary = Dictionary(self.directory_fd, self.locks_fd, prefix, generation)
+        except (OSError, CorruptFile):
+            return False
+        full = dictionary.is_nearly_full()
+        dictionary.close()
+        return full
+
+    def raise_newest(self, number: int) -> None:
+        """Say that segment ``number`` is published."""
+        with self.exclusive():
+            if self.load("segment_newest") < number:
+                self.registry.store(REGISTRY.offset["segment_newest"], number)
+
+    # ------------------------------------------------------------------------------- retiring
+
+    def retire_over_budget(self) -> int:
+        """Retire the oldest segments until the budget holds; how many were retired."""
+        retired = 0
+        while (
+            retired < RETIRED_AT_ONCE_MAX
+            and self.load("segment_newest") + 1 > self.load("segment_oldest") + self._segments_max
+        ):
+            self._retire_oldest()
+            retired += 1
+        return retired
+
+    def _retire_oldest(self) -> None:
+        """Close, seal, account for and unlink the oldest segment. Every step may be repeated."""
+        number = self.load("segment_oldest")
+        entry = SEGMENT_TABLE_OFFSET + number % SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
+        with self.exclusive():
+            if self.load("segment_oldest") != number:
+                return  # another was faster
+            try:
+                rows = self._seal(number)
+            except FileNotFoundError:
+                known = self.registry.load(entry) == number
+                rows = self.registry.load(entry + 8) if known else 0
+            except (OSError, CorruptFile):
+                rows = 0
+            self.registry.store(entry + 8, rows)
+            self.registry.store(entry, number)
+            try:
+                files.remove(self.directory_fd, f"seg-{number}")
+            except OSError:
+                pass
+            self.registry.store(REGISTRY.offset["segment_oldest"], number + 1)
+            self._add("rows_retired", rows)
+            self._add("segments_retired", 1)
+
+    def _map_head(self, number: int) -> Mapping:
+        """The part of a segment that says who wrote how much."""
+        return files.map_file(
+            self.directory_fd, f"seg-{number}", self.shape.file_bytes, lane_word_at(self.lanes)
+        )
+
+    def _seal(self, number: int) -> int:
+        """Close every lane of a segment and give the rows that were published."""
+        head = self._map_head(number)
+        head.store(STATE_AT, SEGMENT_SEALING)
+        rows = 0
+        for lane in range(self.lanes):
+            word = head.load(lane_word_at(lane))
+            if not is_closed(word):
+                head.store(lane_word_at(lane), closed_word(word))
+            rows += word & LANE_COUNT_MASK
+        head.store(STATE_AT, SEGMENT_SEALED)
+        head.close()
+        return rows
+
+    def close_lanes_of(self, slot: int, generation: int) -> int:
+        """Close every open lane of an owner; how many rows they hold."""
+        tag = open_word(lane_tag(slot, generation))
+        rows = 0
+        for number in range(self.load("segment_oldest"), self.load("segment_newest") + 1):
+            try:
+                head = self._map_head(number)
+            except (OSError, CorruptFile):
+                continue
+            with self.exclusive():
+                for lane in range(self.lanes):
+                    word = head.load(lane_word_at(lane))
+                    if word & ~LANE_COUNT_MASK == tag:
+                        head.store(lane_word_at(lane), closed_word(word))
+                        rows += word & LANE_COUNT_MASK
+            head.close()
+        return rows
+
+
+class Ring:
+    """Segments of one domain directory, for maintenance by whoever is there.
+
+    The descriptors and the registry must stay open as long as the Ring. ``writable=False``
+    makes every method do nothing.
+    """
+
+    def __init__(
+        self,
+        directory_fd: int,
+        locks_fd: int,
+        registry: Mapping,
+        lanes_per_segment: int,
+        segments_max: int,
+        dictionary_bytes: int,
+        writable: bool = True,
+        tag: str = "",
+    ) -> None:
+        tag = tag or f"m{os.getpid()}"
+        if len(tag.encode()) > 31:
+            raise ValueError(f"tag must be at most 31 bytes, got {len(tag.encode())}")
+        self.writable = bool(writable)
+        self._segments = Segments(
+            directory_fd, locks_fd, registry, lanes_per_segment, segments_max, dictionary_bytes, tag
+        )
+
+    def prepare(self) -> bool:
+        """Prepare the next segment wholly unless one is ready; say whether one is.
+
+        Raises OSError when there is no room for it.
+        """
+        if not self.writable:
+            return False
+        if self._segments.prepare_begin():
+            self._segments.prepare_whole()
+        return self._segments.is_ready()
+
+    def retire_over_budget(self) -> int:
+        """Retire the oldest segments until the budget holds; how many were retired."""
+        return self._segments.retire_over_budget() if self.writable else 0
+
+    def close_lanes_of(self, slot: int, generation: int) -> int:
+        """Close every open lane of a dead owner; how many rows they hold.
+
+        Safe at any time: an owner that is alive after all finds out at its next commit and
+        writes the record again into a new lane.
+        """
+        return self._segments.close_lanes_of(slot, generation) if self.writable else 0

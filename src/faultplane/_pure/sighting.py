@@ -1,0 +1,208 @@
+"""What is found out about an error once: its type's classification, its first sighting.
+
+All of it may run Python (the classifier, names of types) and may therefore record errors itself;
+so tables are looked up again after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import index
+from typing import Any, Final
+
+from faultplane.schema import KIND_INTERNAL, SERIES_ERROR, UNKNOWN_CATEGORY
+
+from .fingerprint import Portrait, references
+from .recorder import state
+from .template import template
+from .writer import Codes
+
+__all__: list[str] = []
+
+TYPES_MAX: Final = 1536
+SITES_MAX: Final = 3072
+OPERATION_BYTES_MAX: Final = 1024
+ERRNO_MAX: Final = 999_999
+
+_errno_of: Final[Any] = OSError.__dict__["errno"].__get__
+
+
+class Unclassified:
+    """What an error is before a classifier was configured."""
+
+    kind_code = KIND_INTERNAL
+    category_code = UNKNOWN_CATEGORY
+    severity_number = 17
+    flag_bits = 0
+
+
+UNCLASSIFIED: Final = Unclassified()
+
+
+class TypeInfo:
+    """What is known of the errors of one type (of one errno, for an OSError).
+
+    ``key`` tells it from all others. ``is_plain``: the classification is known and holds for
+    every instance, and type and tracebacks say all that the key of an error needs.
+    """
+
+    __slots__ = (
+        "category",
+        "classification",
+        "flags",
+        "is_group",
+        "is_ignored",
+        "is_plain",
+        "key",
+        "kind",
+        "severity",
+        "type",
+    )
+
+    def __init__(self, type_: type[BaseException]) -> None:
+        self.key: object = id(type_)
+        self.type = type_
+        self.is_group = issubclass(type_, BaseExceptionGroup)
+        self.is_ignored = _is_ignored(type_)
+        self.is_plain = False
+        self.classification: Any = None
+        self.describe(UNCLASSIFIED)
+
+    def describe(self, classification: Any) -> None:
+        """Copy the codes of a classification; absurd ones become those of an unknown error."""
+        try:
+            codes = [
+                index(getattr(classification, name))
+                for name in ("kind_code", "category_code", "severity_number", "flag_bits")
+            ]
+        except BaseException:  # noqa: BLE001 - the application's object may raise anything
+            codes = [-1]
+        if not all(0 <= code <= 255 for code in codes):
+            codes = [KIND_INTERNAL, UNKNOWN_CATEGORY, 17, 0]
+        self.kind, self.category, self.severity, self.flags = codes
+
+    def narrowed(self, *more: object) -> TypeInfo:
+        """Another of the same type, with a key of its own and not classified yet."""
+        other = TypeInfo.__new__(TypeInfo)
+        for name in TypeInfo.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.key = self.key, *more
+        other.classification = None
+        return other
+
+
+class Site(Codes):
+    """One error: what its rows have in common, its count, its detail budget.
+
+    ``refs`` keeps alive what its key names by address; ``epoch`` is that of the tables it is in.
+    """
+
+    __slots__ = ("cell", "classification", "epoch", "left", "refs", "second", "template")
+
+    cell: int
+    classification: Any
+    epoch: int
+    left: int
+    refs: tuple[object, ...]
+    second: int
+    template: bytes
+
+
+def _is_ignored(type_: type[BaseException]) -> bool:
+    try:
+        # Asked as Python asks: a metaclass may stand for types by name. Once per type.
+        return issubclass(type_, state.ignored)
+    except BaseException:  # noqa: BLE001
+        return False
+
+
+def errno_of(exception: OSError) -> int:
+    """The error number that is part of an OSError's key; 0 where it has none."""
+    value = _errno_of(exception)
+    return value if type(value) is int and 0 < value <= ERRNO_MAX else 0
+
+
+def find_type(exception: BaseException) -> tuple[TypeInfo, Any]:
+    """(Type, classification) of an exception whose type is new, special or not yet classified."""
+    type_ = type(exception)
+    info = state.types.get(id(type_)) or _insert(TypeInfo(type_))
+    if isinstance(exception, OSError) and (errno := errno_of(exception)):
+        narrowed = info.narrowed(errno)
+        info = state.types.get(narrowed.key) or _insert(narrowed)
+    if info.classification is not None:
+        return info, info.classification
+    epoch = state.epoch
+    cacheable = state.classify is None
+    classification: Any = UNCLASSIFIED
+    if state.classify is not None:
+        try:
+            classification, cacheable = state.classify(exception)
+        except BaseException:  # noqa: BLE001 - rules are the application's
+            classification, cacheable = UNCLASSIFIED, False
+    if cacheable:
+        info.describe(classification)
+        if epoch == state.epoch:
+            info.classification = classification
+            info.is_plain = not (issubclass(type_, OSError) or info.is_group or info.is_ignored)
+        return info, classification
+    # Classified anew every time: what came out is part of the key.
+    once = info.narrowed()
+    once.describe(classification)
+    once.key = info.key, once.kind, once.category, once.severity, once.flags
+    return once, classification
+
+
+def _insert(info: TypeInfo) -> TypeInfo:
+    if len(state.types) >= TYPES_MAX:
+        state.flush()
+    return state.types.setdefault(info.key, info)
+
+
+def sight(
+    exception: BaseException,
+    key: tuple[object, ...],
+    info: TypeInfo,
+    classification: Any,
+    operation: str | None,
+    message: bytes,
+) -> Site:
+    """Everything that is found out once about an error, kept under ``key``."""
+    portrait = Portrait(exception)
+    site = Site()
+    site.template = template(message.decode()).encode()
+    name = _name(operation)
+    site.classification = classification
+    site.fingerprint = portrait.fingerprint
+    site.kind, site.category, site.severity = info.kind, info.category, info.severity
+    site.cell = state.aggregate.series(
+        SERIES_ERROR, info.kind, portrait.fingerprint, name, portrait.type
+    )
+    site.type = state.intern_name(portrait.type)
+    site.site = state.intern_name(portrait.site)
+    site.operation = state.intern_name(name[:OPERATION_BYTES_MAX])
+    if state.stacks is not None:
+        state.stacks.intern_stack(portrait.fingerprint, portrait.stack(message, site.template))
+    site.second = site.left = 0
+    site.refs = info.type, *references(exception)
+    if len(state.sites) >= SITES_MAX:
+        state.flush()
+    site.epoch = state.epoch
+    state.sites[key] = site
+    return site
+
+
+def _name(operation: str | None) -> bytes:
+    """UTF-8 of an operation; ``?`` where it has none."""
+    try:
+        return (operation or "").encode()
+    except UnicodeEncodeError:
+        return b"?"
+
+
+def encode(attributes: Mapping[str, Any]) -> bytes | None:
+    """Attributes as bytes; None when they cannot be encoded."""
+    try:
+        encoded = state.encode_attributes(attributes)  # type: ignore[misc]
+    except BaseException:  # noqa: BLE001 - values are the application's
+        return None
+    return encoded if type(encoded) is bytes else None
