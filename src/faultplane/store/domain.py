@@ -1,0 +1,394 @@
+"""A domain on this host: its directory, and the stores in it.
+
+A domain directory holds one store for each layout version and core that ever wrote to it. A
+store is made complete under a temporary name and takes its name in one step, so two creators at
+once end with one store, and nobody sees half of one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import struct
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from faultplane import schema
+from faultplane._backend import core
+from faultplane.errors import (
+    CorruptFile,
+    DomainNotFound,
+    FaultplaneError,
+    LayoutMismatch,
+    StorageError,
+    StorageFull,
+)
+from faultplane.store import aggregate, files, host, location, locks
+
+REGISTRY_NAME: Final = "registry"
+OWNERS_NAME: Final = "owners"
+SHARE_OF_SPACE_LEFT: Final = 4
+"""A domain takes at most one part in so many of the space that is left."""
+STORES_MAX: Final = 32
+CREATE_ATTEMPTS_MAX: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The part of a registry that never changes."""
+
+    lanes_per_segment: int
+    segments_max: int
+    owner_slots: int
+    dictionary_bytes: int
+    budget_bytes: int
+    boot_id: bytes
+    created_unix_nano: int
+
+
+class Store:
+    """One ``<layout>-<core>`` directory of a domain, open.
+
+    ``path`` (absolute), ``name``, ``core_name``, ``writable``, ``directory_fd``, ``header`` and
+    the mappings ``registry`` and ``owners``. Close it, or use it in a ``with`` statement.
+    """
+
+    def __init__(self, path: str, directory_fd: int, writable: bool) -> None:
+        """Take over ``directory_fd``; use `Store.open`."""
+        self.path = path
+        self.name = os.path.basename(path)
+        self.writable = writable
+        self.directory_fd = directory_fd
+        self._identity = location.identity(directory_fd)
+        match = location.STORE_NAME.fullmatch(self.name)
+        if match is None:
+            raise CorruptFile(f"{path} must be named <layout version>-<core>")
+        self.core_name = match[2]
+        if int(match[1]) != schema.LAYOUT_VERSION:
+            raise LayoutMismatch(f"layout version of {path}", schema.LAYOUT_VERSION, int(match[1]))
+        self.registry: Any = self._map(REGISTRY_NAME, schema.REGISTRY_BYTES)
+        self.header = self._read_header()
+        owners_bytes = self.header.owner_slots * schema.OWNER.size
+        self.owners: Any = self._map(OWNERS_NAME, owners_bytes)
+        self.locks = locks.LockFile.open(directory_fd, writable)
+        self._closed = False
+        if writable:
+            _use_lock_file(self)
+
+    @classmethod
+    def open(cls, path: str, writable: bool = False) -> Store:
+        """The store in the directory ``path``.
+
+        Raises DomainNotFound, CorruptFile, LayoutMismatch, UnsafeDirectory or StorageError. With
+        ``writable`` the directory must belong to the caller's user; without, nothing is asked
+        for but permission to read.
+        """
+        path = os.path.abspath(path)
+        if not os.path.lexists(path):
+            raise DomainNotFound(f"{path} does not exist")
+        directory_fd = location.raise_descriptor(location.open_directory(path))
+        try:
+            if writable:
+                location.check_safe(directory_fd, path)
+            return cls(path, directory_fd, writable)
+        except BaseException:
+            os.close(directory_fd)
+            raise
+
+    def _map(self, name: str, size: int) -> Any:
+        descriptor, actual = files.open_file(self.directory_fd, name, writable=self.writable)
+        try:
+            if actual < size:
+                raise CorruptFile(f"{name} must have at least {size} bytes, got {actual}")
+            return core.Mapping(descriptor, size, self.writable)
+        finally:
+            os.close(descriptor)
+
+    def _read_header(self) -> Header:
+        layout = schema.REGISTRY
+        with memoryview(self.registry) as view:
+            files.check_header(view, layout, "registry", REGISTRY_NAME, len(view))
+            found = layout.read(view, 0, "schema_hash")
+            if found != schema.SCHEMA_HASH:
+                raise LayoutMismatch(
+                    f"schema hash of {self.path}", f"{schema.SCHEMA_HASH:016x}", f"{found:016x}"
+                )
+            names = Header.__dataclass_fields__
+            header = Header(**{name: layout.read(view, 0, name) for name in names})
+        bounds = {"lanes_per_segment": 16_383, "owner_slots": 16_383, "segments_max": 1 << 20}
+        for name, bound in bounds.items():
+            if not 1 <= (value := getattr(header, name)) <= bound:
+                raise CorruptFile(f"{name} must be 1 to {bound}, got {value}")
+        return header
+
+    @property
+    def domain_path(self) -> str:
+        """The domain directory that this store is in."""
+        return os.path.dirname(self.path)
+
+    def in_place(self) -> bool:
+        """Whether the path still names this directory and its descriptor is still open."""
+        return location.same_place(self.directory_fd, self.path)
+
+    def segments(self) -> list[int]:
+        """Numbers of the segments that are there, oldest first."""
+        numbers = [
+            int(name[4:])
+            for name in os.listdir(self.directory_fd)
+            if name.startswith("seg-") and name[4:].isascii() and name[4:].isdigit()
+        ]
+        return sorted(numbers)
+
+    def load(self, field: str) -> int:
+        """A word of the registry, such as ``segment_newest``, with acquire order."""
+        value: int = self.registry.load(schema.REGISTRY.offset[field])
+        return value
+
+    def close(self) -> None:
+        """Unmap and close; idempotent. Mappings that others still use stay mapped."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.writable:
+            _leave_lock_file(self)
+        self.locks.close()
+        for mapping in (self.registry, self.owners):
+            try:
+                mapping.close()
+            except BufferError:
+                continue  # the buffer's holder unmaps it
+        location.close_same(self.directory_fd, self._identity)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+# The pure core has no compare-and-swap and takes a byte of a lock file instead, one file a
+# process: that of the store that was opened for writing last, then again of the one before.
+_writable: list[Store] = []
+
+
+def _use_lock_file(store: Store) -> None:
+    _writable.append(store)
+    core.set_lock_file(store.locks.descriptor)
+
+
+def _leave_lock_file(store: Store) -> None:
+    if store in _writable:
+        _writable.remove(store)
+        try:
+            core.set_lock_file(_writable[-1].locks.descriptor if _writable else -1)
+        except StorageError:
+            core.set_lock_file(-1)
+
+
+# ------------------------------------------------------------------------------------ opening
+
+
+def find(domain: str, directory: str | None, runtime_directory: str | None = None) -> str:
+    """Path of the domain directory that a reader means; DomainNotFound names where it looked."""
+    location.check_domain_name(domain)
+    bases = location.readable_bases(directory, runtime_directory)
+    for base in bases:
+        path = os.path.join(base, domain)
+        if os.path.isdir(path) and not os.path.islink(path):
+            return path
+    looked = ", ".join(bases) or "no directory of this user"
+    raise DomainNotFound(f"domain {domain!r} was not found; looked in {looked}")
+
+
+def store_paths(domain_path: str) -> list[str]:
+    """Paths of the stores in a domain directory, at most 32, newest layout version first."""
+    try:
+        found = [name for name in os.listdir(domain_path) if location.STORE_NAME.fullmatch(name)]
+    except OSError as error:
+        raise DomainNotFound(f"{domain_path} cannot be read: {error.strerror}") from error
+    found.sort(key=lambda name: (-int(name.partition("-")[0]), name))
+    return [os.path.join(domain_path, name) for name in found[:STORES_MAX]]
+
+
+def open_stores(domain_path: str, writable: bool = False) -> tuple[list[Store], list[str]]:
+    """(Stores of a domain that can be opened, a sentence for each that cannot).
+
+    One bad store never hides the rest.
+    """
+    stores, problems = [], []
+    for path in store_paths(domain_path):
+        try:
+            stores.append(Store.open(path, writable))
+        except (FaultplaneError, OSError) as error:
+            problems.append(f"{path}: {error}")
+    return stores, problems
+
+
+# ----------------------------------------------------------------------------------- creation
+
+
+def budget_allowed(directory_fd: int, wanted_bytes: int) -> int:
+    """``wanted_bytes``, or a quarter of what file system and cgroup have left if that is less.
+
+    Raises StorageFull when less than `schema.BUDGET_BYTES_MIN` may be taken.
+    """
+    left = [wanted_bytes * SHARE_OF_SPACE_LEFT]
+    status = os.fstatvfs(directory_fd)
+    if status.f_blocks:  # a tmpfs without a limit says 0
+        left.append(status.f_bavail * status.f_frsize)
+    memory = host.memory_left_bytes()
+    if memory >= 0:
+        left.append(memory)
+    allowed = min(left) // SHARE_OF_SPACE_LEFT
+    if allowed < schema.BUDGET_BYTES_MIN:
+        raise StorageFull(
+            f"a domain needs {schema.BUDGET_BYTES_MIN} bytes, a quarter of what is left is "
+            f"{allowed}"
+        )
+    return allowed
+
+
+def open_or_create(
+    base: location.Base, domain: str, core_name: str, budget_bytes: int, group_readable: bool
+) -> Store:
+    """The writable store of ``domain`` for this layout version and ``core_name``.
+
+    Made if it is missing; two creators at once, or one beside a ``gc``, end with one store.
+    """
+    mode = 0o750 if group_readable else 0o700
+    domain_path = os.path.join(base.path, location.check_domain_name(domain))
+    name = location.store_name(core_name)
+    last: Exception | None = None
+    for _ in range(CREATE_ATTEMPTS_MAX):
+        base_fd = location.open_directory(base.path)
+        try:
+            domain_fd = location.make_directory(base_fd, domain, domain_path, mode)
+        finally:
+            os.close(base_fd)
+        try:
+            if name not in os.listdir(domain_fd):
+                _create(domain_fd, name, mode, budget_bytes)
+            return Store.open(os.path.join(domain_path, name), writable=True)
+        except (FileNotFoundError, DomainNotFound) as error:
+            last = error  # removed by a gc in between
+        finally:
+            os.close(domain_fd)
+    raise StorageError(f"{domain_path} was removed while it was made") from last
+
+
+def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
+    """Make a whole store under a temporary name and give it its own, unless somebody did."""
+    remove_stale_directories(domain_fd)
+    wanted = budget_bytes
+    if any(location.STORE_NAME.fullmatch(other) for other in os.listdir(domain_fd)):
+        # Beside another core or layout version, as in a rolling upgrade: half for each.
+        wanted = max(budget_bytes // 2, schema.BUDGET_BYTES_MIN)
+    shape = schema.geometry(budget_allowed(domain_fd, wanted))
+    temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    os.mkdir(temporary, 0o700, dir_fd=domain_fd)
+    try:
+        directory_fd = location.open_directory(temporary, domain_fd)
+        try:
+            os.fchmod(directory_fd, mode)
+            _fill(directory_fd, shape)
+        finally:
+            os.close(directory_fd)
+        # A directory takes the place of an empty one or none: the second of two creators gets
+        # an error, and uses what the first one made.
+        os.rename(temporary, name, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)
+    except OSError as error:
+        remove_tree(domain_fd, temporary)
+        if name not in os.listdir(domain_fd):
+            raise files.storage_error(f"{name} cannot be made", error) from error
+    except BaseException:
+        remove_tree(domain_fd, temporary)
+        raise
+
+
+def _fill(directory_fd: int, shape: schema.Geometry) -> None:
+    registry = files.header(
+        schema.REGISTRY,
+        "registry",
+        lanes_per_segment=shape.lanes_per_segment,
+        schema_hash=schema.SCHEMA_HASH,
+        boot_id=host.boot_id(),
+        created_unix_nano=time.time_ns(),
+        budget_bytes=shape.budget_bytes,
+        segments_max=shape.segments_max,
+        owner_slots=shape.owner_slots,
+        dictionary_bytes=shape.dictionary_bytes,
+    )
+    for field, value in FIRST_WORDS.items():
+        struct.pack_into("<Q", registry, schema.REGISTRY.offset[field], value)
+    contents = {
+        REGISTRY_NAME: (schema.REGISTRY_BYTES, bytes(registry)),
+        OWNERS_NAME: (shape.owner_slots * schema.OWNER.size, b""),
+        locks.NAME: (0, b""),
+        aggregate.RETIRED_NAME: (schema.AGGREGATE.size, aggregate.empty_retired()),
+    }
+    for name, (size, data) in contents.items():
+        os.close(files.create(directory_fd, name, size, [(0, data)]))
+
+
+FIRST_WORDS: Final = {
+    "segment_newest": 0,
+    "segment_oldest": 1,
+    "incarnation_next": 1,
+    "dictionary_generation": 0,
+}
+"""Words of a new registry that others change: no segment and no dictionary yet, the first will
+be number 1."""
+
+
+# ------------------------------------------------------------------------------------ removal
+
+
+def remove_tree(parent_fd: int, name: str) -> int:
+    """Remove a directory of files (one level deep), following no link; bytes that it held."""
+    try:
+        directory_fd = location.open_directory(name, parent_fd)
+    except StorageError:
+        return 0
+    held = 0
+    try:
+        for entry in os.listdir(directory_fd):
+            try:
+                status = os.stat(entry, dir_fd=directory_fd, follow_symlinks=False)
+                os.unlink(entry, dir_fd=directory_fd)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                held += status.st_blocks * 512
+        os.rmdir(name, dir_fd=parent_fd)
+    except OSError as error:
+        raise files.storage_error(f"{name} cannot be removed", error) from error
+    finally:
+        os.close(directory_fd)
+    return held
+
+
+def remove_stale_directories(domain_fd: int, now_seconds: float | None = None) -> list[str]:
+    """Remove what killed creators and removers left more than a minute ago; the names."""
+    now = time.time() if now_seconds is None else now_seconds
+    removed = []
+    for name in files.names(domain_fd):
+        if not name.startswith(location.TEMPORARY_PREFIX):
+            continue
+        try:
+            status = os.stat(name, dir_fd=domain_fd, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                continue
+            if now - status.st_mtime >= files.TEMPORARY_AGE_SECONDS:
+                remove_tree(domain_fd, name)
+                removed.append(name)
+        except (FileNotFoundError, StorageError):
+            continue  # another process is at it
+    return removed

@@ -1,0 +1,127 @@
+"""Removing domains that nobody writes to any more.
+
+A store goes only under its domain lock, which every process holds while it registers, only if it
+is still the directory that its path names, and never while one of its owners lives.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from faultplane import schema, settings
+from faultplane.errors import DomainBusy, DomainNotFound, FaultplaneError, StorageError
+from faultplane.store import domain, files, host, location, owners
+from faultplane.store.domain import Store
+from faultplane.store.owners import Life
+
+DOMAINS_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What became of one store. ``action``: removed, would be removed, or kept and why."""
+
+    domain: str
+    store: str
+    path: str
+    action: str
+    reason: str
+    bytes_held: int
+
+
+def gc(base_path: str, name: str | None = None, dry_run: bool = False) -> list[Removal]:
+    """Remove every dead domain below ``base_path``, or only the one called ``name``.
+
+    With ``dry_run`` nothing changes. Raises DomainNotFound when there is no such directory;
+    what cannot be removed is kept, with the reason.
+    """
+    base_fd = location.open_directory(base_path)
+    try:
+        if name is not None:
+            location.check_domain_name(name)
+            if name not in os.listdir(base_fd):
+                raise DomainNotFound(f"domain {name!r} was not found in {base_path}")
+        names = [name] if name is not None else _domain_names(base_fd)
+        removals = []
+        for domain_name in names:
+            removals += _collect(base_fd, base_path, domain_name, dry_run)
+        return removals
+    finally:
+        os.close(base_fd)
+
+
+def _domain_names(base_fd: int) -> list[str]:
+    """Names below a base that can be domains: not links, not temporary, at most 4096."""
+    with os.scandir(base_fd) as entries:
+        found = sorted(
+            entry.name
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) and settings.DOMAIN_NAME.fullmatch(entry.name)
+        )
+    return found[:DOMAINS_MAX]
+
+
+def _collect(base_fd: int, base_path: str, name: str, dry_run: bool) -> list[Removal]:
+    path = os.path.join(base_path, name)
+    removals = []
+    try:
+        domain_fd = location.open_directory(name, base_fd)
+    except StorageError as error:
+        return [Removal(name, "", path, "kept", str(error), 0)]
+    try:
+        if not dry_run and os.fstat(domain_fd).st_uid == os.geteuid():
+            domain.remove_stale_directories(domain_fd)
+        for entry in files.names(domain_fd):
+            if not location.STORE_NAME.fullmatch(entry):
+                continue
+            store_path = os.path.join(path, entry)
+            try:
+                held = remove_store(domain_fd, store_path, dry_run)
+            except (FaultplaneError, OSError) as error:
+                removals.append(Removal(name, entry, store_path, "kept", str(error), 0))
+                continue
+            action = "would be removed" if dry_run else "removed"
+            removals.append(Removal(name, entry, store_path, action, "no owner lives", held))
+    finally:
+        os.close(domain_fd)
+    if not dry_run and any(removal.action == "removed" for removal in removals):
+        try:
+            os.rmdir(name, dir_fd=base_fd)
+        except OSError:
+            pass  # another store is in it, or one was made just now
+    return removals
+
+
+def remove_store(domain_fd: int, path: str, dry_run: bool = False) -> int:
+    """Remove one store; bytes that it held.
+
+    Raises DomainBusy while an owner lives, and StorageError when the store cannot be looked at
+    or is being made or removed by another process.
+    """
+    with Store.open(path, writable=True) as store, store.locks.held(schema.LOCK_DOMAIN):
+        if not store.in_place():
+            raise DomainBusy(f"{path} was replaced meanwhile")
+        me = host.this_process()
+        living = [
+            row
+            for row in owners.read_owners(store)
+            if row.state_code in (schema.OWNER_LIVE, schema.OWNER_EXITED)
+            and owners.life(store, row, me) is Life.ALIVE
+        ]
+        if living:
+            pids = ", ".join(str(row.pid) for row in living[:8])
+            raise DomainBusy(f"{path} has {len(living)} live owners: pid {pids}")
+        if dry_run:
+            return _bytes_held(store)
+        # Out of its place first: from here on its path names nothing, or a new store.
+        temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+        os.rename(store.name, temporary, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)
+    return domain.remove_tree(domain_fd, temporary)
+
+
+def _bytes_held(store: Store) -> int:
+    with os.scandir(store.directory_fd) as entries:
+        return sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in entries)

@@ -1,0 +1,67 @@
+"""The state of a domain's storage, as numbers: fill, limits, owners, what is pinned."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from faultplane import schema
+from faultplane.store import domain as domains
+from faultplane.store import host, owners
+from faultplane.store.domain import Store
+
+
+def describe(domain_path: str) -> list[dict[str, Any]]:
+    """Numbers of every store in a domain directory; see `describe_store`.
+
+    Stores that cannot be read are left out: `Domain.problems` names them. Raises DomainNotFound.
+    """
+    stores, _ = domains.open_stores(domain_path)
+    found = []
+    for store in stores:
+        with store:
+            found.append(describe_store(store))
+    return found
+
+
+def describe_store(store: Store) -> dict[str, Any]:
+    """Limits, fill and owners of one store.
+
+    ``bytes_held`` counts every file; ``segments_pinned`` are segments that were unlinked and that
+    an owner still maps, so their memory is not free yet.
+    """
+    header = store.header
+    segments = store.segments()
+    rows = owners.read_owners(store)
+    lives = [owners.life(store, row).value for row in rows]
+    mapped = {row.mapped_segment_low for row in rows if row.mapped_segment_low}
+    return {
+        "store": store.name,
+        "path": store.path,
+        "budget_bytes": header.budget_bytes,
+        "bytes_held": _bytes_held(store),
+        "segments": len(segments),
+        "segments_max": header.segments_max,
+        "segment_bytes": schema.segment_shape(header.lanes_per_segment).file_bytes,
+        "segments_retired": store.load("segments_retired"),
+        "segments_pinned": len(mapped - set(segments)),
+        "rows_retired": store.load("rows_retired"),
+        "lanes_per_segment": header.lanes_per_segment,
+        "owner_slots": header.owner_slots,
+        "owners_alive": lives.count("alive"),
+        "owners_not_buried": len(lives) - lives.count("alive"),
+        "dictionary_generation": store.load("dictionary_generation"),
+        "fold_epoch": store.load("fold_epoch"),
+        "same_boot": header.boot_id == host.boot_id(),
+    }
+
+
+def _bytes_held(store: Store) -> int:
+    total = 0
+    with os.scandir(store.directory_fd) as entries:
+        for entry in entries:
+            try:
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+            except OSError:
+                continue
+    return total

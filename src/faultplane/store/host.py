@@ -1,0 +1,232 @@
+"""What the kernel says about this host, this process and other processes.
+
+Read from /proc and the cgroup file systems, where there are any. Nothing here raises because a
+file is missing: a question that the host does not answer gets the value that its function names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Final
+from zlib import crc32
+
+PROC: Final = "/proc"
+CGROUP: Final = "/sys/fs/cgroup"
+CGROUP_LEVELS_MAX: Final = 32
+TEXT_BYTES_MAX: Final = 1 << 20
+UNLIMITED_BYTES: Final = 1 << 60
+"""cgroup v1 writes "no limit" as a number near 2**63."""
+
+_CONTAINER_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def read_text(path: str) -> str:
+    """The first MiB of a small kernel file as text, "" when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(TEXT_BYTES_MAX).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+# ---------------------------------------------------------------------------------- processes
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as others can recognise it: numbers that together are never used twice.
+
+    ``pid_namespace`` is the inode of its PID namespace, ``start_ticks`` its start in clock ticks
+    since boot; both are 0 where the host does not tell.
+    """
+
+    pid: int
+    start_ticks: int
+    pid_namespace: int
+
+
+@cache
+def boot_id() -> bytes:
+    """16 bytes that change at every boot; zeros where the kernel does not tell."""
+    text = read_text(f"{PROC}/sys/kernel/random/boot_id").strip().replace("-", "")
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        value = b""
+    return value if len(value) == 16 else bytes(16)
+
+
+def this_process() -> Process:
+    """The calling process; not cached, because a forked child is another one."""
+    pid = os.getpid()
+    return Process(pid, start_ticks(pid), pid_namespace())
+
+
+def pid_namespace() -> int:
+    """Inode of the calling process's PID namespace, 0 where there is none."""
+    try:
+        return os.stat(f"{PROC}/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def start_ticks(pid: int) -> int:
+    """When ``pid`` started, in clock ticks since boot; 0 when it is gone, or not told.
+
+    A zombie counts as gone: nothing of it runs any more, and its parent may never collect it.
+    """
+    fields = read_text(f"{PROC}/{pid}/stat").rpartition(")")[2].split()
+    # The state is the third field of the line and the start time the twenty-second; the name
+    # in parentheses may hold anything, so counting starts behind it.
+    if len(fields) < 20 or fields[0] in "ZXx":
+        return 0
+    return int(fields[19])
+
+
+def is_gone(process: Process) -> bool:
+    """Whether a process of the caller's own PID namespace no longer runs."""
+    if process.pid <= 0:
+        return True
+    if sys.platform == "linux" and os.path.isdir(f"{PROC}/self"):
+        return start_ticks(process.pid) != process.start_ticks
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def maps_file(pid: int, inode: int, name: str) -> bool:
+    """Whether ``pid`` maps a file of that inode, or one whose path ends with ``name``.
+
+    True when the kernel does not tell. A program that replaced another by exec keeps its pid and
+    start time, but not its mappings.
+    """
+    text = read_text(f"{PROC}/{pid}/maps")
+    if not text or len(text) >= TEXT_BYTES_MAX:
+        return True
+    for line in text.splitlines():
+        fields = line.split(None, 5)
+        if len(fields) == 6 and (
+            fields[4] == str(inode) or fields[5].removesuffix(" (deleted)").endswith(name)
+        ):
+            return True
+    return False
+
+
+def holds_lock(pid: int, inode: int, byte: int) -> bool:
+    """Whether ``pid`` holds a POSIX lock on that byte of the file; True when it is not told.
+
+    For the one process that cannot ask the file: a process always obtains its own locks.
+    """
+    text = read_text(f"{PROC}/locks")
+    if not text:
+        return True
+    for line in text.splitlines():
+        fields = line.split()
+        if (
+            len(fields) == 8
+            and fields[1] == "POSIX"
+            and fields[4] == str(pid)
+            and fields[5].rpartition(":")[2] == str(inode)
+            and fields[6] == str(byte)
+        ):
+            return True
+    return False
+
+
+# -------------------------------------------------------------------------------------- cgroup
+
+
+def _cgroup_directories() -> Iterator[tuple[str, bool]]:
+    """(Directory, whether it is version 2) of this process's memory cgroup and its parents."""
+    for line in read_text(f"{PROC}/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            root, unified = CGROUP, True
+        elif "memory" in controllers.split(","):
+            root, unified = f"{CGROUP}/memory", False
+        else:
+            continue
+        steps = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+        for depth in range(min(len(steps), CGROUP_LEVELS_MAX), -1, -1):
+            yield "/".join((root, *steps[:depth])), unified
+
+
+def _number(path: str) -> int:
+    """The number in a cgroup file, -1 for "max" and where there is none."""
+    text = read_text(path).strip()
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    return -1 if value >= UNLIMITED_BYTES else value
+
+
+def _counter(path: str, name: str) -> int:
+    """The number behind ``name`` in a file of "name number" lines, -1 where there is none."""
+    for line in read_text(path).splitlines():
+        key, _, value = line.partition(" ")
+        if key == name and value.strip().isdigit():
+            return int(value)
+    return -1
+
+
+def memory_left_bytes() -> int:
+    """Bytes that this process's cgroup may still take, -1 where nothing limits it.
+
+    The smallest over its ancestors; file pages that the kernel would give back count as left.
+    """
+    left = -1
+    for directory, unified in _cgroup_directories():
+        names = ("memory.max", "memory.current") if unified else (
+            "memory.limit_in_bytes", "memory.usage_in_bytes"
+        )  # fmt: skip
+        limit = _number(f"{directory}/{names[0]}")
+        if limit < 0:
+            continue
+        used = max(_number(f"{directory}/{names[1]}"), 0)
+        reclaimable = max(_counter(f"{directory}/memory.stat", "inactive_file"), 0)
+        here = max(limit - max(used - reclaimable, 0), 0)
+        left = here if left < 0 else min(left, here)
+    return left
+
+
+def oom_kills() -> int:
+    """Processes of this cgroup that the kernel killed for want of memory, so far.
+
+    Falls back to the whole host's count; 0 where neither can be read.
+    """
+    for directory, unified in _cgroup_directories():
+        file = "memory.events" if unified else "memory.oom_control"
+        count = _counter(f"{directory}/{file}", "oom_kill")
+        if count >= 0:
+            return count
+    return max(_counter(f"{PROC}/vmstat", "oom_kill"), 0)
+
+
+def cgroup_signature() -> bytes:
+    """4 bytes that are equal for processes whose `oom_kills` count the same kills."""
+    try:
+        namespace = os.stat(f"{PROC}/self/ns/cgroup").st_ino
+    except OSError:
+        namespace = 0
+    return crc32(f"{namespace} {read_text(f'{PROC}/self/cgroup')}".encode()).to_bytes(4, "little")
+
+
+def container_id() -> str:
+    """The 64 hexadecimal digits that container runtimes name cgroups by, "" outside one."""
+    text = read_text(f"{PROC}/self/cgroup")
+    match = _CONTAINER_ID.search(text)
+    if match is None:
+        for line in read_text(f"{PROC}/self/mountinfo").splitlines():
+            fields = line.split()
+            if len(fields) > 4 and fields[4] == "/etc/hostname":
+                match = _CONTAINER_ID.search(fields[3])
+    return match[0] if match else ""

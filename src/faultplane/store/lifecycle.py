@@ -1,0 +1,419 @@
+"""This process as an owner: `init`, fork, fence, storage that comes and goes, exit.
+
+A process writes to one domain at most. Where storage fails, it counts in its own memory, exactly,
+remembers why, and tries again later; nothing here raises into the application because of it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+from faultplane import schema, settings
+from faultplane._backend import CORE_NAME, core
+from faultplane.errors import FaultplaneError, InvalidSetting
+from faultplane.store import counts, domain, location, maintain, owners, resource
+from faultplane.store.binding import Binding
+from faultplane.store.domain import Store
+from faultplane.store.owners import Registration
+
+RETRY_SECONDS_MIN: Final = 1.0
+RETRY_SECONDS_MAX: Final = 60.0
+"""A process without storage tries again after one second, then after twice as long each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `init` was asked for. ``given``: the fields that its caller named."""
+
+    service: str
+    domain: str
+    directory: str | None
+    given: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where this process stands. ``reason`` says why it has no storage, "" when it has."""
+
+    initialised: bool = False
+    bound: bool = False
+    reason: str = "init() was not called"
+    service: str = ""
+    domain: str = ""
+    base_path: str = ""
+    base_origin: str = ""
+    domain_path: str = ""
+    store_path: str = ""
+    owner_slot: int = -1
+    incarnation: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class _Process:
+    """The state of this process; a forked child starts from its parent's wishes alone."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.pid = os.getpid()
+        self.settings: settings.Settings | None = None
+        self.wanted: Wanted | None = None
+        self.base: location.Base | None = None
+        self.base_maker_pid = 0
+        self.store: Store | None = None
+        self.registration: Registration | None = None
+        self.reason = ""
+        self.retry_at = 0.0
+        self.retry_seconds = RETRY_SECONDS_MIN
+        self.exiting = False
+
+
+_process = _Process()
+_hooked = False
+_finalizing = False
+
+
+# --------------------------------------------------------------------------------------- init
+
+
+def init(
+    service: str | None = None,
+    domain: str | None = None,
+    directory: str | None = None,
+    *,
+    loaded: settings.Settings | None = None,
+) -> Status:
+    """Make this process an owner of ``domain`` and bind the core to it; idempotent.
+
+    What is not given comes from the environment (``loaded``, default: `settings.load`). What a
+    caller names may replace what came from the environment before: the process then registers
+    anew. Raises InvalidName for a bad name, and InvalidSetting when two callers name different
+    domains, directories or services: a process writes to one domain. Never raises for storage:
+    the status says why there is none.
+    """
+    asked = {"service": service, "domain": domain, "directory": directory}
+    _check_names(service, domain, directory)
+    with _process.lock:
+        found = loaded or _process.settings or settings.load()
+        wanted = _merge(found, {name: value for name, value in asked.items() if value is not None})
+        changed = wanted != _process.wanted
+        _process.settings, _process.wanted = found, wanted
+        core.configure(
+            active=not found.disabled,
+            messages=found.messages,
+            detail_per_second=found.detail_per_second,
+            rebind=_rebind,
+        )
+        if found.disabled:
+            _process.reason = "FAULTPLANE_DISABLED is set"
+            return status()
+        _install_exit()
+        if changed or not core.bound():
+            _leave()
+            _join()
+        return status()
+
+
+def _check_names(service: str | None, domain_name: str | None, directory: str | None) -> None:
+    """Refuse bad arguments before anything has changed."""
+    if service is not None:
+        location.check_service_name(service)
+    if domain_name is not None:
+        location.check_domain_name(domain_name)
+    if directory is not None and not isinstance(directory, str | os.PathLike):
+        raise InvalidSetting(f"directory must be a path, got {directory!r}")
+
+
+def _merge(found: settings.Settings, asked: dict[str, str]) -> Wanted:
+    """What to do now, from the environment, earlier calls and this one."""
+    if "directory" in asked:
+        asked["directory"] = os.path.abspath(os.fspath(asked["directory"]))
+    before = _process.wanted
+    if before is None:
+        before = Wanted(found.service, found.domain, found.directory, frozenset())
+    for name, value in asked.items():
+        known = getattr(before, name)
+        if name in before.given and known != value:
+            raise InvalidSetting(
+                f"{name} must be {known!r}, with which this process was initialised, got {value!r}"
+            )
+    return replace(before, **asked, given=before.given | set(asked))
+
+
+def status() -> Status:
+    """Where this process stands; works at any time and changes nothing."""
+    wanted, store, registration = _process.wanted, _process.store, _process.registration
+    if wanted is None:
+        return Status()
+    base = _process.base
+    problems = _process.settings.problems if _process.settings else ()
+    bound = bool(core.bound()) and registration is not None
+    return Status(
+        initialised=True,
+        bound=bound,
+        reason="" if bound else _process.reason or "the process has not registered",
+        service=wanted.service,
+        domain=wanted.domain,
+        base_path=base.path if base else "",
+        base_origin=base.origin if base else "",
+        domain_path=os.path.join(base.path, wanted.domain) if base else "",
+        store_path=store.path if store else "",
+        owner_slot=registration.slot if bound and registration else -1,
+        incarnation=registration.incarnation if bound and registration else 0,
+        problems=problems,
+    )
+
+
+# -------------------------------------------------------------------------- joining and leaving
+
+
+def _join() -> None:
+    """Open or make the store, take a slot, bind the core; remember why where that fails."""
+    try:
+        _open_store()
+        _register()
+        _process.reason = ""
+        _process.retry_seconds = RETRY_SECONDS_MIN
+    except (FaultplaneError, OSError, ValueError, MemoryError) as error:
+        _process.reason = str(error)
+        _process.retry_at = time.monotonic() + _process.retry_seconds
+        _process.retry_seconds = min(2 * _process.retry_seconds, RETRY_SECONDS_MAX)
+
+
+def _open_store() -> None:
+    found, wanted = _process.settings, _process.wanted
+    if found is None or wanted is None:
+        raise InvalidSetting("init() must be called before storage is opened")
+    store = _process.store
+    if store is not None and store.in_place():
+        return
+    if store is not None:
+        # Before another is opened: its descriptors may get the same numbers.
+        _process.store = None
+        store.close()
+    if _process.base is None or not _process.base.private:
+        _process.base = location.writable_base(
+            wanted.directory, found.runtime_directory, found.group_readable
+        )
+        _process.base_maker_pid = os.getpid()
+    _process.store = domain.open_or_create(
+        _process.base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
+    )
+
+
+def _register() -> None:
+    """Take a slot and hand it to the core; FaultplaneError or OSError when that fails."""
+    store, found, wanted = _process.store, _process.settings, _process.wanted
+    if store is None or found is None or wanted is None:
+        raise InvalidSetting("init() must be called before a slot is taken")
+    text = resource.render(resource.describe(wanted.service, found))
+    registration = owners.register(store, text)
+    if registration is None:
+        # Slots of the dead are given back here, if nobody has been there to do it.
+        maintain.maintain_store(store)
+        registration = owners.register(store, text)
+    if registration is None:
+        raise FaultplaneError(
+            f"all {store.header.owner_slots} owner slots of {store.path} are taken; this process "
+            "counts in its own memory and writes no rows"
+        )
+    try:
+        _bind(store, registration, wanted.service, text)
+    except BaseException:
+        owners.say_exited(store, registration, 0)
+        owners.disown(store, registration)
+        registration.close()
+        raise
+    _process.registration = registration
+    _finalize_with_multiprocessing()
+    maintain.maintain_store(store)
+
+
+def _bind(store: Store, registration: Registration, service: str, text: str) -> None:
+    core.set_lock_file(store.locks.descriptor)
+    core.bind(
+        Binding(
+            directory_fd=store.directory_fd,
+            locks_fd=store.locks.descriptor,
+            registry=store.registry,
+            owners=store.owners,
+            owner_slot=registration.slot,
+            incarnation=registration.incarnation,
+            generation=registration.generation,
+            aggregate=registration.aggregate,
+            aggregate_fd=registration.aggregate_fd,
+            breath=registration.breath,
+            service=service,
+            resource=text,
+            lanes_per_segment=store.header.lanes_per_segment,
+            segments_max=store.header.segments_max,
+            dictionary_bytes=store.header.dictionary_bytes,
+        )
+    )
+
+
+def _leave() -> None:
+    """Stop writing to the slot and the store that this process has, if any.
+
+    What was counted stays in the slot's file, which others fold when the process is gone, and
+    this process at its next maintenance.
+    """
+    store, registration = _process.store, _process.registration
+    _process.registration = None
+    if core.bound():
+        core.unbind(False)
+    if store is None:
+        return
+    if registration is not None:
+        _drop_slot(store, registration)
+    wanted, base = _process.wanted, _process.base
+    if wanted and base and store.domain_path != os.path.join(base.path, wanted.domain):
+        _process.store = None
+        if not base.private:
+            _process.base = None
+        store.close()
+
+
+def _drop_slot(store: Store, registration: Registration) -> None:
+    try:
+        owners.say_exited(store, registration, 0)
+        owners.disown(store, registration)
+    except (FaultplaneError, OSError):
+        pass  # the application closed its descriptors: the slot goes when the process does
+    registration.close()
+
+
+def _rebind() -> None:
+    """Called by the core: forked past all handlers, fenced, or without storage for a while.
+
+    Never raises and never waits for another thread.
+    """
+    if _process.pid != os.getpid():
+        _after_fork_in_child()
+        return
+    if _process.wanted is None or _process.exiting or not _process.lock.acquire(blocking=False):
+        return
+    try:
+        store, registration = _process.store, _process.registration
+        if core.bound() and store is not None and store.in_place():
+            return
+        if registration is None and time.monotonic() < _process.retry_at:
+            return
+        _leave()
+        _join()
+    except Exception as error:  # noqa: BLE001  # the recorder calls this in the middle of a record
+        _process.reason = f"storage could not be tried again: {error!r}"
+    finally:
+        _process.lock.release()
+
+
+# --------------------------------------------------------------------------------------- fork
+
+
+def _after_fork_in_child() -> None:
+    """A forked child is an owner of its own from its first moment, if its parent was one."""
+    parent = _process.registration
+    _process.lock = threading.RLock()
+    _process.pid = os.getpid()
+    _process.registration = None
+    _process.retry_at = 0.0
+    _process.retry_seconds = RETRY_SECONDS_MIN
+    found = _process.settings
+    if _process.wanted is None or found is None or found.disabled or _process.exiting:
+        return
+    try:
+        # Counts start from zero: the parent's are the parent's.
+        core.unbind(False)
+        _join()
+        if parent is not None:
+            parent.close()
+    except Exception as error:  # noqa: BLE001  # fork() must go on
+        _process.reason = f"the forked child could not register: {error!r}"
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+# --------------------------------------------------------------------------------------- exit
+
+
+def _install_exit() -> None:
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        atexit.register(_at_exit)
+
+
+def _finalize_with_multiprocessing() -> None:
+    """Children of multiprocessing end in os._exit; what they run before that is its finalizers.
+
+    They are cleared when such a child starts, so a forked one registers behind that.
+    """
+    global _finalizing
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if _finalizing or util is None or process is None:
+        return
+    _finalizing = True  # forked children inherit both, this and what is registered
+    util.register_after_fork(_process, _finalize)
+    if process.parent_process() is not None:
+        _finalize(_process)
+
+
+def _finalize(process: _Process) -> None:
+    util = sys.modules["multiprocessing.util"]
+    util.Finalize(None, _at_exit, exitpriority=-1000)
+    del process
+
+
+def _at_exit() -> None:
+    """Say EXITED. The core stays bound: what happens after this is still recorded and counted."""
+    if _process.pid != os.getpid():
+        return
+    _process.exiting = True
+    store, registration = _process.store, _process.registration
+    try:
+        if store is not None and registration is not None:
+            failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+            owners.say_exited(store, registration, 1 if failed is not None else 0)
+        elif store is not None and not core.bound():
+            counts.add_to_overflow(store, counts.own_snapshot().tallies)
+        if _process.base is not None and _process.base.private and store is not None:
+            _remove_private(store, _process.base)
+    except (FaultplaneError, OSError, ValueError):
+        return
+
+
+def _remove_private(store: Store, base: location.Base) -> None:
+    """A private directory goes with its last process: nobody else knows where it is."""
+    own = _process.registration.incarnation if _process.registration else 0
+    others = [row for row in owners.read_owners(store) if row.incarnation != own]
+    if others or _process.base_maker_pid != os.getpid():
+        return
+    domain_path = store.domain_path
+    descriptor = location.open_directory(domain_path)
+    try:
+        domain.remove_tree(descriptor, store.name)
+    finally:
+        os.close(descriptor)
+    os.rmdir(domain_path)
+    os.rmdir(base.path)
+
+
+def own_counts() -> counts.Snapshot:
+    """What this process counts in its own memory because it has no storage; empty when it has."""
+    return counts.Snapshot({}) if core.bound() else counts.own_snapshot()
+
+
+def slots_in_use() -> dict[str, int]:
+    """How many owners of this process's store are in each state, for diagnosis."""
+    found = dict.fromkeys(schema.OWNER_STATES, 0)
+    if _process.store is not None:
+        for row in owners.read_owners(_process.store):
+            found[row.state] = found.get(row.state, 0) + 1
+    return found

@@ -1,0 +1,222 @@
+"""One step of maintenance, done by whoever is there: a monitor, a reader, a process that joins.
+
+Under LOCK_MAINTAIN, never waiting for it. For each owner that is found dead: fence, DEAD, close
+its lanes, death record, fold, free slot. Every step looks at what is there and may be repeated,
+so a maintainer that is killed leaves work, not damage.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from faultplane import schema
+from faultplane._backend import CORE_NAME, core
+from faultplane.errors import DomainNotFound, FaultplaneError
+from faultplane.store import deaths, domain, files, fold, host, lanes, location, owners
+from faultplane.store.domain import Store
+from faultplane.store.fold import Step, no_step
+from faultplane.store.owners import Life, OwnerRow
+
+_DICTIONARY: Final = re.compile(r"(?:dict|stacks)-([0-9]{1,18})")
+_GENERATIONS_KEPT: Final = 2
+SLOTS_FREE_SHARE: Final = 8
+"""With less than one slot in so many free, slots are given back even if a death record could not
+be stored."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What one step did to one store. ``skipped`` says why nothing was done."""
+
+    store: str
+    skipped: str = ""
+    died: list[dict[str, Any]] = field(default_factory=list)
+    folded: int = 0
+    lanes_closed: int = 0
+    segments_retired: int = 0
+    removed: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def maintain(domain_path: str) -> list[Report]:
+    """One step of maintenance of every store in a domain that this process may write to.
+
+    Raises DomainNotFound when the directory is gone, nothing else: what goes wrong is in the
+    reports.
+    """
+    reports = []
+    for path in domain.store_paths(domain_path):
+        name = path.rpartition("/")[2]
+        if name != location.store_name(CORE_NAME):
+            # Compare-and-swap and the pure core's file locks do not exclude each other.
+            reports.append(Report(name, skipped=f"not maintained by the {CORE_NAME} core"))
+            continue
+        try:
+            with Store.open(path, writable=True) as store:
+                reports.append(maintain_store(store))
+        except (FaultplaneError, OSError) as error:
+            reports.append(Report(name, skipped=str(error)))
+    return reports
+
+
+def maintain_store(store: Store, step: Step = no_step) -> Report:
+    """One step of maintenance of one writable store; never raises for storage.
+
+    ``step`` is called with a name between any two stores that others can see.
+    """
+    report = Report(store.name)
+    if not store.writable or store.core_name != CORE_NAME:
+        report.skipped = "not writable by this process"
+        return report
+    try:
+        taken = store.locks.try_take(schema.LOCK_MAINTAIN)
+    except FaultplaneError as error:
+        report.skipped = str(error)
+        return report
+    if not taken:
+        report.skipped = "another process is at it"
+        return report
+    try:
+        for part in (_bury, _tidy, _segments):
+            try:
+                part(store, report, step)
+            except (FaultplaneError, OSError, ValueError) as error:
+                report.problems.append(f"{store.path}: {error}")
+    finally:
+        store.locks.release(schema.LOCK_MAINTAIN)
+    return report
+
+
+# -------------------------------------------------------------------------------------- dead
+
+
+def _bury(store: Store, report: Report, step: Step) -> None:
+    """Find dead owners and take them through to a free slot."""
+    fold.finish_last(store, step)
+    me = host.this_process()
+    dead: list[tuple[OwnerRow, Life]] = []
+    used = 0
+    for row in owners.read_owners(store):
+        used += 1
+        if row.state_code == schema.OWNER_FOLDED:
+            continue
+        alive = owners.life(store, row, me)
+        if alive is Life.ALIVE and row.state_code != schema.OWNER_DEAD:
+            continue
+        # Once DEAD, always DEAD: its process was told to register anew. If it does live, it
+        # gets the second that one in another namespace gets.
+        alive = Life.SILENT if alive is Life.ALIVE else alive
+        marked = _declare_dead(store, row, alive, step)
+        if marked is not None:
+            dead.append((marked, alive))
+    if not dead:
+        return
+    pairs = {(row.slot, row.generation) for row, _ in dead}
+    report.lanes_closed, problems = lanes.close_lanes(store, pairs)
+    report.problems += problems
+    step("closed")
+    unrecorded = _record(store, [row for row, _ in dead], report, step)
+    scarce = (store.header.owner_slots - used) * SLOTS_FREE_SHARE < store.header.owner_slots
+    now = time.time_ns()
+    settled = [
+        row
+        for row, alive in dead
+        if owners.is_settled(row, alive, now) and (scarce or row.incarnation not in unrecorded)
+    ]
+    if settled:
+        report.problems += fold.fold(store, settled, step)
+        report.folded = len(settled)
+
+
+def _declare_dead(store: Store, row: OwnerRow, alive: Life, step: Step) -> OwnerRow | None:
+    """Fence a dead owner and mark it, once; its row as it is now, None if it changed meanwhile.
+
+    The fence comes before: whoever sees DEAD knows that the process has been told.
+    """
+    if not row.fence:
+        step("end")
+        if not row.end_unix_nano or alive is Life.SILENT:
+            # Also the start of the second that a process in another namespace is given.
+            owners.write_fields(store, row.slot, end_unix_nano=time.time_ns())
+        step("fence")
+        owners.set_fence(store, row.slot)
+    step("dead")
+    if row.state_code == schema.OWNER_LIVE:
+        return owners.change_state(store, row, schema.OWNER_DEAD)
+    fresh = owners.read_owner(store, row.slot)
+    return fresh if fresh.word == row.word else None
+
+
+def _record(store: Store, rows: list[OwnerRow], report: Report, step: Step) -> set[int]:
+    """Store a death record for each owner that has none; the incarnations where that failed."""
+    known, last = deaths.recorded(store), deaths.oom_kills_known(store)
+    failed = set()
+    for row in rows:
+        if row.incarnation in known or not deaths.is_missing(store, row):
+            continue
+        death = deaths.describe(store, row, last)
+        step("record")
+        try:
+            deaths.append(store, death)
+        except OSError as error:
+            failed.add(row.incarnation)
+            report.problems.append(f"{store.path}: {deaths.NAME}: {error}")
+            continue
+        step("recorded")
+        report.died.append(death)
+    return failed
+
+
+# ---------------------------------------------------------------------------------- remainder
+
+
+def _tidy(store: Store, report: Report, step: Step) -> None:
+    """Remove what killed processes left and dictionaries that no segment refers to."""
+    step("tidy")
+    report.removed += files.remove_stale(store.directory_fd)
+    report.removed += _remove_dictionaries(store)
+
+
+def _remove_dictionaries(store: Store) -> list[str]:
+    """Remove generations that neither a segment nor the registry names.
+
+    The newest two are kept: a segment that is being published may still name the one before.
+    """
+    newest = store.load("dictionary_generation")
+    wanted = set(range(max(newest - _GENERATIONS_KEPT + 1, 0), newest + 1))
+    candidates = {
+        name: int(match[1])
+        for name in files.names(store.directory_fd)
+        if (match := _DICTIONARY.fullmatch(name)) and int(match[1]) < min(wanted)
+    }
+    if not candidates:
+        return []
+    for number in store.segments():
+        try:
+            wanted.add(lanes.dictionary_generation(store, number))
+        except DomainNotFound:
+            continue  # retired meanwhile
+        except FaultplaneError:
+            return []  # it may name any of them
+    gone = [name for name, generation in candidates.items() if generation not in wanted]
+    return [name for name in gone if files.remove(store.directory_fd, name)]
+
+
+def _segments(store: Store, report: Report, step: Step) -> None:
+    """Retire what is over budget and prepare the next segment, so that no writer has to."""
+    step("segments")
+    header = store.header
+    ring = core.Ring(
+        store.directory_fd,
+        store.locks.descriptor,
+        store.registry,
+        header.lanes_per_segment,
+        header.segments_max,
+        header.dictionary_bytes,
+        True,
+    )
+    report.segments_retired = ring.retire_over_budget()
+    ring.prepare()

@@ -1,0 +1,337 @@
+"""The reading side of a store: segments mapped read-only, and their committed rows as runs.
+
+A reader needs no permission to write and leaves no trace. It loads a lane's word with acquire
+order, and the rows that the word counts never change after that; what lies behind them is never
+shown. A segment that is mapped stays readable after it was retired, for as long as anything made
+from it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from faultplane import schema
+from faultplane._backend import core
+from faultplane.arrow import Columns, Run
+from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError, LayoutMismatch
+from faultplane.store import files
+from faultplane.store.cursor import Position
+from faultplane.store.dictionaries import DictionaryFile, Names, NoNames, Strings
+from faultplane.store.domain import Store
+
+_SEGMENT: Final = schema.SEGMENT
+_ROWS: Final = schema.LANE_ROWS
+LANES_MAX: Final = 16_383
+_AGREEMENT_ATTEMPTS: Final = 3
+
+segment_shape = lru_cache(maxsize=16)(schema.segment_shape)
+
+
+class Segment:
+    """One segment, mapped read-only.
+
+    Raises DomainNotFound when the file is not there, CorruptFile, LayoutMismatch or StorageError
+    when it cannot be used.
+    """
+
+    def __init__(self, directory_fd: int, number: int) -> None:
+        name = f"seg-{number}"
+        descriptor, size = files.open_file(directory_fd, name)
+        try:
+            if size < _SEGMENT.size:
+                raise CorruptFile(f"{name} must have at least {_SEGMENT.size} bytes, got {size}")
+            self.mapping: Any = core.Mapping(descriptor, size, False)
+        finally:
+            os.close(descriptor)
+        self.number = number
+        with memoryview(self.mapping) as view:
+            self.lanes = _check_segment(view, name, number, size)
+            self.generation: int = _SEGMENT.read(view, 0, "dictionary_generation")
+        self.columns = Columns(self.mapping.address, segment_shape(self.lanes), self.mapping)
+        self.complete = False
+        """Whether no lane can take another row: each is closed, or full."""
+        self._counts: tuple[int, ...] = ()
+        self._spans: list[tuple[int, int]] | None = None
+
+    def counts(self) -> tuple[int, ...]:
+        """Committed rows of each lane; CorruptFile when one has more than a lane can hold."""
+        if self.complete:
+            return self._counts
+        words = core.lane_words(self.mapping, self.lanes)
+        counts = tuple([word & schema.LANE_COUNT_MASK for word in words])
+        if max(counts) > _ROWS:
+            raise CorruptFile(
+                f"seg-{self.number}: rows of a lane must be at most {_ROWS}, got {max(counts)}"
+            )
+        self._counts = counts
+        self.complete = all(
+            count == _ROWS or word >> schema.LANE_STATE_SHIFT == schema.LANE_CLOSED
+            for count, word in zip(counts, words, strict=True)
+        )
+        return counts
+
+    def spans(self, seen: tuple[int, ...] = ()) -> list[tuple[int, int]]:
+        """`spans` of the counts loaded last; those of a complete segment are kept."""
+        if seen or not self.complete:
+            return list(spans(self._counts, seen))
+        if self._spans is None:
+            self._spans = list(spans(self._counts))
+        return self._spans
+
+
+def _check_segment(view: memoryview, name: str, number: int, size: int) -> int:
+    """Lanes of a segment whose header says what this library would have written."""
+    files.check_header(view, _SEGMENT, "segment", name, size)
+    head = _SEGMENT.read_all(view)
+    if head["schema_hash"] != schema.SCHEMA_HASH:
+        raise LayoutMismatch(f"schema hash of {name}", schema.SCHEMA_HASH, head["schema_hash"])
+    lanes = head["lanes"]
+    if not isinstance(lanes, int) or not 1 <= lanes <= LANES_MAX:
+        raise CorruptFile(f"lanes of {name} must be 1 to {LANES_MAX}, got {lanes}")
+    shape = segment_shape(lanes)
+    offsets = head.pop("column_offsets")
+    if not isinstance(offsets, tuple) or offsets[: len(schema.COLUMNS)] != shape.column_offsets:
+        raise CorruptFile(f"columns of {name} must start at {shape.column_offsets}")
+    expected = {
+        "number": number,
+        "lane_rows": _ROWS,
+        "row_bytes": schema.ROW_BYTES,
+        "arena_offset": shape.arena_offset,
+        "arena_bytes_per_lane": schema.ARENA_BYTES_PER_LANE,
+        "file_bytes": shape.file_bytes,
+        "column_count": len(schema.COLUMNS),
+    }
+    for field, value in expected.items():
+        if head[field] != value:
+            raise CorruptFile(f"{field} of {name} must be {value}, got {head[field]}")
+    if size < shape.file_bytes:
+        raise CorruptFile(f"{name} must have {shape.file_bytes} bytes, got {size}")
+    return lanes
+
+
+def spans(counts: Sequence[int], seen: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
+    """(First row, rows) of the runs of rows that lanes have beyond ``seen``.
+
+    A run goes on over every full lane and ends behind the first that is not.
+
+    >>> list(spans((512, 512, 3, 0, 5), (512, 10)))
+    [(522, 505), (2048, 5)]
+    """
+    start = end = -1
+    for lane, count in enumerate(counts):
+        had = seen[lane] if lane < len(seen) else 0
+        first = lane * _ROWS + had
+        if count <= had:
+            continue
+        if first != end:
+            if end > start:
+                yield start, end - start
+            start = first
+        end = lane * _ROWS + count
+    if end > start:
+        yield start, end - start
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """New rows of one store, where the reader is now, and the rows it came too late for."""
+
+    runs: list[Run]
+    position: Position
+    lost: int
+
+
+class StoreReader:
+    """The records of one store. Takes over ``store``, which `close` closes.
+
+    Mappings and wraps of segments are kept while the segments are in the store. Threads may
+    share it. ``problems`` says, by file name, what could not be read; the rest is read.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.problems: dict[str, str] = {}
+        self._segments: dict[int, Segment] = {}
+        self._names: dict[int, Names | NoNames] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Name of the store's directory."""
+        return self.store.name
+
+    def close(self) -> None:
+        """Let go of everything; what was made from it lives on."""
+        self._segments.clear()
+        self._names.clear()
+        self.store.close()
+
+    def newest(self) -> int:
+        """Number of the newest segment, 0 when there is none."""
+        return self.store.load("segment_newest")
+
+    def map_new(self, since: Position | None) -> int:
+        """Map every segment that ``since`` has not finished; the number of the newest.
+
+        A reader that does this often loses no rows to retirement between two readings.
+        """
+        with self._lock:
+            newest, oldest = self.newest(), self.store.load("segment_oldest")
+            first = max(self._segments, default=0) + 1
+            floor = since.floor if since is not None else oldest
+            for number in range(max(first, oldest, floor), newest + 1):
+                self._segment(number)
+            return newest
+
+    def end(self) -> Position:
+        """The position behind every row that is there now."""
+        return self.read(None).position
+
+    def read(self, since: Position | None) -> Reading:
+        """Rows committed since a position; everything in the store without one.
+
+        A position of a store that was removed and made again counts as none.
+        """
+        with self._lock:
+            return self._read(since)
+
+    def _read(self, since: Position | None) -> Reading:
+        created = self.store.header.created_unix_nano
+        oldest, rows_retired = self._retired()
+        newest = self.newest()
+        if since is None or since.created_unix_nano != created or since.floor > newest + 1:
+            since = Position(created, oldest, rows_retired, {})
+        held = sorted(n for n in self._segments if since.floor <= n < oldest)
+        lost = self._lost(since, oldest, rows_retired, held)
+        floor, rows_before = since.floor, since.rows_before
+        if floor < oldest:
+            floor, rows_before = oldest, rows_retired
+        found: list[tuple[Segment, tuple[int, ...]]] = []
+        seen: dict[int, tuple[int, ...]] = {}
+        for number in [*held, *range(floor, newest + 1)]:
+            had = since.seen.get(number, ())
+            segment = self._segment(number)
+            counts = None if segment is None else self._load(segment)
+            if segment is not None and counts is not None and counts != had:
+                found.append((segment, had))
+            if number < floor:
+                continue
+            if segment is not None and counts is not None and segment.complete and not seen:
+                floor, rows_before = number + 1, rows_before + sum(counts)
+            else:
+                seen[number] = had if counts is None else counts
+        runs = self._runs(found)
+        self._forget(oldest)
+        return Reading(runs, Position(created, floor, rows_before, seen), lost)
+
+    def _runs(self, found: list[tuple[Segment, tuple[int, ...]]]) -> list[Run]:
+        """Rows beyond those seen.
+
+        Names come after all counts, and are the same for all runs of a generation: pyarrow does
+        not group over chunks whose dictionaries differ.
+        """
+        generations = {segment.generation for segment, _ in found}
+        strings = {generation: self._strings(generation) for generation in generations}
+        return [
+            Run(segment.columns, strings[segment.generation], start, rows)
+            for segment, had in found
+            for start, rows in segment.spans(had)
+        ]
+
+    # ------------------------------------------------------------------------------- keeping
+
+    def _segment(self, number: int) -> Segment | None:
+        segment = self._segments.get(number)
+        if segment is None:
+            try:
+                segment = Segment(self.store.directory_fd, number)
+            except DomainNotFound:
+                # Retired since the registry was read; its rows are accounted for next time.
+                return None
+            except (FaultplaneError, OSError) as error:
+                self.problems[f"seg-{number}"] = str(error)
+                return None
+            self._segments[number] = segment
+        return segment
+
+    def _load(self, segment: Segment) -> tuple[int, ...] | None:
+        try:
+            return segment.counts()
+        except CorruptFile as error:
+            self.problems[f"seg-{segment.number}"] = str(error)
+            return None
+
+    def _strings(self, generation: int) -> Strings:
+        """The names that rows refer to whose lane words have been loaded."""
+        names = self._names.get(generation)
+        if names is None:
+            name = f"dict-{generation}"
+            try:
+                names = Names(DictionaryFile(self.store.directory_fd, name))
+            except (FaultplaneError, OSError) as error:
+                self.problems[name] = str(error)
+                names = NoNames(self.store.header.dictionary_bytes)
+            self._names[generation] = names
+        return names.strings()
+
+    def _forget(self, oldest: int) -> None:
+        """Drop what the store no longer has."""
+        for number in [n for n in self._segments if n < oldest]:
+            del self._segments[number]
+        kept = {segment.generation for segment in self._segments.values()}
+        for generation in [g for g in self._names if g not in kept]:
+            del self._names[generation]
+        for name in [n for n in self.problems if n.startswith("seg-") and int(n[4:]) < oldest]:
+            del self.problems[name]
+
+    # ------------------------------------------------------------------------------- losing
+
+    def _retired(self) -> tuple[int, int]:
+        """(Number of the oldest segment kept, rows of all before it).
+
+        A writer adds to the totals after it has moved the number on; both are read again until
+        they agree, but a writer killed in between is not waited for.
+        """
+        load = self.store.load
+        for _ in range(_AGREEMENT_ATTEMPTS):
+            oldest, rows = load("segment_oldest"), load("rows_retired")
+            if load("segments_retired") + 1 == oldest == load("segment_oldest"):
+                break
+        return oldest, rows
+
+    def _lost(self, since: Position, oldest: int, rows_retired: int, held: list[int]) -> int:
+        """Rows of segments retired since a position that were never seen and are not held.
+
+        From the registry's table of final row counts, which remembers the last 1024 segments;
+        for those before, from the total of all rows retired.
+        """
+        if since.floor >= oldest:
+            return 0
+        window = max(oldest - schema.SEGMENT_TABLE_SIZE, 1)
+        lost = 0
+        for number in range(max(since.floor, window), oldest):
+            if number not in held:
+                rows = self._final_rows(number)
+                lost += max(rows - sum(since.seen.get(number, ())), 0)
+        if since.floor < window:
+            rows = rows_retired - sum(map(self._final_rows, range(window, oldest)))
+            seen = sum(sum(counts) for n, counts in since.seen.items() if n < window)
+            lost += max(rows - since.rows_before - seen, 0)
+        return lost
+
+    def _final_rows(self, number: int) -> int:
+        """Rows that a retired segment had, 0 when the table does not know it."""
+        registry = self.store.registry
+        entry = schema.SEGMENT_TABLE_OFFSET + (
+            number % schema.SEGMENT_TABLE_SIZE * schema.SEGMENT_TABLE_ENTRY_BYTES
+        )
+        if registry.load(entry) != number:
+            return 0
+        rows: int = registry.load(entry + 8)
+        # Taken over by a younger segment in between: what was read may be that one's.
+        return rows if registry.load(entry) == number else 0

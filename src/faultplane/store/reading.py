@@ -1,0 +1,383 @@
+"""A domain to read: records, counts, counters, deaths, owners, stacks, queries.
+
+Read-only, from any process, also after all that wrote to it are gone. Several stores (one for
+each layout version and core) are shown as one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Final, Self
+
+from faultplane import settings
+from faultplane.errors import DomainNotFound, FaultplaneError, StackNotFound, StorageError
+from faultplane.store import (
+    aggregate,
+    counts,
+    deaths,
+    lifecycle,
+    location,
+    owners,
+    query,
+    stacks,
+    tables,
+)
+from faultplane.store import domain as domains
+from faultplane.store.cursor import Cursor
+from faultplane.store.dictionaries import DictionaryFile
+from faultplane.store.domain import Store
+from faultplane.store.follow import Follow
+from faultplane.store.reader import StoreReader
+from faultplane.store.records import Records
+
+_STACK_FIELDS: Final = ("fingerprint", "type", "site", "template", "message")
+_CLOCK_STEP_NANO: Final = 20_000_000
+"""Times of change are this coarse on some file systems: a younger one is not relied on."""
+
+
+def names(directory: str | None = None, runtime_directory: str | None = None) -> list[str]:
+    """Names of the domains in a directory, or in the directories that a reader looks at."""
+    found = set()
+    for base in location.readable_bases(directory, runtime_directory):
+        try:
+            entries = os.listdir(base)
+        except OSError:
+            continue
+        for entry in entries:
+            path = os.path.join(base, entry)
+            if settings.DOMAIN_NAME.fullmatch(entry) and os.path.isdir(path):
+                found.update([entry] if _has_stores(path) else [])
+    return sorted(found)
+
+
+def _has_stores(path: str) -> bool:
+    try:
+        return bool(domains.store_paths(path))
+    except DomainNotFound:
+        return False
+
+
+class Domain:
+    """A domain to read. ``path`` is its directory, ``name`` its name.
+
+    Tables come as ``pyarrow.Table``; each has a sibling ``…_rows()`` that gives a list of dicts
+    and needs no other package. Use it in a ``with`` statement, or `close` it; what was made from
+    it lives on. Threads may share it.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Read the domain directory ``path``; it may be missing, or have no store yet.
+
+        An empty path stands for the domain of this process, wherever that is or will be.
+        """
+        self.path = path
+        self.name = os.path.basename(path)
+        self._own = not path
+        self._pid = os.getpid()
+        self._readers: dict[str, StoreReader] = {}
+        self._refused: dict[str, str] = {}
+        self._listed: tuple[int, int] = (0, 0)
+        self._engine = query.Engine()
+        self._lock = threading.RLock()
+        self._closed = False
+
+    @classmethod
+    def attach(
+        cls, domain: str | None = None, directory: str | os.PathLike[str] | None = None
+    ) -> Self:
+        """The domain of that name, in any process, also after its writers died.
+
+        What is not given comes from ``FAULTPLANE_DOMAIN`` and ``FAULTPLANE_DIR``. Raises
+        DomainNotFound, naming the domains there are, InvalidName, and StorageError for a domain
+        of which nothing can be read.
+        """
+        found = settings.load()
+        name = found.domain if domain is None else domain
+        base = found.directory if directory is None else os.fspath(directory)
+        try:
+            attached = cls(domains.find(name, base, found.runtime_directory))
+        except DomainNotFound as error:
+            there = names(base, found.runtime_directory)
+            known = f"domains there: {', '.join(there)}" if there else "there are no domains"
+            raise DomainNotFound(f"{error}; {known}") from None
+        if not attached._stores() and attached._refused:
+            problems = "; ".join(attached.problems())
+            raise StorageError(f"domain {name!r} cannot be read: {problems}")
+        return attached
+
+    @classmethod
+    def own(cls) -> Self:
+        """The domain that this process records into; never raises for storage.
+
+        Without storage it shows what the process counts in its own memory, and the records as
+        soon as there is storage.
+        """
+        return cls("")
+
+    def __repr__(self) -> str:
+        where = f"in {os.path.dirname(self.path)}" if self.path else "without storage"
+        return f"<Domain {self.name!r} {where}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; idempotent. Reading a closed domain raises StorageError."""
+        self._closed = True
+        self._engine = query.Engine()
+        self._close_readers({})
+
+    # --------------------------------------------------------------------------------- stores
+
+    def _stores(self) -> dict[str, StoreReader]:
+        """Readers of the stores there are, by name; new ones are noticed."""
+        if self._pid != os.getpid():
+            # A thread of the parent may have been in the middle of something: start over.
+            self._pid, self._lock, self._engine = os.getpid(), threading.RLock(), query.Engine()
+            self._close_readers({})
+        with self._lock:
+            if self._closed:
+                raise StorageError(f"domain {self.name!r} is closed")
+            if self._own:
+                state = lifecycle.status()
+                self.path, self.name = state.domain_path, state.domain
+            try:
+                status = os.stat(self.path)
+            except OSError:
+                return self._readers
+            listed = (status.st_ino, status.st_mtime_ns)
+            if listed != self._listed:
+                self._list()
+                fresh = time.time_ns() - status.st_mtime_ns < _CLOCK_STEP_NANO
+                self._listed = (0, 0) if fresh else listed
+            return self._readers
+
+    def _list(self) -> None:
+        try:
+            paths = {os.path.basename(path): path for path in domains.store_paths(self.path)}
+        except DomainNotFound:
+            return
+        self._refused = {}
+        readers = {}
+        for name, path in paths.items():
+            reader = self._readers.get(name)
+            if reader is None or not reader.store.in_place():
+                try:
+                    reader = StoreReader(Store.open(path))
+                except (FaultplaneError, OSError) as error:
+                    self._refused[name] = str(error)
+                    continue
+            readers[name] = reader
+        self._close_readers(readers)
+
+    def _close_readers(self, kept: dict[str, StoreReader]) -> None:
+        """Go on with ``kept`` and close the rest."""
+        before, self._readers, self._listed = self._readers, kept, (0, 0)
+        for name, reader in before.items():
+            if kept.get(name) is not reader:
+                reader.close()
+
+    def problems(self) -> list[str]:
+        """What could not be read, a sentence each; everything else is shown."""
+        found = [f"{name}: {problem}" for name, problem in self._refused.items()]
+        for name, reader in self._stores().items():
+            found += [f"{name}: {problem}" for problem in reader.problems.values()]
+        return found
+
+    # -------------------------------------------------------------------------------- records
+
+    def records(self, since: Cursor | str | None = None) -> Records:
+        """Rows committed since a cursor, or every row there is.
+
+        ``since`` is the ``cursor`` of other records, or its text. Raises InvalidSetting for a
+        text that is not a cursor's.
+        """
+        cursor = Cursor.parse(since) if isinstance(since, str) else since or Cursor()
+        positions = dict(cursor.positions)
+        runs, lost = [], 0
+        for name, reader in self._stores().items():
+            reading = reader.read(cursor.positions.get(name))
+            positions[name] = reading.position
+            runs += reading.runs
+            lost += reading.lost
+        return Records(runs, Cursor(positions), lost)
+
+    def cursor(self) -> Cursor:
+        """The cursor behind every row that is there now: for following what comes."""
+        return self.records().cursor
+
+    def follow(
+        self,
+        poll_seconds: float = 0.1,
+        *,
+        since: Cursor | str | None = None,
+        timeout_seconds: float | None = None,
+        maintain: bool | None = None,
+    ) -> Follow:
+        """New rows as they come, as an iterator of `Records` for ``for`` and ``async for``.
+
+        Starts with every row there is, or behind ``since``; ``since=domain.cursor()`` leaves out
+        what is there. See `Follow` for the rest.
+        """
+        return Follow(self, since, poll_seconds, timeout_seconds, maintain)
+
+    def map_new(self, since: Cursor) -> dict[str, tuple[int, int]]:
+        """Map segments that ``since`` has not finished, so that retirement cannot take them.
+
+        Gives (number of the newest segment, segments kept) of each store.
+        """
+        return {
+            name: (reader.map_new(since.positions.get(name)), reader.store.header.segments_max)
+            for name, reader in self._stores().items()
+        }
+
+    # --------------------------------------------------------------------------------- counts
+
+    def _tallies(self) -> aggregate.Tallies:
+        tallies: aggregate.Tallies = {}
+        for reader in self._stores().values():
+            aggregate.add_all(tallies, counts.snapshot(reader.store).tallies)
+        if self._own:
+            # A process without storage has its counts in its own memory.
+            aggregate.add_all(tallies, lifecycle.own_counts().tallies)
+        return tallies
+
+    def counts_rows(self) -> list[dict[str, Any]]:
+        """Exact counts of errors, most frequent first, whether or not their rows are still there.
+
+        Each has service, operation, kind, type, fingerprint, count, first_seen_unix_nano,
+        last_seen_unix_nano and suppressed (how many of them were counted without a row).
+        """
+        return [asdict(row) for row in counts.count_rows(self._tallies())]
+
+    def counters_rows(self) -> list[dict[str, Any]]:
+        """Exact values of counters: service, name, value, first and last time."""
+        return [asdict(row) for row in counts.counter_rows(self._tallies())]
+
+    def drops_rows(self) -> list[dict[str, Any]]:
+        """What was not written, by reason: reason, count."""
+        return [asdict(row) for row in counts.drop_rows(self._tallies())]
+
+    def deaths_rows(self) -> list[dict[str, Any]]:
+        """Death records, oldest first; their fields are `deaths.FIELDS`."""
+        rows = [row for r in self._stores().values() for row in deaths.read_deaths(r.store)]
+        return sorted(rows, key=lambda row: row["time_unix_nano"])
+
+    def owners_rows(self) -> list[dict[str, Any]]:
+        """Processes that have a slot: store, incarnation, state, life, service, pid and more.
+
+        ``state`` is what was last written, ``life`` (alive, gone or silent) what is found now.
+        """
+        rows = []
+        for name, reader in self._stores().items():
+            for owner in owners.read_owners(reader.store):
+                resource = _resource(owner.resource)
+                rows.append({
+                    "store": name,
+                    "incarnation": owner.incarnation,
+                    "slot": owner.slot,
+                    "state": owner.state,
+                    "life": owners.life(reader.store, owner).value,
+                    "service": str(resource.get("service.name", "")),
+                    "pid": owner.pid,
+                    "start_unix_nano": owner.start_unix_nano,
+                    "end_unix_nano": owner.end_unix_nano,
+                    "exit_code": owner.exit_code,
+                    "mapped_segment_low": owner.mapped_segment_low,
+                    "resource": resource,
+                })  # fmt: skip
+        return rows
+
+    def counts(self) -> Any:
+        """`counts_rows` as a ``pyarrow.Table``; the sum of ``count`` is exact."""
+        return tables.to_pyarrow("counts", self.counts_rows())
+
+    def counters(self) -> Any:
+        """`counters_rows` as a ``pyarrow.Table``."""
+        return tables.to_pyarrow("counters", self.counters_rows())
+
+    def drops(self) -> Any:
+        """`drops_rows` as a ``pyarrow.Table``."""
+        return tables.to_pyarrow("drops", self.drops_rows())
+
+    def deaths(self) -> Any:
+        """`deaths_rows` as a ``pyarrow.Table``; nested values are JSON."""
+        return tables.to_pyarrow("deaths", self.deaths_rows())
+
+    def owners(self) -> Any:
+        """`owners_rows` as a ``pyarrow.Table``; the resource is JSON."""
+        return tables.to_pyarrow("owners", self.owners_rows())
+
+    # --------------------------------------------------------------------------------- stacks
+
+    def _stack_files(self) -> list[DictionaryFile]:
+        """Stack dictionaries that can be read, newest generation of each store first."""
+        found = []
+        for reader in self._stores().values():
+            for generation in range(reader.store.load("dictionary_generation"), 0, -1):
+                try:
+                    name = f"stacks-{generation}"
+                    found.append(DictionaryFile(reader.store.directory_fd, name))
+                except DomainNotFound:
+                    break
+                except (FaultplaneError, OSError) as error:
+                    reader.problems[name] = str(error)
+        return found
+
+    def stack(self, fingerprint: int) -> stacks.Stack:
+        """The stack of an error, with source text; StackNotFound when none is kept."""
+        for file in self._stack_files():
+            if (stack := stacks.find(file, fingerprint)) is not None:
+                return stacks.with_source(stack)
+        raise StackNotFound(f"domain {self.name!r} keeps no stack of {fingerprint:016x}")
+
+    def stacks_rows(self) -> list[dict[str, Any]]:
+        """Every stack kept: fingerprint, type, site, template, message, stack (without source)."""
+        found: dict[int, dict[str, Any]] = {}
+        for file in self._stack_files():
+            for stack in stacks.read_all(file):
+                row = {name: getattr(stack, name) for name in _STACK_FIELDS}
+                found.setdefault(stack.fingerprint, {**row, "stack": str(stack)})
+        return list(found.values())
+
+    def stacks(self) -> Any:
+        """`stacks_rows` as a ``pyarrow.Table``."""
+        return tables.to_pyarrow("stacks", self.stacks_rows())
+
+    # ---------------------------------------------------------------------------------- query
+
+    def query(self, sql: str) -> Any:
+        """The answer to a DuckDB query, as a relation: ``fetchall()``, ``arrow()``, ``pl()`` ….
+
+        Tables are counts, counters, drops, deaths, owners and stacks; the view ``records`` is
+        scanned where it lies and has ``kind_name``, ``category_name`` and ``severity_name`` besides
+        the record's columns. Times are UTC, without saying so. Raises QueryError and MissingExtra.
+        """
+        self._stores()
+        return self._engine.run(sql, self.records, self._rows_of)
+
+    def _rows_of(self, table: str) -> Sequence[tables.Row]:
+        rows: Sequence[tables.Row] = getattr(self, f"{table}_rows")()
+        return rows
+
+
+def _resource(text: str) -> dict[str, Any]:
+    try:
+        resource = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return resource if isinstance(resource, dict) else {}
