@@ -1,0 +1,62 @@
+"""Runs at the start of every Python process below ``faultplane run``, before the program.
+
+``faultplane run`` puts this directory first on PYTHONPATH, and ``site`` imports the first
+``sitecustomize`` it finds. So this file may be read by any interpreter, old ones and ones without
+faultplane included: it uses nothing newer than Python 3.4, and says nothing unless
+FAULTPLANE_RUN_VERBOSE is set. It reads the environment itself because the module that normally
+does may not be there.
+"""
+
+import os
+import sys
+
+
+def _leave_path():
+    """Take this directory off sys.path, so that the program finds its path as it would be."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+
+
+def _import_next():
+    """Import the sitecustomize that would have been imported without us, if there is one.
+
+    What it raises is raised to ``site``, which reports it as it always does.
+    """
+    own = sys.modules.pop("sitecustomize", None)
+    try:
+        import sitecustomize  # noqa: F401
+    except ImportError as error:
+        if getattr(error, "name", None) != "sitecustomize":
+            raise
+        if own is not None:
+            sys.modules["sitecustomize"] = own
+
+
+def _say(text):
+    """One line on stderr, if asked for."""
+    if os.environ.get("FAULTPLANE_RUN_VERBOSE", "0") not in ("", "0") and sys.stderr is not None:
+        sys.stderr.write("faultplane run: pid {}: {}\n".format(os.getpid(), text))
+
+
+def _start():
+    """Begin recording in this process; whatever goes wrong, the program must run."""
+    if sys.version_info < (3, 11):
+        _say("not recording: faultplane needs Python 3.11, this is {}.{}".format(*sys.version_info))
+        return
+    try:
+        from faultplane.capture.run import start
+    except Exception as error:
+        _say("not recording: {}: {} ({})".format(type(error).__name__, error, sys.executable))
+        return
+    try:
+        _say(start())
+    except Exception as error:
+        _say("not recording: {}: {}".format(type(error).__name__, error))
+
+
+_leave_path()
+try:
+    # Theirs first, so that our hooks chain to what it installs and not the other way round.
+    _import_next()
+finally:
+    _start()

@@ -1,0 +1,471 @@
+"""Attributes of a record: a mapping to the bytes of an OTLP ``KeyValueList``, and back.
+
+The column ``attributes`` holds the protobuf message ``opentelemetry.proto.common.v1.KeyValueList``,
+so an exporter copies the bytes as they are. The encoding is written out here because it is small
+and a record may not depend on a protobuf package:
+
+=================  ==========================================================
+Python value       ``AnyValue`` field
+=================  ==========================================================
+str                1 ``string_value``
+bool               2 ``bool_value``
+int (64 bits)      3 ``int_value``
+float              4 ``double_value``
+list, tuple, set   5 ``array_value``
+mapping            6 ``kvlist_value``
+bytes              7 ``bytes_value``
+None               no field set
+=================  ==========================================================
+
+Dates, paths, decimals, UUIDs and larger integers become their text. Anything else becomes the name
+of its type, and a last attribute ``faultplane.replaced`` lists the keys where that happened.
+
+>>> encoded = encode_attributes({"order": 17, "password": "hunter2", "tags": ["a", None]})
+>>> decode_attributes(encoded)
+{'order': 17, 'password': '***', 'tags': ['a', None]}
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+from faultplane import schema
+
+__all__ = [
+    "ATTRIBUTES_MAX",
+    "DEPTH_MAX",
+    "DROPPED_KEY",
+    "REPLACED_KEY",
+    "VALUE_BYTES_MAX",
+    "AttributeValue",
+    "decode_attributes",
+    "encode_attributes",
+    "looks_secret",
+]
+
+AttributeValue: TypeAlias = (
+    "str | bool | int | float | bytes | list[AttributeValue] | dict[str, AttributeValue] | None"
+)
+
+ATTRIBUTES_MAX: Final = 128
+"""Attributes kept of one mapping (OpenTelemetry's own default); later ones are counted."""
+DEPTH_MAX: Final = 8
+"""Lists and mappings within one another; a deeper value becomes the name of its type."""
+DECODE_DEPTH_MAX: Final = 64
+"""Depth that a reader follows; the limit of OTLP."""
+VALUE_BYTES_MAX: Final = 1024
+"""Longest text or bytes of one value; a longer one is cut."""
+KEY_BYTES_MAX: Final = 128
+"""Longest key; a longer one is cut."""
+REPLACED_KEYS_MAX: Final = 16
+"""Keys listed in ``faultplane.replaced``."""
+
+DROPPED_KEY: Final = "faultplane.dropped_attributes_count"
+"""Attribute that counts what was past `ATTRIBUTES_MAX`."""
+REPLACED_KEY: Final = "faultplane.replaced"
+"""Attribute that lists the keys whose value was cut, or replaced by the name of its type."""
+
+MASK: Final = "***"
+_TOO_LONG: Final = bytes(schema.ATTRIBUTES_BYTES_MAX + 1)
+"""Answer to a mapping that does not fit: the recorder leaves out what is over the limit whole,
+and flags the record ``no_attributes``."""
+
+_SECRET_PARTS: Final = re.compile(
+    r"passw(or)?d|passphrase|passcode|secret|credential|authorization|private[._-]?key|api[._-]?key"
+    r"|access[._-]?key|(^|[^a-z])(pwd|pin|cvv2?|cvc|ssn|auth|bearer|jwt|otp|cookies?|session[._-]?id|tokens?)"
+    r"($|[^a-z])"
+)
+_INNOCENT: Final = re.compile(
+    r"(^|[._-])(max|min|prompt|completion|input|output|total|num|count|cached)[._-]tokens?"
+    r"|tokens?[._-](count|type|limit|usage|total)$"
+)
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+_AS_TEXT: Final = {
+    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "ipaddress": ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network"),
+    "pathlib": ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+    "uuid": ("UUID",),
+}
+"""Types of the standard library whose ``str()`` is short, stable and says everything."""
+
+_INT64_MIN: Final = -(1 << 63)
+_INT64_MAX: Final = (1 << 63) - 1
+_INT_BITS_MAX: Final = 1024
+
+_STRING: Final = b"\x0a"
+_BOOL: Final = b"\x10"
+_INT: Final = b"\x18"
+_DOUBLE: Final = b"\x21"
+_ARRAY: Final = b"\x2a"
+_KVLIST: Final = b"\x32"
+_BYTES: Final = b"\x3a"
+_FIRST: Final = b"\x0a"
+_SECOND: Final = b"\x12"
+
+_double: Final = struct.Struct("<d")
+_SMALL: Final = tuple(bytes((number,)) for number in range(128))
+"""Varints of one byte."""
+
+
+# ------------------------------------------------------------------------------------- encode
+
+
+class _TooLong(Exception):
+    """The encoding is past `schema.ATTRIBUTES_BYTES_MAX`."""
+
+
+def encode_attributes(
+    attributes: Mapping[str, Any], redact: Callable[[str], str] | None = None
+) -> bytes:
+    """Bytes of the ``KeyValueList`` for ``attributes``; never raises for what is in it.
+
+    A value whose key looks like a secret's (`looks_secret`) becomes ``***``; ``redact`` is applied
+    to every other text. At most `ATTRIBUTES_MAX` attributes, `DEPTH_MAX` levels and
+    `VALUE_BYTES_MAX` bytes a value are kept. A mapping that needs more than
+    ``schema.ATTRIBUTES_BYTES_MAX`` bytes is answered with more bytes than that, which the recorder
+    leaves out as a whole.
+
+    >>> encode_attributes({"a": True}).hex()
+    '0a070a016112021001'
+    """
+    encoder = _Encoder(redact)
+    try:
+        return encoder.encode(attributes)
+    except _TooLong:
+        return _TOO_LONG
+    except Exception:
+        # A mapping that cannot even be walked: nothing of it is worth more than the record.
+        return _key_value(REPLACED_KEY, _text_value(_type_name(attributes)))
+
+
+class _Encoder:
+    """One walk over one mapping: the bytes spent so far and the keys that were replaced."""
+
+    __slots__ = ("_redact", "_replaced", "_spent")
+
+    def __init__(self, redact: Callable[[str], str] | None) -> None:
+        self._redact = redact
+        self._replaced: list[str] = []
+        self._spent = 0
+
+    def encode(self, attributes: Mapping[str, Any]) -> bytes:
+        parts, dropped = self._pairs(attributes, depth=1, path="")
+        if dropped:
+            parts.append(_key_value(DROPPED_KEY, _int_value(dropped)))
+        if self._replaced:
+            names = [_text_value(name) for name in self._replaced[:REPLACED_KEYS_MAX]]
+            parts.append(_key_value(REPLACED_KEY, _array_value(names)))
+        encoded = b"".join(parts)
+        if len(encoded) > schema.ATTRIBUTES_BYTES_MAX:
+            raise _TooLong
+        return encoded
+
+    def _pairs(
+        self, attributes: Mapping[Any, Any], depth: int, path: str
+    ) -> tuple[list[bytes], int]:
+        """``KeyValue`` messages, each as field 1 of a ``KeyValueList``, and how many were left."""
+        parts: list[bytes] = []
+        for key, value in attributes.items():
+            if len(parts) == ATTRIBUTES_MAX:
+                return parts, max(len(attributes) - ATTRIBUTES_MAX, 1)
+            name = self._key(key)
+            part = _key_value(name, self._value(name, value, depth, f"{path}{name}"))
+            self._spend(4 + len(name))
+            parts.append(part)
+        return parts, 0
+
+    def _key(self, key: Any) -> str:
+        if type(key) is str and len(key) <= KEY_BYTES_MAX and key.isascii():
+            return key
+        if isinstance(key, str):
+            name = str.__str__(key)
+        elif key is None or type(key) in (bool, int, float):
+            name = str(key)
+        else:
+            name = _type_name(key)
+            self._note(name)
+        return _cut(name, KEY_BYTES_MAX)[0].decode()
+
+    def _value(self, key: str, value: Any, depth: int, path: str) -> bytes:
+        """``AnyValue`` of one value."""
+        if value is not None and looks_secret(key):
+            return _text_value(MASK)
+        try:
+            return self._any(key, value, depth, path)
+        except _TooLong:
+            raise
+        except Exception:
+            # User code (``items``, ``__iter__``, ``__str__``) may raise anything.
+            return self._replace(value, path)
+
+    def _any(self, key: str, value: Any, depth: int, path: str) -> bytes:
+        encoded: bytes
+        if value is None:
+            encoded = b""
+        elif isinstance(value, str):
+            encoded = self._text(str.__str__(value), path)
+        elif isinstance(value, bool):
+            encoded = _BOOL + _SMALL[value]
+        elif isinstance(value, int):
+            encoded = self._int(int(value), path)
+        elif isinstance(value, float):
+            encoded = _DOUBLE + _double.pack(value)
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            encoded = self._bytes(value, path)
+        elif isinstance(value, (list, tuple, AbstractSet, Mapping)):
+            return self._nested(key, value, depth, path)
+        else:
+            encoded = self._other(value, path)
+        self._spend(len(encoded))
+        return encoded
+
+    def _nested(self, key: str, value: Any, depth: int, path: str) -> bytes:
+        if depth >= DEPTH_MAX:
+            return self._replace(value, path)
+        if isinstance(value, Mapping):
+            parts, dropped = self._pairs(value, depth + 1, f"{path}.")
+            if dropped:
+                self._note(path)
+            return _message(_KVLIST, b"".join(parts))
+        return _array_value(self._items(key, value, depth + 1, path))
+
+    def _items(self, key: str, values: Iterable[Any], depth: int, path: str) -> list[bytes]:
+        parts: list[bytes] = []
+        for value in values:
+            self._spend(2)
+            parts.append(self._value(key, value, depth, path))
+        return parts
+
+    def _text(self, text: str, path: str) -> bytes:
+        # Redacted before it is cut: half of a secret may no longer look like one.
+        if self._redact is not None and len(text) <= 4 * VALUE_BYTES_MAX:
+            text = self._redact(text)
+        elif self._redact is not None:
+            text = self._redact(text[: 4 * VALUE_BYTES_MAX])
+            self._note(path)
+        encoded, cut = _cut(text, VALUE_BYTES_MAX)
+        if cut:
+            self._note(path)
+        return _message(_STRING, encoded)
+
+    def _bytes(self, value: bytes | bytearray | memoryview, path: str) -> bytes:
+        view = memoryview(value)
+        if view.nbytes > VALUE_BYTES_MAX:
+            self._note(path)
+            view = view.cast("B")[:VALUE_BYTES_MAX] if view.c_contiguous else view[:0]
+        return _message(_BYTES, view.tobytes())
+
+    def _int(self, value: int, path: str) -> bytes:
+        if _INT64_MIN <= value <= _INT64_MAX:
+            return _int_value(value)
+        if value.bit_length() > _INT_BITS_MAX:
+            return self._replace(value, path)
+        return _text_value(str(value))
+
+    def _other(self, value: Any, path: str) -> bytes:
+        kind = type(value)
+        if kind.__name__ in _AS_TEXT.get(kind.__module__.removesuffix("._local"), ()):
+            return self._text(str(value), path)
+        index = getattr(kind, "__index__", None)  # numpy's integers
+        if index is not None:
+            return self._int(int(index(value)), path)
+        return self._replace(value, path)
+
+    def _replace(self, value: Any, path: str) -> bytes:
+        self._note(path)
+        encoded = _text_value(_type_name(value))
+        self._spend(len(encoded))
+        return encoded
+
+    def _note(self, path: str) -> None:
+        if len(self._replaced) < REPLACED_KEYS_MAX and path not in self._replaced:
+            self._replaced.append(_cut(path, KEY_BYTES_MAX)[0].decode())
+
+    def _spend(self, size: int) -> None:
+        """Bounds the work: a mapping without end stops when its bytes no longer fit."""
+        self._spent += size
+        if self._spent > schema.ATTRIBUTES_BYTES_MAX:
+            raise _TooLong
+
+
+@lru_cache(maxsize=1024)  # programs use few keys, and each of at most KEY_BYTES_MAX bytes
+def looks_secret(key: str) -> bool:
+    """Whether a value under ``key`` is to be masked.
+
+    >>> [looks_secret(k) for k in ("db.password", "apiKey", "auth_token", "authToken")]
+    [True, True, True, True]
+    >>> [looks_secret(k) for k in ("author", "tokens_count", "max_tokens", "pinned")]
+    [False, False, False, False]
+    """
+    text = _CAMEL.sub("_", key).lower()
+    return _SECRET_PARTS.search(text) is not None and _INNOCENT.search(text) is None
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    module = getattr(kind, "__module__", None)
+    name = f"{module}.{kind.__qualname__}" if isinstance(module, str) else kind.__qualname__
+    return _cut(name.removeprefix("builtins."), KEY_BYTES_MAX)[0].decode()
+
+
+def _cut(text: str, limit: int) -> tuple[bytes, bool]:
+    """UTF-8 of ``text``, at most ``limit`` bytes and whole code points, and whether it was cut.
+
+    A lone surrogate becomes U+FFFD.
+    """
+    cut = len(text) > limit
+    if cut:
+        text = text[:limit]
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        pairs = text.encode("utf-16-le", "surrogatepass")
+        encoded = pairs.decode("utf-16-le", "replace").encode()
+    if len(encoded) > limit:
+        return encoded[:limit].decode("utf-8", "ignore").encode(), True
+    return encoded, cut
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return _SMALL[value]
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _message(tag: bytes, body: bytes) -> bytes:
+    return tag + _varint(len(body)) + body
+
+
+def _text_value(text: str) -> bytes:
+    return _message(_STRING, _cut(text, VALUE_BYTES_MAX)[0])
+
+
+def _int_value(value: int) -> bytes:
+    return _INT + _varint(value & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def _array_value(values: list[bytes]) -> bytes:
+    return _message(_ARRAY, b"".join(_message(_FIRST, value) for value in values))
+
+
+def _key_value(key: str, value: bytes) -> bytes:
+    """A ``KeyValue`` as field 1 of a ``KeyValueList``; protobuf leaves an empty key out."""
+    name = _message(_FIRST, key.encode()) if key else b""
+    return _message(_FIRST, name + _message(_SECOND, value))
+
+
+# ------------------------------------------------------------------------------------- decode
+
+
+def decode_attributes(encoded: bytes | bytearray | memoryview) -> dict[str, AttributeValue]:
+    """The mapping that ``encoded``, a ``KeyValueList``, stands for; empty bytes give ``{}``.
+
+    Fields that it does not know are skipped, as protobuf asks; of equal keys the last is kept.
+    Bytes that are no such message, or are nested deeper than `DECODE_DEPTH_MAX`, raise
+    ``ValueError``.
+    """
+    return _decode_pairs(bytes(encoded), 1)
+
+
+def _fields(encoded: bytes) -> Iterable[tuple[int, int, int | bytes]]:
+    """(number, wire type, value) of each field."""
+    position = 0
+    while position < len(encoded):
+        tag, position = _read_varint(encoded, position)
+        wire = tag & 7
+        value: int | bytes
+        if wire == 0:
+            value, position = _read_varint(encoded, position)
+        elif wire in (1, 2, 5):
+            size = 8 if wire == 1 else 4
+            if wire == 2:
+                size, position = _read_varint(encoded, position)
+            if position + size > len(encoded):
+                raise ValueError(
+                    f"attributes must have {size} bytes at {position}, got "
+                    f"{len(encoded) - position}"
+                )
+            value = encoded[position : position + size]
+            position += size
+        else:
+            raise ValueError(f"attributes must use wire types 0, 1, 2 and 5, got {wire}")
+        if not tag >> 3:
+            raise ValueError("attributes must use field numbers from 1, got 0")
+        yield tag >> 3, wire, value
+
+
+def _read_varint(encoded: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if position >= len(encoded):
+            raise ValueError(f"attributes end inside a number at byte {position}")
+        byte = encoded[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFF_FFFF_FFFF_FFFF, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number in attributes must have at most 10 bytes, got more")
+
+
+def _decode_pairs(encoded: bytes, depth: int) -> dict[str, AttributeValue]:
+    pairs: dict[str, AttributeValue] = {}
+    for number, _, body in _fields(encoded):
+        if number != 1 or not isinstance(body, bytes):
+            continue
+        key, value = "", b""
+        for field, _, content in _fields(body):
+            if field == 1 and isinstance(content, bytes):
+                key = content.decode("utf-8", "replace")
+            elif field == 2 and isinstance(content, bytes):
+                value = content
+        pairs[key] = _decode_value(value, depth)
+    return pairs
+
+
+def _decode_value(encoded: bytes, depth: int) -> AttributeValue:
+    if depth > DECODE_DEPTH_MAX:
+        raise ValueError(f"attributes must be nested at most {DECODE_DEPTH_MAX} deep, got more")
+    value: AttributeValue = None
+    for number, wire, content in _fields(encoded):
+        if isinstance(content, int):
+            if number == 2:
+                value = content != 0
+            elif number == 3:
+                value = content - (1 << 64) if content > _INT64_MAX else content
+        elif wire == 1:
+            if number == 4:
+                value = _double.unpack(content)[0]
+        elif wire == 2:
+            value = _decode_nested(number, content, depth, value)
+    return value
+
+
+def _decode_nested(
+    number: int, content: bytes, depth: int, otherwise: AttributeValue
+) -> AttributeValue:
+    if number == 1:
+        return content.decode("utf-8", "replace")
+    if number == 5:
+        return [
+            _decode_value(item, depth + 1)
+            for field, _, item in _fields(content)
+            if field == 1 and isinstance(item, bytes)
+        ]
+    if number == 6:
+        return _decode_pairs(content, depth + 1)
+    return content if number == 7 else otherwise

@@ -1,0 +1,358 @@
+"""``capture``: a block or a function whose failures are recorded and whose operation is visible.
+
+While the block runs it holds one of the process's in-flight slots, so that a death record can say
+what a killed worker was doing. An exception that leaves the block is recorded once, however many
+blocks it passes.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextvars import ContextVar, Token
+from time import monotonic_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, overload
+
+from faultplane._backend import core
+from faultplane.capture.filters import Ignored, ignored_types, is_control_flow
+
+if TYPE_CHECKING:
+    from faultplane.classify import Classification
+
+__all__ = ["capture"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+# What ``__exit__`` gives: a type checker must know which blocks swallow, because after one that
+# does, the code behind a ``return`` inside it is reachable.
+Swallows = TypeVar("Swallows", bound=bool)
+
+# The token of the innermost operation of this thread or asyncio task: the parent of the next.
+_innermost: Final[ContextVar[int]] = ContextVar("faultplane_innermost_operation", default=0)
+
+# Looked up once: a block that ends well should cost little more than its clock and its slot.
+_enter: Final[Callable[[str, int], int]] = core.enter
+_leave: Final[Callable[[int], None]] = core.leave
+_parent: Final = _innermost.get
+_be_parent: Final = _innermost.set
+
+if hasattr(os, "register_at_fork"):
+    # A child's slots are its own; the parent's token means nothing there.
+    os.register_at_fork(after_in_child=lambda: _innermost.set(0))
+
+
+def _restore(before: Token[int]) -> None:
+    """Let the enclosing operation be the parent again."""
+    try:
+        _innermost.reset(before)
+    except ValueError:
+        # Left in another context than it was entered in, as a fixture's generator may be.
+        pass
+
+
+class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress is
+    """Record what leaves a block, and show the block as in flight while it runs.
+
+    A context manager (``with`` and ``async with``) and a decorator for functions, coroutine
+    functions, generators and asynchronous generators, whose signature, return value and
+    ``send``/``throw``/``close`` stay what they were.
+
+    ``operation`` names what the block does; it becomes a series of counts, so it must not hold
+    identifiers. ``reraise=False`` swallows an `Exception` after recording it, and a decorated
+    function then returns None. ``attributes`` are encoded only if the block fails. ``ignore``
+    gives types, or their names, that pass through untouched. ``also`` gives control flow to
+    record.
+
+    Cancellation, ``KeyboardInterrupt``, ``SystemExit``, ``GeneratorExit`` and the end of an
+    iteration are never swallowed, and recorded only if ``also`` asks for them. Whatever is not an
+    `Exception` is never swallowed. An exception that was recorded before, by an inner block or by
+    ``record()``, is not recorded again.
+
+    The in-flight slot of a generator is held from its first step to its end. A generator runs in
+    the context of whoever resumes it, so operations inside it name the outer operation as their
+    parent.
+
+    >>> with capture("charge", reraise=False) as block:
+    ...     raise TimeoutError("no answer")
+    >>> block.classification.kind.value
+    'Timeout'
+
+    Raises ``TypeError`` for an operation that is not a string, which is what a bare ``@capture``
+    amounts to.
+    """
+
+    __slots__ = (
+        "_also",
+        "_attributes",
+        "_before",
+        "_ignore",
+        "_outer_entries",
+        "_reraise",
+        "_slot",
+        "_start_nano",
+        "classification",
+        "operation",
+    )
+
+    operation: str
+    """What the block does."""
+
+    classification: Classification | None
+    """What the exception that left the block was taken for; None if none was recorded."""
+
+    @overload
+    def __init__(
+        self: capture[Literal[False]],
+        operation: str,
+        reraise: Literal[True] = True,
+        attributes: Mapping[str, Any] | None = None,
+        ignore: Ignored = (),
+        also: Ignored = (),
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: capture[bool],
+        operation: str,
+        reraise: bool,
+        attributes: Mapping[str, Any] | None = None,
+        ignore: Ignored = (),
+        also: Ignored = (),
+    ) -> None: ...
+
+    def __init__(
+        self,
+        operation: str,
+        reraise: bool = True,
+        attributes: Mapping[str, Any] | None = None,
+        ignore: Ignored = (),
+        also: Ignored = (),
+    ) -> None:
+        if type(operation) is not str:
+            operation = _plain(operation)
+        self.operation = operation
+        self._reraise = reraise
+        self._attributes = attributes
+        self._ignore = ignored_types(ignore) if ignore else ()
+        self._also = ignored_types(also) if also else ()
+        self._before: Token[int] | None = None
+        self._start_nano = 0
+        self._outer_entries: list[tuple[int, Token[int] | None, int]] | None = None
+        self.classification = None
+
+    def __enter__(self) -> Self:
+        if self._start_nano:
+            self._keep_outer_entry()
+        self._slot = slot = _enter(self.operation, _parent())
+        if slot:
+            # Without a slot (none free, or no domain) the enclosing operation stays the parent.
+            self._before = _be_parent(slot)
+        self._start_nano = monotonic_ns()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Swallows:
+        swallowed = False
+        try:
+            if exc is not None:
+                swallowed, self.classification = self._settle(exc, self._start_nano)
+        finally:
+            _leave(self._slot)
+            if self._before is not None:
+                _restore(self._before)
+                self._before = None
+            self._start_nano = 0
+            if self._outer_entries:
+                self._slot, self._before, self._start_nano = self._outer_entries.pop()
+        return swallowed  # type: ignore[return-value]
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Swallows:
+        return self.__exit__(exc_type, exc, traceback)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Give ``function`` with each call of it captured."""
+        decorated: Callable[P, R] = _decorated(self, function)
+        return decorated
+
+    def __repr__(self) -> str:
+        return f"capture({self.operation!r}, reraise={self._reraise})"
+
+    def _keep_outer_entry(self) -> None:
+        """Let the entries of one object that is entered again before it was left nest."""
+        if self._outer_entries is None:
+            self._outer_entries = []
+        self._outer_entries.append((self._slot, self._before, self._start_nano))
+        self._before = None
+
+    def _settle(
+        self, exc: BaseException, start_nano: int, own_frames: int = 0
+    ) -> tuple[bool, Classification | None]:
+        """Record ``exc`` if it is an error and new; (whether to swallow it, what it is).
+
+        The first ``own_frames`` of its traceback are a decorator's, and no part of the error.
+        """
+        if self._ignore and isinstance(exc, self._ignore):
+            return False, None
+        control_flow = is_control_flow(exc)
+        if control_flow and not (self._also and isinstance(exc, self._also)):
+            return False, None
+        swallow = not self._reraise and not control_flow and isinstance(exc, Exception)
+        if core.seen(exc):
+            return swallow, None
+        traceback = inner = exc.__traceback__
+        while own_frames and inner is not None and inner.tb_next is not None:
+            inner = inner.tb_next
+            own_frames -= 1
+        # Through the base class: an exception may forbid assignment, as frozen dataclasses do.
+        BaseException.with_traceback(exc, inner)
+        try:
+            classification = core.record(
+                exc,
+                operation=self.operation,
+                duration_nano=monotonic_ns() - start_nano,
+                attributes=self._attributes,
+                handled=swallow,
+            )
+        finally:
+            BaseException.with_traceback(exc, traceback)
+        return swallow, classification
+
+
+def _plain(operation: object) -> str:
+    """An operation that is a string of a subclass, such as an enum's, as a plain one."""
+    if not isinstance(operation, str):
+        raise TypeError(f"operation must be a string, got {operation!r}: write @capture('name')")
+    return str.__str__(operation)
+
+
+# --------------------------------------------------------------------------------- decorators
+
+
+def _decorated(block: capture[Any], function: Any) -> Any:
+    import inspect
+
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(_decorated(block, function.__func__))
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"capture decorates functions, got {function!r}")
+    target = function
+    if not inspect.isroutine(function) and not isinstance(function, functools.partial):
+        target = type(function).__call__  # an object that is called like a function
+    if inspect.isasyncgenfunction(target):
+        return _async_generator(block, function)
+    if inspect.iscoroutinefunction(target):
+        return _coroutine_function(block, function)
+    if inspect.isgeneratorfunction(target):
+        return _generator(block, function)
+    return _function(block, function)
+
+
+def _function(block: capture[Any], function: Callable[P, R]) -> Callable[P, R | None]:
+    operation = block.operation
+
+    @functools.wraps(function)
+    def captured(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        slot = _enter(operation, _parent())
+        before = _be_parent(slot) if slot else None
+        start_nano = monotonic_ns()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as exc:
+            if not block._settle(exc, start_nano, own_frames=1)[0]:
+                raise
+            return None
+        finally:
+            _leave(slot)
+            if before is not None:
+                _restore(before)
+
+    return captured
+
+
+def _coroutine_function(block: capture[Any], function: Any) -> Any:
+    operation = block.operation
+
+    @functools.wraps(function)
+    async def captured(*args: Any, **kwargs: Any) -> Any:
+        slot = _enter(operation, _parent())
+        before = _be_parent(slot) if slot else None
+        start_nano = monotonic_ns()
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as exc:
+            if not block._settle(exc, start_nano, own_frames=1)[0]:
+                raise
+            return None
+        finally:
+            _leave(slot)
+            if before is not None:
+                _restore(before)
+
+    return captured
+
+
+def _generator(block: capture[Any], function: Any) -> Any:
+    operation = block.operation
+
+    @functools.wraps(function)
+    def captured(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        slot = _enter(operation, _parent())
+        start_nano = monotonic_ns()
+        try:
+            return (yield from function(*args, **kwargs))
+        except BaseException as exc:
+            if not block._settle(exc, start_nano, own_frames=1)[0]:
+                raise
+            return None
+        finally:
+            _leave(slot)
+
+    return captured
+
+
+def _async_generator(block: capture[Any], function: Any) -> Any:
+    operation = block.operation
+
+    @functools.wraps(function)
+    async def captured(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        slot = _enter(operation, _parent())
+        start_nano = monotonic_ns()
+        try:
+            generator = function(*args, **kwargs)
+            step = generator.asend(None)
+            while True:
+                try:
+                    value = await step
+                except StopAsyncIteration:
+                    return
+                thrown: BaseException | None = None
+                sent = None
+                try:
+                    sent = yield value
+                except BaseException as exc:
+                    thrown = exc
+                # Outside of the handler, or what the generator raises would get a context that
+                # it does not have without us. ``close`` arrives as a GeneratorExit like any other.
+                step = generator.asend(sent) if thrown is None else generator.athrow(thrown)
+                thrown = None
+        except BaseException as exc:
+            if not block._settle(exc, start_nano, own_frames=1)[0]:
+                raise
+        finally:
+            _leave(slot)
+
+    return captured

@@ -1,0 +1,295 @@
+"""Hooks for exceptions that nobody catches: installed on request, undone on request.
+
+Each hook records and then calls what was there before, with the same arguments, so a program
+prints and exits as it did. An exception that ``record()`` or a `capture` block saw already is not
+recorded again, and neither is control flow (Ctrl-C, ``sys.exit``, cancellation).
+
+==============  ======================================================  =========
+hook            what it sees                                            handled
+==============  ======================================================  =========
+``excepthook``  what ends the main thread (``sys.excepthook``)          no
+``threading``   what ends another thread (``threading.excepthook``)     no
+``unraisable``  what ``__del__`` and callbacks from C cannot raise      no
+``asyncio``     what reaches an event loop's exception handler          no
+``logging``     ``exc_info`` of log records from ERROR on               yes
+``fatal``       SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT             -
+==============  ======================================================  =========
+
+The asyncio hook wraps ``call_exception_handler`` of the loop *classes* (asyncio's own, and
+uvloop's), so it covers running loops and later ones, whatever handler they were given, and no
+event loop policy is involved. A loop class of its own that derives from neither is not seen.
+
+The fatal hook also wraps ``signal.signal``: a server that sets its own handler for one of those
+signals (gunicorn does, for SIGABRT) gets it, and ours is put in front of it again.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from types import ModuleType, TracebackType
+from typing import Any, Final
+
+from faultplane import settings
+from faultplane._backend import core
+from faultplane.capture.filters import is_control_flow
+from faultplane.capture.on_import import forget, when_imported
+
+__all__ = ["DEFAULT_HOOKS", "install_hooks", "installed_hooks", "uninstall_hooks"]
+
+Undo = Callable[[], None]
+
+DEFAULT_HOOKS: Final = tuple(name for name in settings.HOOKS if name != "logging")
+"""What ``install_hooks()`` installs where neither its arguments nor FAULTPLANE_HOOKS say."""
+
+_FATAL_SIGNALS: Final = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+
+_installed: dict[str, Undo] = {}
+
+
+def install_hooks(
+    excepthook: bool | None = None,
+    threading: bool | None = None,
+    unraisable: bool | None = None,
+    asyncio: bool | None = None,
+    logging: bool | None = None,
+    fatal: bool | None = None,
+) -> tuple[str, ...]:
+    """Install the hooks asked for and return the names of all that are installed.
+
+    A hook given as None follows ``FAULTPLANE_HOOKS``; where that is unset, every hook but
+    ``logging`` is installed. A hook that is installed stays so: a second call adds, and changes
+    nothing else. Modules that are not imported yet (asyncio, threading, logging, signal, uvloop)
+    are hooked when they are.
+    """
+    asked = {
+        "excepthook": excepthook,
+        "threading": threading,
+        "unraisable": unraisable,
+        "asyncio": asyncio,
+        "logging": logging,
+        "fatal": fatal,
+    }
+    loaded = settings.load()
+    default = loaded.hooks if "hooks" in loaded.given else DEFAULT_HOOKS
+    for name, wanted in asked.items():
+        if wanted or (wanted is None and name in default):
+            _install(name)
+    return installed_hooks()
+
+
+def installed_hooks() -> tuple[str, ...]:
+    """Names of the installed hooks, in the order of the table above."""
+    return tuple(name for name in settings.HOOKS if name in _installed)
+
+
+def uninstall_hooks() -> None:
+    """Undo `install_hooks`.
+
+    A hook that somebody has wrapped since cannot be taken out of the chain: it stays there, and
+    only passes on. The handler of fatal signals stays armed.
+    """
+    while _installed:
+        _, undo = _installed.popitem()
+        undo()
+
+
+def _install(name: str) -> None:
+    def nothing_yet() -> None:
+        """Holds the name, so that two threads do not install one hook twice."""
+
+    if _installed.setdefault(name, nothing_yet) is nothing_yet:
+        _installed[name] = _INSTALLERS[name]()
+
+
+def record_unhandled(exc: BaseException | None, traceback: TracebackType | None = None) -> None:
+    """Record ``exc`` as not handled, unless it is control flow or was recorded before."""
+    if exc is None or is_control_flow(exc) or core.seen(exc):
+        return
+    if exc.__traceback__ is None and traceback is not None:
+        # What the interpreter's own hook does, so that the stack is not lost.
+        BaseException.with_traceback(exc, traceback)
+    core.record(exc, handled=False)
+
+
+class _Switch:
+    """Whether a wrapper that may have to stay in a chain still does anything."""
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on = True
+
+
+def _replace(
+    owner: Any, name: str, wrap: Callable[[Callable[..., Any], _Switch], Callable[..., Any]]
+) -> Undo:
+    """Put ``wrap(previous, switch)`` in the place of attribute ``name`` of ``owner``."""
+    previous = getattr(owner, name)
+    switch = _Switch()
+    wrapper = wrap(previous, switch)
+    setattr(owner, name, wrapper)
+
+    def undo() -> None:
+        switch.on = False
+        if getattr(owner, name) is wrapper:
+            setattr(owner, name, previous)
+
+    return undo
+
+
+def _replace_when_imported(
+    module_name: str,
+    replace: Callable[[ModuleType], Undo],
+) -> Undo:
+    """`_replace` in a module that may not be imported yet."""
+    undone: list[Undo] = []
+
+    def callback(module: ModuleType) -> None:
+        undone.append(replace(module))
+
+    when_imported(module_name, callback)
+
+    def undo() -> None:
+        forget(module_name, callback)
+        for undo_one in undone:
+            undo_one()
+
+    return undo
+
+
+# --------------------------------------------------------------- the interpreter's three hooks
+
+
+def _install_excepthook() -> Undo:
+    def wrap(previous: Callable[..., Any], switch: _Switch) -> Callable[..., Any]:
+        def excepthook(
+            exc_type: type[BaseException], exc: BaseException, traceback: TracebackType | None
+        ) -> None:
+            try:
+                if switch.on:
+                    record_unhandled(exc, traceback)
+            finally:
+                previous(exc_type, exc, traceback)
+
+        return excepthook
+
+    return _replace(sys, "excepthook", wrap)
+
+
+def _install_threading() -> Undo:
+    def wrap(previous: Callable[..., Any], switch: _Switch) -> Callable[..., Any]:
+        def excepthook(args: Any) -> None:
+            try:
+                if switch.on:
+                    record_unhandled(args.exc_value, args.exc_traceback)
+            finally:
+                previous(args)
+
+        return excepthook
+
+    return _replace_when_imported("threading", lambda module: _replace(module, "excepthook", wrap))
+
+
+def _install_unraisable() -> Undo:
+    def wrap(previous: Callable[..., Any], switch: _Switch) -> Callable[..., Any]:
+        def unraisablehook(unraisable: Any) -> None:
+            try:
+                if switch.on:
+                    record_unhandled(unraisable.exc_value, unraisable.exc_traceback)
+            finally:
+                previous(unraisable)
+
+        return unraisablehook
+
+    return _replace(sys, "unraisablehook", wrap)
+
+
+# --------------------------------------------------------------------------------- event loops
+
+
+def _install_asyncio() -> Undo:
+    def wrap(previous: Callable[..., Any], switch: _Switch) -> Callable[..., Any]:
+        @functools.wraps(previous)
+        def call_exception_handler(loop: Any, context: dict[str, Any]) -> None:
+            try:
+                if switch.on:
+                    record_unhandled(context.get("exception"))
+            finally:
+                previous(loop, context)
+
+        return call_exception_handler
+
+    undo_own = _replace_when_imported(
+        "asyncio.base_events",
+        lambda module: _replace(module.BaseEventLoop, "call_exception_handler", wrap),
+    )
+    undo_uvloop = _replace_when_imported(
+        "uvloop", lambda module: _replace(module.Loop, "call_exception_handler", wrap)
+    )
+
+    def undo() -> None:
+        undo_own()
+        undo_uvloop()
+
+    return undo
+
+
+# ------------------------------------------------------------------------------------- logging
+
+
+def _install_logging() -> Undo:
+    """Through the log record factory: a handler on the root logger would turn ``basicConfig()``
+    into nothing and silence the handler of last resort."""
+
+    def replace(module: ModuleType) -> Undo:
+        from faultplane.capture.log_handler import recording_factory
+
+        previous = module.getLogRecordFactory()
+        switch = _Switch()
+        factory = recording_factory(previous, lambda: switch.on)
+        module.setLogRecordFactory(factory)
+
+        def undo() -> None:
+            switch.on = False
+            if module.getLogRecordFactory() is factory:
+                module.setLogRecordFactory(previous)
+
+        return undo
+
+    return _replace_when_imported("logging", replace)
+
+
+# --------------------------------------------------------------------------------- fatal signals
+
+
+def _install_fatal() -> Undo:
+    core.install_fatal_handler()
+
+    def replace(module: ModuleType) -> Undo:
+        fatal = {getattr(module, name) for name in _FATAL_SIGNALS if hasattr(module, name)}
+
+        def wrap(previous: Callable[..., Any], switch: _Switch) -> Callable[..., Any]:
+            @functools.wraps(previous)
+            def signal(signalnum: Any, handler: Any) -> Any:
+                before = previous(signalnum, handler)
+                if switch.on and signalnum in fatal and handler is not module.SIG_IGN:
+                    core.install_fatal_handler()
+                return before
+
+            return signal
+
+        return _replace(module, "signal", wrap)
+
+    return _replace_when_imported("signal", replace)
+
+
+_INSTALLERS: Final[dict[str, Callable[[], Undo]]] = {
+    "excepthook": _install_excepthook,
+    "threading": _install_threading,
+    "unraisable": _install_unraisable,
+    "asyncio": _install_asyncio,
+    "logging": _install_logging,
+    "fatal": _install_fatal,
+}

@@ -1,0 +1,60 @@
+"""What the core is told about this process: what to leave out, how to encode, whether to record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from faultplane import settings
+from faultplane._backend import core
+from faultplane.capture.attributes import encode_attributes
+from faultplane.capture.filters import Ignored, ignored_types
+
+__all__ = ["configure", "set_active"]
+
+_switched_off = False
+
+
+def configure(
+    loaded: settings.Settings,
+    ignore: Ignored = (),
+    redact: Callable[[str], str] | None = None,
+) -> None:
+    """Tell the core what the owner's registration does not: filters and encoders.
+
+    ``ignore`` adds to FAULTPLANE_IGNORE. ``redact`` is applied after the built-in redaction, to
+    messages and to texts in attributes; with ``FAULTPLANE_MESSAGES=raw`` neither is.
+    """
+    raw = loaded.messages == "raw"
+    core.configure(
+        active=not (loaded.disabled or _switched_off),
+        ignore=ignored_types(loaded.ignore) + ignored_types(ignore),
+        encode_attributes=encode_attributes if raw else _redacting_encoder(redact),
+        redact_more=None if raw else redact,
+    )
+
+
+def set_active(active: bool) -> None:
+    """Turn recording on or off in this process; a later ``init()`` does not turn it on again.
+
+    While it is off, ``record()`` still classifies and blocks still swallow what they were asked to
+    swallow, so a program behaves as ever; but nothing is written, counted or shown as in flight.
+    ``FAULTPLANE_DISABLED=1`` cannot be overruled from inside.
+    """
+    global _switched_off
+    _switched_off = not active
+    core.configure(active=bool(active) and not settings.load().disabled)
+
+
+def _redacting_encoder(
+    more: Callable[[str], str] | None,
+) -> Callable[[Mapping[str, Any]], bytes]:
+    redact: Callable[[str], str] = core.redact
+
+    def redact_all(text: str) -> str:
+        return redact(text) if more is None else more(redact(text))
+
+    def encode(attributes: Mapping[str, Any]) -> bytes:
+        return encode_attributes(attributes, redact_all)
+
+    return encode

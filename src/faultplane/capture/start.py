@@ -1,0 +1,74 @@
+"""``init`` and ``attach``: where a process begins to record, and where one begins to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from faultplane import settings
+from faultplane.capture import recorder
+from faultplane.capture.filters import Ignored, ignored_types
+from faultplane.classify import load_entry_points
+from faultplane.store import lifecycle
+
+if TYPE_CHECKING:
+    from faultplane.store import Domain
+
+__all__ = ["attach", "begin", "init"]
+
+
+def init(
+    service: str | None = None,
+    domain: str | None = None,
+    directory: str | None = None,
+    *,
+    ignore: Ignored = (),
+    redact: Callable[[str], str] | None = None,
+) -> Domain:
+    """Begin recording in this process and return its domain; idempotent, and patches nothing.
+
+    What is not given comes from the environment (FAULTPLANE_SERVICE, FAULTPLANE_DOMAIN,
+    FAULTPLANE_DIR, …). ``ignore`` gives exception types, or their names, that are not recorded,
+    beside those of FAULTPLANE_IGNORE. ``redact`` is applied to each message and attribute text
+    after the built-in redaction, unless FAULTPLANE_MESSAGES is ``raw``.
+
+    What was counted before is handed over. A forked child records as a process of its own without
+    another call. Storage that cannot be had raises nothing: the process counts in its own memory,
+    tries again later, and ``faultplane doctor`` says why. Raises `InvalidName` for a name that
+    cannot be one, and `InvalidSetting` for a service, domain or directory other than an earlier
+    call gave, and for an ``ignore`` that is no exception type.
+    """
+    begin(service, domain, directory, ignore=ignore, redact=redact)
+    from faultplane.store import Domain
+
+    return Domain.own()
+
+
+def begin(
+    service: str | None = None,
+    domain: str | None = None,
+    directory: str | None = None,
+    *,
+    ignore: Ignored = (),
+    redact: Callable[[str], str] | None = None,
+) -> lifecycle.Status:
+    """`init` for a process that only writes: nothing that reads is imported."""
+    loaded = settings.load()
+    ignored_types(ignore)  # refused before anything is changed
+    status = lifecycle.init(service, domain, directory, loaded=loaded)
+    recorder.configure(loaded, ignore, redact)
+    if not loaded.disabled:
+        load_entry_points()
+    return status
+
+
+def attach(domain: str | None = None, directory: str | None = None) -> Domain:
+    """Open a domain to read it; creates nothing.
+
+    Any process that may read the files can, also after the processes that wrote are gone. What is
+    not given comes from the environment. Use it in a ``with`` statement, or close it. Raises
+    `DomainNotFound` where there is no such domain.
+    """
+    from faultplane.store import Domain
+
+    return Domain.attach(domain, directory)
