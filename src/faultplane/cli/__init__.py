@@ -1,0 +1,106 @@
+"""The command line: one module a command; ``faultplane --help`` lists them.
+
+A command module has ``SUMMARY`` (one line), ``EXAMPLES`` (lines of a shell), ``add_arguments`` and
+``run``, which gives the exit status. It is imported only when it is asked for, or listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import faultplane
+from faultplane.errors import FaultplaneError
+
+COMMANDS: Final = {
+    "run": "start any Python program with recording on",
+    "demo": "run a real service, fail it, kill it, and explain what happened",
+    "top": "live table of error groups, rates and processes",
+    "tail": "records as they come",
+    "show": "one group: stack with source, template, counts by worker, samples",
+    "deaths": "processes that died: how, and what each was doing",
+    "query": "SQL over records, counts, counters, deaths, stacks and owners",
+    "doctor": "which core, which directory, which limits, and what is wrong",
+    "bench": "what recording costs on this machine",
+    "gc": "remove the domains that nobody uses any more",
+}
+
+EXIT_OK: Final = 0
+EXIT_FOUND_TROUBLE: Final = 1
+EXIT_USAGE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(words)
+    options = parser.parse_args(words)
+    if options.command is None:
+        parser.print_help()
+        return EXIT_USAGE
+    try:
+        status: int = _module(options.command).run(options)
+    except FaultplaneError as error:
+        print(f"faultplane {options.command}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away: nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    return status
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="faultplane",
+        description="The fault plane of a Python service: what failed, how often, and why.",
+        epilog="faultplane COMMAND --help shows the options of a command, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=faultplane.__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    asked = next((word for word in words if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
+        # Only the command that is asked for is imported: the others need not cost a start.
+        module = _module(name) if name == asked else None
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=(module.__doc__ or summary).split("\n\n")[0] if module else summary,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES)
+            if module
+            else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if module:
+            module.add_arguments(sub)
+    return parser
+
+
+def _module(name: str) -> Any:
+    return import_module(f"faultplane.cli.{name}")
+
+
+def add_domain(parser: argparse.ArgumentParser) -> None:
+    """The options that name a domain."""
+    parser.add_argument(
+        "-d", "--domain", help="name of the domain (default: FAULTPLANE_DOMAIN, else default)"
+    )
+    parser.add_argument(
+        "--directory", help="base directory of domains (default: FAULTPLANE_DIR, else /dev/shm)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option that asks for JSON instead of a table."""
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def attach(options: argparse.Namespace) -> faultplane.Domain:
+    """The domain that the options name."""
+    return faultplane.attach(options.domain, options.directory)

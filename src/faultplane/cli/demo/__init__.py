@@ -1,0 +1,195 @@
+"""Run a real service, fail it, kill its workers, and explain what happened.
+
+gunicorn with 4 workers under ``faultplane run`` calls an upstream that fails over real sockets.
+While it is under load one worker is killed by SIGKILL, one dies of a segmentation fault and one
+hangs in C until gunicorn kills it. All traffic stays on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import faultplane
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK
+from faultplane.cli.demo import report
+from faultplane.cli.demo.load import Load, ask, somebody_at_work
+from faultplane.cli.demo.upstream import Upstream, unused_port
+from faultplane.cli.output import coloured, paint
+from faultplane.cli.top import View, lines
+from faultplane.errors import DomainNotFound, MissingExtra
+
+EXAMPLES: Final = (
+    "faultplane demo",
+    "faultplane demo --seconds 60 --seed 7",
+    "faultplane demo --keep        # leaves it running for faultplane top",
+)
+WORKERS: Final = 4
+CLIENTS: Final = 6
+SECONDS_MIN: Final = 16
+HANG_SECONDS: Final = 3
+START_SECONDS_MAX: Final = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("--seconds", type=int, default=20, help="how long to fail (20)")
+    parser.add_argument("--seed", type=int, help="order of the failures (default: a new one)")
+    parser.add_argument("--keep", action="store_true", help="leave the service running")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo; status 1 when the ledger does not add up or a death is missing."""
+    if find_spec("gunicorn") is None:
+        raise MissingExtra("faultplane demo", package="gunicorn", extra="demo")
+    seed = options.seed if options.seed is not None else secrets.randbits(32)
+    seconds = max(options.seconds, SECONDS_MIN)
+    with contextlib.ExitStack() as stack:
+        directory = Path(_directory())
+        if not options.keep:
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        upstream = stack.enter_context(Upstream())
+        port = unused_port()
+        server = stack.enter_context(_server(directory, port, upstream.port))
+        _wait_for(port, server, directory / "gunicorn.log")
+        print(f"core {faultplane.core}, {WORKERS} workers, {CLIENTS} clients, seed {seed}")
+        status = _fail(directory, port, seconds, seed)
+        if options.keep:
+            _stay(directory, server)
+        else:
+            print("\nWhat to try next:")
+            print("  faultplane demo --keep     and in another terminal: faultplane top")
+            print("  faultplane run -- python your_program.py;  faultplane tail;  faultplane show")
+        return status
+
+
+def _directory() -> str:
+    shared = Path("/dev/shm")  # noqa: S108 - where shared memory is on Linux
+    usable = shared.is_dir() and os.access(shared, os.W_OK)
+    return tempfile.mkdtemp(prefix="faultplane-demo-", dir=shared if usable else None)
+
+
+@contextlib.contextmanager
+def _server(directory: Path, port: int, upstream_port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A gunicorn below ``faultplane run``, ended with its workers at the end."""
+    environment = {
+        **os.environ,
+        "DEMO_UPSTREAM_PORT": str(upstream_port),
+        "DEMO_UNUSED_PORT": str(unused_port()),
+        "FAULTPLANE_BUDGET_BYTES": os.environ.get("FAULTPLANE_BUDGET_BYTES", str(32 << 20)),
+    }
+    command = [
+        sys.executable, "-m", "faultplane", "run", "--service", "shop", "--domain", "demo",
+        "--directory", str(directory), "--",
+        sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--bind",
+        f"127.0.0.1:{port}", "--timeout", str(HANG_SECONDS), "--graceful-timeout", "3",
+        "--no-control-socket", "--worker-tmp-dir", str(directory),
+        "faultplane.cli.demo.shop:application",
+    ]  # fmt: skip
+    with (directory / "gunicorn.log").open("wb") as log:
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while ask(port, "/who", 1.0) is None:
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise DomainNotFound(f"the demo's server did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.1)
+
+
+def _fail(directory: Path, port: int, seconds: int, seed: int) -> int:
+    """Load, deaths, live table, report; the exit status."""
+    measured = ask(port, "/price")
+    with faultplane.attach("demo", str(directory)) as domain:
+        with Load(port, CLIENTS, seed) as load:
+            killer = threading.Thread(target=_kill, args=(port, seconds), daemon=True)
+            killer.start()
+            _watch(domain, seconds)
+            killer.join(HANG_SECONDS + 10)
+        _settle(domain)
+        book, right = report.ledger(domain, load)
+        died = [row for row in domain.deaths_rows() if row["how"] != "exit"]
+        print(paint("\nEvery failure, three times over\n", "bold"))
+        print("\n".join(book))
+        print(
+            f"acknowledged ≤ counted ≤ injected; {load.broken} requests broke off "
+            f"because their worker died"
+        )
+        print(paint(f"\n{len(died)} workers died\n", "bold"))
+        print("\n".join(report.deaths_side_by_side(domain, directory / "gunicorn.log")))
+        print(paint("SQL over the memory of the dead\n", "bold"))
+        print("\n".join(report.query(domain)))
+        print(paint("\nThe price\n", "bold"))
+        print("\n".join(report.price(measured)))
+    return EXIT_OK if right and len(died) >= 3 else EXIT_FOUND_TROUBLE
+
+
+def _kill(port: int, seconds: int) -> None:
+    """SIGKILL, a segmentation fault, and a hang in C, spread over the run."""
+    pause = (seconds - 3 * HANG_SECONDS) / 3
+    time.sleep(pause)
+    worker = somebody_at_work(port)
+    if worker is not None:
+        time.sleep(0.2)
+        os.kill(worker, signal.SIGKILL)
+    time.sleep(pause)
+    ask(port, "/crash")
+    time.sleep(pause)
+    ask(port, "/hang", 2.0 * HANG_SECONDS + 4)
+
+
+def _watch(domain: faultplane.Domain, seconds: int) -> None:
+    """The live table, for as long as the load lasts."""
+    view = View(domain)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        view.look()
+        if coloured():
+            print("\x1b[H\x1b[2J" + "\n".join(lines(view)), flush=True)
+        else:
+            print(lines(view)[0], flush=True)
+        time.sleep(1.0 if coloured() else 4.0)
+
+
+def _settle(domain: faultplane.Domain) -> None:
+    """Wait until the counts stand still: the last requests have been answered."""
+    before = -1
+    for _ in range(20):
+        now = sum(row["count"] for row in domain.counts_rows())
+        if now == before:
+            return
+        before = now
+        time.sleep(0.2)
+
+
+def _stay(directory: Path, server: subprocess.Popen[bytes]) -> None:
+    print(f"\nThe service goes on. In another terminal:\n  export FAULTPLANE_DIR={directory}")
+    print("  faultplane top --domain demo\nCtrl-C ends it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        server.wait()
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,159 @@
+"""Which core, which native build, which directory, which limits, and what is wrong.
+
+Exit status 1 when something is wrong, with what to do about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any, Final
+
+import faultplane
+from faultplane import settings
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json
+from faultplane.cli.output import paint, print_json, size
+from faultplane.errors import FaultplaneError
+from faultplane.store import domain as domains
+from faultplane.store import health, location, reading
+
+EXAMPLES: Final = (
+    "faultplane doctor",
+    "faultplane doctor --domain checkout --json",
+)
+_EXTRAS: Final = ("pyarrow", "polars", "duckdb", "textual", "faultplane_native")
+_FULL_SHARE: Final = 0.9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    add_domain(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what there is, then what is wrong with it."""
+    report = examine(options.domain, options.directory)
+    if options.json:
+        print_json([report])
+    else:
+        print("\n".join(lines(report)))
+    return EXIT_FOUND_TROUBLE if report["problems"] else EXIT_OK
+
+
+def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
+    """Everything that `run` prints."""
+    found = settings.load()
+    name = domain or found.domain
+    base = directory or found.directory
+    report: dict[str, Any] = {
+        "faultplane": faultplane.__version__,
+        "core": faultplane.core,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": f"{sys.platform} {platform.machine()}",
+        "extras": {extra: find_spec(extra) is not None for extra in _EXTRAS},
+        "disabled": found.disabled,
+        "messages": found.messages,
+        "detail_per_second": found.detail_per_second,
+        "directories": [
+            {"path": path, "free_bytes": _free(path)}
+            for path in location.readable_bases(base, found.runtime_directory)
+        ],
+        "domains": reading.names(base, found.runtime_directory),
+        "domain": name,
+        "stores": [],
+        "drops": {},
+        "deaths": 0,
+        "problems": list(found.problems),
+    }
+    try:
+        _examine_domain(report, domains.find(name, base, found.runtime_directory))
+    except FaultplaneError as error:
+        report["note"] = f"{error}; a process makes it when it calls init()"
+    report["problems"] += _judge(report)
+    return report
+
+
+def _examine_domain(report: dict[str, Any], path: str) -> None:
+    report["path"] = path
+    report["stores"] = health.describe(path)
+    with reading.Domain(path) as domain:
+        report["drops"] = {row["reason"]: row["count"] for row in domain.drops_rows()}
+        report["deaths"] = len(domain.deaths_rows())
+        report["problems"] += domain.problems()
+
+
+def _free(path: str) -> int:
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return 0
+    return status.f_bavail * status.f_frsize
+
+
+def _judge(report: dict[str, Any]) -> Iterator[str]:
+    """What is wrong, each with what helps."""
+    if report["disabled"]:
+        yield "FAULTPLANE_DISABLED is set: nothing is recorded"
+    if report["core"] == "python":
+        yield (
+            "the pure-Python core is in use, some fifty times slower: install a wheel for this "
+            "platform, or a C compiler before installing"
+        )
+    if not report["directories"]:
+        yield "no shared directory: each process keeps its counts to itself; set FAULTPLANE_DIR"
+    if report["drops"].get("no_space"):
+        yield "storage was full at times: lower FAULTPLANE_BUDGET_BYTES or enlarge the file system"
+    if report["drops"].get("no_storage"):
+        yield "some errors were counted while there was no storage; they have no rows"
+    for store in report["stores"]:
+        if store["owners_alive"] >= store["owner_slots"] * _FULL_SHARE:
+            yield f"{store['store']}: {store['owners_alive']} of {store['owner_slots']} owner slots"
+        if not store["same_boot"]:
+            yield f"{store['store']} is from before the last start of this host"
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for a terminal."""
+    extras = [name for name, there in report["extras"].items() if there]
+    missing = [name for name, there in report["extras"].items() if not there]
+    absent = f" (not installed: {', '.join(missing)})" if missing else ""
+    core = paint(report["core"], "bold")
+    limit = report["detail_per_second"] or "unlimited"
+    out = [
+        f"faultplane {report['faultplane']}, core {core}, {report['python']}, {report['platform']}",
+        f"optional packages: {', '.join(extras) or 'none'}{absent}",
+        f"messages {report['messages']}, rows per error and second {limit}",
+    ]
+    out += [f"directory {d['path']}, {size(d['free_bytes'])} free" for d in report["directories"]]
+    out.append(f"domains: {', '.join(report['domains']) or 'none'}")
+    if "note" in report:
+        out.append(report["note"])
+    for store in report["stores"]:
+        out += ["", paint(f"{report['domain']}/{store['store']}", "bold"), *_store_lines(store)]
+    if report["stores"]:
+        out.append(f"  {report['deaths']} deaths recorded")
+    dropped = {reason: count for reason, count in report["drops"].items() if count}
+    if dropped:
+        out.append("  rows not written: " + ", ".join(f"{r} {c:,}" for r, c in dropped.items()))
+    out.append("")
+    out += [paint(f"! {problem}", "yellow") for problem in report["problems"]]
+    if not report["problems"]:
+        out.append(paint("Nothing is wrong.", "green"))
+    return out
+
+
+def _store_lines(store: dict[str, Any]) -> list[str]:
+    held, budget = size(store["bytes_held"]), size(store["budget_bytes"])
+    segments = f"{store['segments']} of {store['segments_max']} segments"
+    retired = f"{store['rows_retired']:,} rows retired in {store['segments_retired']:,} segments"
+    alive = f"{store['owners_alive']} processes alive of {store['owner_slots']} slots"
+    return [
+        f"  {held} held of a budget of {budget}: {segments} of {size(store['segment_bytes'])}",
+        f"  {retired}, {store['segments_pinned']} pinned by a process that maps them",
+        f"  {alive}, {store['owners_not_buried']} gone and not yet folded",
+    ]

@@ -1,0 +1,44 @@
+"""SQL over the records where they lie, and over counts, counters, deaths, stacks and owners.
+
+The tables are read by DuckDB without a copy. Needs the query extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from faultplane.cli import add_domain, add_json, attach
+from faultplane.cli.output import print_json, print_table
+
+EXAMPLES: Final = (
+    'faultplane query "select kind_name, count(*) from records group by 1 order by 2 desc"',
+    'faultplane query "select service, sum(count) from counts group by 1"',
+    'faultplane query --json "from deaths select pid, how, summary"',
+)
+_NUMBERS: Final = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    add_domain(parser)
+    add_json(parser)
+    parser.add_argument("sql", help="a query; tables: records, counts, counters, deaths, …")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the answer."""
+    with attach(options) as domain:
+        relation = domain.query(options.sql)
+        if relation is None:
+            return 0
+        heads, rows = list(relation.columns), relation.fetchall()
+        kinds = [str(kind) for kind in relation.types]
+    if options.json:
+        print_json(dict(zip(heads, row, strict=True)) for row in rows)
+        return 0
+    right = [
+        head for head, kind in zip(heads, kinds, strict=True) if any(n in kind for n in _NUMBERS)
+    ]
+    print_table(heads, [["" if cell is None else cell for cell in row] for row in rows], right)
+    return 0

@@ -1,0 +1,87 @@
+"""Records as they come, a line each: time, process, kind, operation, type and message."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any, Final
+
+from faultplane.cli import add_domain, add_json, attach
+from faultplane.cli.output import (
+    clock,
+    fingerprint_text,
+    fit,
+    paint,
+    plain,
+    print_json,
+    terminal_width,
+)
+
+EXAMPLES: Final = (
+    "faultplane tail",
+    "faultplane tail -n 100 --no-follow",
+    "faultplane tail --kind Timeout --json | jq .message",
+)
+
+_COLOUR_OF_SEVERITY: Final = ((21, "red"), (17, "yellow"), (0, "dim"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    add_domain(parser)
+    add_json(parser)
+    parser.add_argument("-n", "--lines", type=int, default=10, help="records to begin with (10)")
+    parser.add_argument("--no-follow", action="store_true", help="end after those")
+    parser.add_argument("--seconds", type=float, help="end after so many seconds")
+    parser.add_argument("--kind", help="only records of this kind")
+    parser.add_argument("--service", help="only records of this service")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print records until interrupted."""
+    with attach(options) as domain:
+        records = domain.records()
+        _print(records.rows(last=max(options.lines, 0)), options)
+        if options.no_follow:
+            return 0
+        lost = 0
+        with domain.follow(since=records.cursor, timeout_seconds=options.seconds) as follow:
+            for news in follow:
+                if news.lost > 0:
+                    lost += news.lost
+                    print(paint(f"… {news.lost} records were retired unread", "dim"))
+                _print(news.rows(), options)
+    return 0
+
+
+def _print(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> None:
+    wanted = [
+        row
+        for row in rows
+        if (not options.kind or row["kind"].lower() == options.kind.lower())
+        and (not options.service or f'"service.name":"{options.service}"' in row["resource"])
+    ]
+    if options.json:
+        print_json(wanted)
+        return
+    for row in wanted:
+        print(line(row), flush=True)
+
+
+def line(row: dict[str, Any]) -> str:
+    """One record in one line of the terminal.
+
+    >>> row = dict(time_unix_nano=0, fingerprint=7, kind="Timeout", operation="pay", owner=3,
+    ...            severity_number=17, type="TimeoutError", message="no answer")
+    >>> line(row)
+    '-             3  0000000000000007  Timeout      pay  TimeoutError: no answer'
+    """
+    head = (
+        f"{clock(row['time_unix_nano']):12} {row['owner']:2}  "
+        f"{fingerprint_text(row['fingerprint'])}  {row['kind']:11}  "
+    )
+    text = f"{row['type']}: {row['message']}" if row["message"] else row["type"]
+    operation = f"{row['operation']}  " if row["operation"] else ""
+    shown = fit(plain(operation + text), max(terminal_width() - len(head), 20))
+    colour = next(c for bound, c in _COLOUR_OF_SEVERITY if row["severity_number"] >= bound)
+    return head + paint(shown, colour)

@@ -1,0 +1,180 @@
+"""Live table of error groups, their rates, and the processes that record them.
+
+Works over ssh in 80 columns. With the top extra it is interactive: q quits, s changes the order,
+p pauses, enter shows a group. Without it, or with --plain, the table is printed again and again;
+--once prints it once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import deque
+from importlib.util import find_spec
+from typing import Any, Final
+
+from faultplane import Domain
+from faultplane.cli import add_domain, add_json, attach
+from faultplane.cli.output import (
+    clock,
+    coloured,
+    fingerprint_text,
+    fit,
+    paint,
+    plain,
+    print_json,
+    table,
+)
+
+EXAMPLES: Final = (
+    "faultplane top",
+    "faultplane top --sort count --once",
+    "faultplane top --once --json | jq .type",
+)
+RATE_SECONDS: Final = 10.0
+"""Rates are averages over this long."""
+GROUPS_SHOWN: Final = 40
+ORDERS: Final = ("rate", "count", "recent")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    add_domain(parser)
+    add_json(parser)
+    parser.add_argument("--sort", choices=ORDERS, default="rate", help="order (rate)")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between looks (1)")
+    parser.add_argument("--once", action="store_true", help="print one table and end")
+    parser.add_argument("--plain", action="store_true", help="no full-screen terminal program")
+    parser.add_argument("--seconds", type=float, help="end after so many seconds")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the table until told to stop."""
+    with attach(options) as domain:
+        view = View(domain, options.sort)
+        if options.once:
+            return _once(view, options)
+        screen = sys.stdout.isatty() and not (options.plain or options.json)
+        if screen and find_spec("textual") is not None:
+            from faultplane.cli.top_screen import show
+
+            return show(view, options.interval, options.seconds)
+        return _repeat(view, options)
+
+
+def _once(view: View, options: argparse.Namespace) -> int:
+    view.look()
+    if not options.json:
+        # A rate needs two looks.
+        time.sleep(min(max(options.interval, 0.1), 5.0))
+        view.look()
+    _print(view, options)
+    return 0
+
+
+def _repeat(view: View, options: argparse.Namespace) -> int:
+    end = time.monotonic() + options.seconds if options.seconds else float("inf")
+    while True:
+        view.look()
+        if coloured() and not options.json:
+            print("\x1b[H\x1b[2J", end="")
+        _print(view, options)
+        if time.monotonic() + options.interval > end:
+            return 0
+        time.sleep(max(options.interval, 0.05))
+
+
+def _print(view: View, options: argparse.Namespace) -> None:
+    if options.json:
+        print_json(view.groups())
+        return
+    print("\n".join(lines(view)), flush=True)
+
+
+class View:
+    """Groups of a domain with their rates, from one look to the next."""
+
+    def __init__(self, domain: Domain, order: str = "rate") -> None:
+        """Watch ``domain``; ``order`` is one of `ORDERS`."""
+        self.domain = domain
+        self.order = order
+        self._looks: deque[tuple[float, dict[tuple[Any, ...], int]]] = deque(maxlen=600)
+        self._rows: list[dict[str, Any]] = []
+        self.owners: list[dict[str, Any]] = []
+        self.deaths = 0
+        self.dropped = 0
+
+    def look(self) -> None:
+        """Read the domain once more."""
+        now = time.monotonic()
+        self._rows = self.domain.counts_rows()
+        self.owners = [row for row in self.domain.owners_rows() if row["life"] == "alive"]
+        self.deaths = len([r for r in self.domain.deaths_rows() if r["how"] != "exit"])
+        self.dropped = sum(row["count"] for row in self.domain.drops_rows())
+        self._looks.append((now, {_key(row): row["count"] for row in self._rows}))
+        while len(self._looks) > 2 and self._looks[1][0] <= now - RATE_SECONDS:
+            self._looks.popleft()
+
+    @property
+    def total(self) -> int:
+        """Errors counted since the domain was made."""
+        return sum(row["count"] for row in self._rows)
+
+    @property
+    def rate(self) -> float:
+        """Errors per second, of all groups together."""
+        return sum(group["rate_per_second"] for group in self.groups())
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Groups in order, each with ``rate_per_second`` besides its counts."""
+        if not self._looks:
+            return []
+        (start, before), (end, _) = self._looks[0], self._looks[-1]
+        span = end - start
+        groups = []
+        for row in self._rows:
+            more = row["count"] - before.get(_key(row), 0)
+            groups.append({**row, "rate_per_second": round(more / span, 2) if span else 0.0})
+        field = {"rate": "rate_per_second", "count": "count", "recent": "last_seen_unix_nano"}
+        return sorted(groups, key=lambda g: (g[field[self.order]], g["count"]), reverse=True)
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["service"], row["operation"], row["kind"], row["type"], row["fingerprint"])
+
+
+def summary(view: View) -> str:
+    """The line above the table."""
+    deaths = f"  deaths {view.deaths}" if view.deaths else ""
+    dropped = f"  without a row {view.dropped:,}" if view.dropped else ""
+    return (
+        f"{view.domain.name}  {clock(time.time_ns())[:8]}  errors {view.total:,}  "
+        f"{view.rate:,.1f}/s  processes {len(view.owners)}{deaths}{dropped}"
+    )
+
+
+HEADS: Final = ("rate/s", "count", "fingerprint", "kind", "operation", "type", "last")
+
+
+def cells_of(group: dict[str, Any]) -> list[str]:
+    """One group as the cells of its line."""
+    return [
+        f"{group['rate_per_second']:,.1f}",
+        f"{group['count']:,}",
+        fingerprint_text(group["fingerprint"])[:8],
+        group["kind"],
+        fit(plain(group["operation"]), 16) or "-",
+        fit(plain(group["type"]).rpartition(".")[2], 18),
+        clock(group["last_seen_unix_nano"])[:8],
+    ]
+
+
+def lines(view: View) -> list[str]:
+    """The whole table for a plain terminal."""
+    groups = view.groups()
+    out = [paint(summary(view), "bold"), ""]
+    out += table(HEADS, [cells_of(g) for g in groups[:GROUPS_SHOWN]], ("rate/s", "count"))
+    if len(groups) > GROUPS_SHOWN:
+        out.append(f"… {len(groups) - GROUPS_SHOWN} more groups")
+    return out
