@@ -17,7 +17,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## make .venv with the package, its compiled core and its native kernels in place
-	$(PREPARE) demo
+	$(PREPARE) install
 
 demo: ## a real service that fails for real, watched from outside (ARGS="--seconds 60 --keep")
 	$(PREPARE) demo

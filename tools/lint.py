@@ -31,14 +31,18 @@ def checks() -> list[Check]:
         ("ruff format", [*module, "ruff", "format", "--check", *trees], {}),
         ("mypy --strict", [*module, "mypy"], {}),
         ("mypy --strict tools", [*module, "mypy", "tools"], {"MYPYPATH": "src:tools"}),
+        ("mypy --strict typing", [*module, "mypy", "tests/typing"], {}),
         ("pyright", [*module, "pyright"], {}),
         ("cython-lint", [*module, "cython_lint", *(p for p in cython if p != generated)], {}),
     ]
     compiled = sorted(path.name.partition(".")[0] for path in install.compiled_files())
     if compiled:
         names = [f"faultplane._core.{name}" for name in compiled]
-        stubtest = [*module, "mypy.stubtest", "--mypy-config-file", "pyproject.toml", *names]
-        found.append(("stubtest", stubtest, {"MYPYPATH": "src", "FAULTPLANE_CORE": "cython"}))
+        options = ["--mypy-config-file", "pyproject.toml", "--ignore-disjoint-bases"]
+        options += ["--allowlist", "tests/typing/stubtest_allowlist.txt"]
+        options += ["--ignore-unused-allowlist"]
+        stubtest = [*module, "mypy.stubtest", *options, *names]
+        found.append(("stubtest", stubtest, {"MYPYPATH": "src"}))
     if (NATIVE / "Cargo.toml").is_file() and shutil.which("cargo"):
         manifest = ["--manifest-path", str(NATIVE / "Cargo.toml")]
         clippy = ["cargo", "clippy", "-q", *manifest, "--all-targets", "--", "-D", "warnings"]
@@ -52,6 +56,7 @@ def main() -> int:
     results = []
     for name, command, environment in checks():
         print(f"--- {name}", flush=True)
+        environment["PATH"] = os.pathsep.join([str(install.PYTHON.parent), os.environ["PATH"]])
         done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment})
         results.append((name, done.returncode))
     print()

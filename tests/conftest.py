@@ -1,0 +1,153 @@
+"""What every test may ask for: a core, a child process with a core, a directory for domains.
+
+``--core=cython|python`` chooses the core of this process and of the ``core`` fixture; without it
+the process runs whatever ``auto`` gives and the fixture gives both. A core that is not there skips
+its tests, unless ``FAULTPLANE_REQUIRE_CORE=1`` makes that a failure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+CORES = ("cython", "python")
+PACKAGES = {"cython": "faultplane._core", "python": "faultplane._pure"}
+SEED = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+
+# Time limits belong to pytest-timeout: an example that takes long is not a failure.
+settings.register_profile("default", deadline=None, print_blob=True, max_examples=50)
+settings.register_profile("ci", deadline=None, print_blob=True, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--core", choices=CORES, help="the core to test (default: both)")
+
+
+def pytest_configure(config):
+    if name := config.getoption("--core"):
+        os.environ["FAULTPLANE_CORE"] = name
+    for variable in [name for name in os.environ if name.startswith("FAULTPLANE_")]:
+        if variable not in {"FAULTPLANE_CORE", "FAULTPLANE_REQUIRE_CORE", "FAULTPLANE_DEBUG"}:
+            del os.environ[variable]
+    # A test that forgets to say where gets a place that nobody else looks at.
+    config._faultplane_directory = _make_directory()
+    os.environ["FAULTPLANE_DIR"] = str(config._faultplane_directory)
+
+
+def pytest_unconfigure(config):
+    if directory := getattr(config, "_faultplane_directory", None):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def pytest_report_header(config):
+    core = config.getoption("--core") or os.environ.get("FAULTPLANE_CORE") or "auto"
+    return f"core: {core}, seed: {SEED} (again with TEST_SEED={SEED})"
+
+
+def pytest_generate_tests(metafunc):
+    if "core_name" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--core")
+        metafunc.parametrize("core_name", [chosen] if chosen else CORES, scope="session")
+
+
+def _make_directory() -> Path:
+    """A fresh directory in memory where the host has one, else wherever temporary files go."""
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="faultplane-test-", dir=shared))
+
+
+def _load(name: str):
+    """The core module of that name; a missing one skips, or fails where it is required."""
+    try:
+        return importlib.import_module(PACKAGES[name])
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("faultplane"):
+            raise
+        if os.environ.get("FAULTPLANE_REQUIRE_CORE") == "1":
+            pytest.fail(f"the {name} core is required and not there: {error}", pytrace=False)
+        pytest.skip(f"the {name} core is not there: {error}")
+
+
+@pytest.fixture
+def core(core_name):
+    """A core as a module, once for each core; not necessarily the one this process records with."""
+    return _load(core_name)
+
+
+@pytest.fixture
+def tmp_domain_dir():
+    """A directory for domains (``FAULTPLANE_DIR``), removed afterwards."""
+    directory = _make_directory()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def rng(request):
+    """A random source of its own for each test; the seed is in the header of the run."""
+    return random.Random(f"{SEED}:{request.node.nodeid}")
+
+
+@pytest.fixture
+def child_environment(tmp_domain_dir, request):
+    """Function ``(core=None, **variables) -> dict``: the environment of a child process.
+
+    The child finds the same package, runs the named core (default: that of ``--core``, else auto),
+    and keeps its domains in this test's own directory. A variable of value None is left out.
+    """
+    import faultplane
+
+    chosen = request.config.getoption("--core") or "auto"
+    source = str(Path(next(iter(faultplane.__path__))).parent)
+
+    def build(core: str | None = None, **variables: str | None) -> dict[str, str]:
+        if core in CORES:
+            _load(core)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("FAULTPLANE_")}
+        searched = [source, environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in searched if path)
+        environment["FAULTPLANE_CORE"] = core or chosen
+        environment["FAULTPLANE_DIR"] = str(tmp_domain_dir)
+        for name, value in variables.items():
+            environment.pop(name, None)
+            if value is not None:
+                environment[name] = value
+        return environment
+
+    return build
+
+
+@pytest.fixture
+def run_python(child_environment):
+    """Function ``(code, *args, core=None, check=True, timeout=60, …)``: run Python in a child.
+
+    Warnings are errors there too. Returns the ``subprocess.CompletedProcess`` with text output;
+    with ``check``, a child that fails fails the test with what it wrote.
+    """
+
+    def run(code, *args, core=None, check=True, timeout=60, flags=(), stdin=None, **variables):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", *flags, "-c", code, *map(str, args)],
+            env=child_environment(core, **variables),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            input=stdin,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(
+                f"child exited with {done.returncode}\n{done.stdout}{done.stderr}", pytrace=False
+            )
+        return done
+
+    return run

@@ -1,0 +1,167 @@
+"""Counts of the dead move into the totals exactly once, wherever the folder is killed."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from faultplane import schema
+from faultplane.store import aggregate, counts, fold, owners
+from faultplane.store.aggregate import Series, Tally
+
+
+def counter(store, name="hits"):
+    found = {row.name: row.value for row in counts.read_counters(store)}
+    return found.get(name, 0)
+
+
+def dead(one):
+    """The row of an owner that has been declared dead."""
+    return owners.change_state(one.store, one.die(), schema.OWNER_DEAD)
+
+
+def test_a_fold_moves_counts_and_gives_the_slot_back(store, owner):
+    first, second = owner(hits=3), owner(hits=4, other=1)
+    assert counter(store) == 7
+    assert fold.fold(store, [dead(first)]) == []
+    assert counter(store) == 7
+    assert [row.slot for row in owners.read_owners(store)] == [1]
+    assert not os.path.exists(f"{store.path}/agg-0")
+    assert not os.path.exists(f"{store.path}/breath-0")
+    head = fold.read_head(store)
+    assert (head.epoch_or_incarnation, head.folded) == (1, (first.registration.incarnation,))
+    assert store.load("fold_epoch") == 1
+    fold.fold(store, [dead(second)])
+    assert counter(store) == 7
+    assert counter(store, "other") == 1
+    assert owners.read_owners(store) == []
+
+
+def test_batches_are_as_many_as_it_takes(make_store, own_class):
+    store = make_store(budget_bytes=8 << 20)
+    many = [own_class(store, hits=1) for _ in range(2 * schema.FOLD_BATCH_MAX + 1)]
+    fold.fold(store, [dead(one) for one in many])
+    assert counter(store) == 49
+    assert owners.read_owners(store) == []
+    assert fold.read_head(store).epoch_or_incarnation == 3
+
+
+def test_drop_reasons_are_folded_too_and_keep_their_names(store, owner):
+    one = owner()
+    place = schema.AGGREGATE.size + 128 * 2 + schema.CELL.offset["count"]  # no_space
+    one.registration.aggregate.store(place, 11)
+    fold.fold(store, [dead(one)])
+    found = {row.reason: row.count for row in counts.read_drops(store)}
+    assert found["no_space"] == 11
+    assert sum(found.values()) == 11
+
+
+def test_a_series_without_a_service_gets_the_owners(store, owner):
+    one = owner(hits=2)
+    assert counts.read_counters(store)[0].service == "svc"
+    fold.fold(store, [dead(one)])
+    assert [(row.service, row.value) for row in counts.read_counters(store)] == [("svc", 2)]
+
+
+def test_owners_listed_by_the_last_fold_are_finished_first(store, owner):
+    """As after a kill behind the flip: counted in the totals, still DEAD, file still there."""
+    one = owner(hits=5)
+    row = dead(one)
+
+    def stop(name):
+        if name == "mark":
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fold.fold(store, [row], stop)
+    assert owners.read_owner(store, 0).state == "dead"
+    assert os.path.exists(f"{store.path}/agg-0")
+    assert counter(store) == 5
+    assert fold.finish_last(store) == 1
+    assert counter(store) == 5
+    assert owners.read_owners(store) == []
+
+
+def test_a_live_file_in_the_place_of_the_dead_ones_is_not_taken_for_it(store, owner):
+    """Negative control: the incarnation in the file decides, not its name."""
+    one = owner(hits=5)
+    row = dead(one)
+    other = aggregate.render([(Series(2, 0, 0, b"", b"", b"hits"), Tally(100))], 0, 999)
+    with open(f"{store.path}/agg-0", "wb") as file:
+        file.write(other)
+    problems = fold.fold(store, [row])
+    assert problems == [f"{store.path}: agg-0 must be of owner 1, got 999"]
+    assert counter(store) == 0
+
+
+def test_bad_files_are_reported_and_never_stop_the_rest(store, owner):
+    rows = [dead(owner(hits=1)) for _ in range(3)]
+    os.unlink(f"{store.path}/agg-0")
+    with open(f"{store.path}/agg-1", "r+b") as file:
+        file.write(b"nonsense")
+    problems = fold.fold(store, rows)
+    assert problems[0] == f"{store.path}: agg-0 of owner 1 is missing"
+    assert "agg-1 must start with" in problems[1]
+    assert counter(store) == 1
+    assert owners.read_owners(store) == []
+
+
+def test_missing_totals_are_reported_and_begin_anew(store, owner):
+    one = owner(hits=2)
+    os.unlink(f"{store.path}/agg-retired")
+    assert counts.snapshot(store).problems == [f"{store.path}: agg-retired is missing"]
+    assert fold.fold(store, [dead(one)]) == [f"{store.path}: agg-retired is missing"]
+    assert counter(store) == 2
+
+
+# --------------------------------------------------------------------------------- the cap
+
+
+def series(number, kind=1):
+    return Series(schema.SERIES_ERROR, kind, number + 1, b"s", b"op", b"Error")
+
+
+def test_past_the_cap_the_oldest_errors_merge_into_one_per_kind():
+    tallies = {series(n, 1 + n % 2): Tally(10, n + 1, n + 1, 1) for n in range(20)}
+    tallies[Series(schema.SERIES_DROP, 0, 0, b"", b"", b"no_space")] = Tally(7)
+    before = sum(tally.count for tally in tallies.values())
+    assert fold.merge_over(tallies, 11) == 12
+    assert len(tallies) == 11
+    assert sum(tally.count for tally in tallies.values()) == before
+    merged = Series(schema.SERIES_ERROR, 1, 0, b"", b"", b"")
+    assert tallies[merged] == Tally(60, 1, 11, 6)
+    assert {one.fingerprint for one in tallies if one.fingerprint} == set(range(13, 21))
+
+
+def test_counters_merge_after_errors_and_drop_reasons_never():
+    tallies = {series(n): Tally(1) for n in range(2)}
+    tallies |= {
+        Series(schema.SERIES_COUNTER, 0, 0, b"", b"", b"%d" % n): Tally(1) for n in range(3)
+    }
+    tallies |= {Series(schema.SERIES_DROP, 0, 0, b"", b"", b"%d" % n): Tally(1) for n in range(9)}
+    assert fold.merge_over(tallies, 3) == 5
+    assert len(tallies) == 11
+    assert sum(tally.count for tally in tallies.values()) == 14
+    assert fold.merge_over(tallies, 20) == 0
+
+
+def test_the_cap_follows_from_the_budget(make_store):
+    assert fold.series_max(make_store("a")) == 512
+    assert fold.series_max(make_store("b", 64 << 20)) == schema.RETIRED_SERIES_MAX
+
+
+def test_a_store_stays_within_its_cap_and_loses_no_count(store, owner):
+    most = fold.series_max(store)
+    one = owner()
+    for number in range(most // 2):
+        one.count(
+            "E", 1, schema.SERIES_ERROR, kind=3, fingerprint=number + 1, times=(number + 1,) * 2
+        )
+    fold.fold(store, [dead(one)])
+    two = owner()
+    for number in range(most // 2 + 50):
+        two.count("F", 1, schema.SERIES_ERROR, kind=4, fingerprint=(1 << 32) + number)
+    fold.fold(store, [dead(two)])
+    assert sum(row.count for row in counts.read_counts(store)) == most + 50
+    assert len(fold.read_retired(store)[0].tallies) == most

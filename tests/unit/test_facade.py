@@ -1,0 +1,141 @@
+"""The facade: which names there are, that they cost nothing, and that they are what they say."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+from pathlib import Path
+from typing import Any
+
+import faultplane as fp
+import pytest
+from faultplane import _backend
+
+PROMISED = {
+    "init", "install_hooks", "record", "classify", "capture", "counter", "attach", "core",
+    "Classification", "set_active", "rule", "register_rule", "RecordingHandler",
+}  # fmt: skip
+
+
+def test_every_promised_name_is_there_and_listed() -> None:
+    assert set(fp.__all__) >= PROMISED
+    assert list(fp.__all__) == sorted(fp.__all__, key=str)
+    for name in fp.__all__:
+        assert getattr(fp, name) is not None
+    assert set(fp.__all__) <= set(dir(fp))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'faultplane' has no attribute 'nothing'"):
+        fp.nothing  # noqa: B018
+
+
+def test_the_hot_names_are_the_cores_own_objects() -> None:
+    assert fp.record is _backend.core.record
+    assert fp.classify is _backend.core.classify
+    assert fp.counter is _backend.core.Counter
+    assert fp.core == _backend.CORE_NAME == _backend.core.NAME
+    if fp.core == "cython":
+        assert isinstance(fp.record, types.BuiltinFunctionType)
+
+
+def test_functions_stay_functions_when_packages_of_the_same_name_are_imported(
+    run_python: Any,
+) -> None:
+    run_python("""
+import faultplane as fp
+import faultplane.capture.run, faultplane.classify.rules
+from faultplane.capture import hooks, start
+from faultplane.classify import kinds
+import importlib, pickle
+importlib.import_module("faultplane.capture.attributes")
+assert isinstance(fp.capture, type) and fp.capture.__name__ == "capture"
+answer = fp.classify(KeyError("x"))
+assert pickle.loads(pickle.dumps(answer)) == answer
+assert hooks.install_hooks is fp.install_hooks and start.init is fp.init
+""")
+
+
+@pytest.mark.parametrize(
+    "first", ["faultplane.capture.block", "faultplane.classify.rules", "faultplane.schema"]
+)
+def test_the_order_of_imports_does_not_matter(first: str, run_python: Any) -> None:
+    run_python(f"""
+import {first}
+import faultplane as fp
+fp.classify(KeyError("x"))
+with fp.capture("x", reraise=False):
+    raise KeyError
+""")
+
+
+def test_importing_is_small_and_leaves_no_trace(run_python: Any, tmp_domain_dir: Path) -> None:
+    run_python("""
+import sys, threading
+import faultplane as fp
+big = {"numpy", "pyarrow", "polars", "duckdb", "opentelemetry", "asyncio", "logging", "socket",
+       "subprocess", "multiprocessing", "ssl", "importlib.metadata", "tempfile", "json"}
+assert not big & set(sys.modules), big & set(sys.modules)
+assert threading.active_count() == 1
+assert sys.excepthook is sys.__excepthook__
+""")
+    assert list(tmp_domain_dir.iterdir()) == []
+
+
+def test_initialising_imports_nothing_big_and_starts_no_thread(run_python: Any) -> None:
+    run_python("""
+import sys, threading
+import faultplane as fp
+fp.init(service="test")
+fp.install_hooks()
+fp.record(KeyError("x"))
+big = {"numpy", "pyarrow", "polars", "duckdb", "opentelemetry", "asyncio", "logging", "socket",
+       "subprocess", "multiprocessing", "ssl", "importlib.metadata"}
+assert not big & set(sys.modules), big & set(sys.modules)
+assert threading.active_count() == 1
+""")
+
+
+def stated() -> dict[str, ast.arguments]:
+    """Arguments of the functions that only type checkers read."""
+    tree = ast.parse(Path(fp.__file__ or "").read_text())
+    return {
+        node.name: node.args
+        for branch in tree.body
+        if isinstance(branch, ast.If)
+        for node in branch.body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def test_what_type_checkers_read_is_what_the_core_takes() -> None:
+    facade = stated()
+    assert set(facade) == {"record", "classify", "counter"}
+    for name in ("record", "classify"):
+        try:
+            signature = inspect.signature(getattr(_backend.core, name))
+        except ValueError:
+            pytest.skip(f"the {fp.core} core does not say its signatures")
+        arguments = facade[name].args
+        assert [a.arg for a in arguments] == list(signature.parameters)
+        defaults = [ast.literal_eval(default) for default in facade[name].defaults]
+        taken = [p.default for p in signature.parameters.values() if p.default is not p.empty]
+        assert defaults == taken
+
+
+def test_recording_before_init_is_counted_and_handed_over(run_python: Any) -> None:
+    done = run_python("""
+import faultplane as fp
+early = fp.counter("early")
+early.add(3)
+for _ in range(5):
+    fp.record(KeyError("x"), operation="start")
+domain = fp.init(service="test")
+early.add(4)
+fp.record(KeyError("x"), operation="start")
+print([(r["operation"], r["type"], r["count"]) for r in domain.counts_rows()])
+print([(r["name"], r["value"]) for r in domain.counters_rows()])
+print(len(domain.records()))
+""")
+    assert done.stdout.splitlines() == ["[('start', 'KeyError', 6)]", "[('early', 7)]", "1"]
