@@ -1,73 +1,92 @@
-"""In-flight slots: what each operation of this process is doing, readable after its death."""
+"""The last breath: in-flight slots (breath.h) and the slot that a fatal signal fills (fatal.h)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+import sys
 
-from .atomics cimport fp_store_release
-from .layout cimport BREATH_INFLIGHT_OFFSET, INFLIGHT_OPERATION_WIDTH, INFLIGHT_SLOTS, inflight_t
-from .posix cimport fp_clock_monotonic, fp_clock_realtime
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from .layout cimport BREATH_INFLIGHT_OFFSET, INFLIGHT_SLOTS, inflight_t
+
+cdef extern from "breath.h" nogil:
+    ctypedef struct State "Breath":
+        inflight_t* slots
+        uint32_t epoch
+        uint32_t free_count
+        uint16_t* free
+
+cdef extern from "fatal.h" nogil:
+    void fatal_target(uint8_t* base) noexcept
+    void fatal_stack() noexcept
+    void fatal_install(bint faulthandler_enabled) noexcept
+    bint fatal_finds_frames() noexcept
+    int fatal_frames_file() noexcept
+
+
+cdef bint installed = False
 
 
 cdef void breath_start(Breath* b, uint8_t* base) noexcept nogil:
-    """Use the slots of a breath file, all of them free."""
+    """Use the slots of a breath file, all of them free, and its fatal slot."""
+    cdef State* state = <State*>b
     cdef uint32_t i
-    memset(b, 0, sizeof(Breath))
-    b.base = base
-    b.slots = <inflight_t*>(base + BREATH_INFLIGHT_OFFSET)
+    state.epoch += 1
+    state.slots = <inflight_t*>(base + BREATH_INFLIGHT_OFFSET)
     for i in range(<uint32_t>INFLIGHT_SLOTS):
-        b.free[i] = <uint16_t>(INFLIGHT_SLOTS - 1 - i)
-    b.free_count = INFLIGHT_SLOTS
+        state.free[i] = <uint16_t>(INFLIGHT_SLOTS - 1 - i)
+    state.free_count = INFLIGHT_SLOTS
+    fatal_target(base)
 
 
 cdef void breath_clear(Breath* b) noexcept nogil:
     """Use no slots."""
-    memset(b, 0, sizeof(Breath))
+    cdef State* state = <State*>b
+    fatal_target(NULL)
+    state.slots = NULL
+    state.free_count = 0
 
 
-cdef uint32_t breath_enter(
-    Breath* b, const uint8_t* operation, size_t n, const uint8_t* trace_id, uint32_t parent
-) noexcept nogil:
-    """Fill a slot; its number from 1 as a token, 0 when none is free."""
-    cdef inflight_t* slot
-    cdef uint32_t index
-    if b.free_count == 0:
-        return 0
-    b.free_count -= 1
-    index = b.free[b.free_count]
-    slot = &b.slots[index]
-    if n > INFLIGHT_OPERATION_WIDTH:
-        n = INFLIGHT_OPERATION_WIDTH
-        while n and (operation[n] & 0xC0) == 0x80:
-            n -= 1
-    slot.start_unix_nano = fp_clock_realtime()
-    slot.start_mono_nano = fp_clock_monotonic()
-    slot.parent = parent
-    slot.operation_bytes = <uint32_t>n
-    memcpy(slot.operation, operation, n)
-    if trace_id != NULL:
-        memcpy(slot.trace_id, trace_id, 16)
-    else:
-        memset(slot.trace_id, 0, 16)
-    b.entered += 1
-    # Stored last: whoever sees the word sees the slot.
-    fp_store_release(&slot.word, b.entered)
-    return index + 1
+def install_fatal_handler():
+    """Keep signal, time, thread and frames where SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGABRT comes.
 
-
-cdef void breath_leave(Breath* b, uint32_t token) noexcept nogil:
-    """Free the slot of a token."""
-    if token == 0 or token > INFLIGHT_SLOTS or b.slots == NULL:
-        return
-    if b.slots[token - 1].word == 0:
-        return
-    fp_store_release(&b.slots[token - 1].word, 0)
-    b.free[b.free_count] = <uint16_t>(token - 1)
-    b.free_count += 1
-
-
-def install_fatal_handler(int breath_fd, breath):
-    """Write the FATAL slot of ``breath`` when a fatal signal comes."""
+    They go to the fatal slot of the domain that this process is bound to, now or later. What was
+    installed before is called in its turn, so that exit status, core dump and other crash reporters
+    stay what they were. Idempotent; called again after a server has replaced handlers, it stands
+    in front of them. The pure core has faulthandler write the frames, unless the application uses
+    that for itself, and knows nothing else of the signal.
+    """
+    global installed
+    if not installed:
+        installed = True
+        fatal_stack()
+        if not fatal_finds_frames():
+            stand_in()
+    install()
 
 
 def rearm_fatal_handler():
-    """Put the handler back in front of those that were installed since."""
+    """Put the handler, where it is installed, back in front of those that came later."""
+    if installed:
+        install()
+
+
+cdef int install() except -1:
+    module = sys.modules.get("faulthandler")
+    fatal_install(module is not None and bool(module.is_enabled()))
+    return 0
+
+
+cdef int stand_in() except -1:
+    """Let faulthandler find the frames: interpreters from 3.13 on keep their own function private.
+
+    It is enabled between two installations of our handler, so that it calls us when it is done.
+    An application that enabled it for itself keeps it, and has no frames here.
+    """
+    cdef int fd
+    import faulthandler
+
+    if faulthandler.is_enabled():
+        return 0
+    fd = fatal_frames_file()
+    if fd >= 0:
+        install()
+        faulthandler.enable(fd, all_threads=False)
+    return 0

@@ -27,6 +27,7 @@ cdef enum:
     TRAIT_GROUP = 2     # members are part of the key
     TRAIT_DYNAMIC = 4   # classified anew every time
     TRAIT_IGNORED = 8   # not recorded
+    TRAIT_WRAPPER = 16  # its cause answers for it, where there is one
 
 cdef struct TypeInfo:
     PyObject* type            # strong; NULL = empty slot

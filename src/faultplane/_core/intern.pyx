@@ -173,7 +173,7 @@ cdef int32_t dictionary_intern(
     if n == 0:
         return 0
     bucket = <uint32_t>hash & d.mask
-    for probe in range(PROBES_MAX):
+    for probe in range(<uint32_t>PROBES_MAX):
         taken = fp_load32_acquire(&d.buckets[bucket])
         if taken == 0:
             if id == 0:

@@ -60,7 +60,7 @@ def lane_words(mapping: Mapping, lanes: int) -> list[int]:
     """The words of the first ``lanes`` lanes of a segment, each loaded with acquire order."""
 
 def set_lock_file(fd: int) -> None:
-    """Nothing to do here: the compiled core needs no lock for a read-modify-write.
+    """Name the file whose locks serialise read-modify-writes between processes; -1 for none.
 
-    The pure core serialises its read-modify-writes between processes on this file.
+    The pure core takes them. The compiled one needs none, and does nothing here.
     """

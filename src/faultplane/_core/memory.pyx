@@ -145,7 +145,7 @@ def lane_words(Mapping mapping, Py_ssize_t lanes):
 
 
 def set_lock_file(int fd):
-    """Nothing to do here: the compiled core needs no lock for a read-modify-write.
+    """Name the file whose locks serialise read-modify-writes between processes; -1 for none.
 
-    The pure core serialises its read-modify-writes between processes on this file.
+    The pure core takes them. The compiled one needs none, and does nothing here.
     """

@@ -43,6 +43,7 @@ from .fingerprint cimport (
     TRAIT_DYNAMIC,
     TRAIT_GROUP,
     TRAIT_IGNORED,
+    TRAIT_WRAPPER,
     Site,
     TypeInfo,
     site_find,
@@ -227,6 +228,17 @@ cdef inline int write_row(Site* site, Row* row, const Text* text) noexcept:
     return reason
 
 
+cdef inline bint answered(const TypeInfo* info, PyObject* exception) noexcept:
+    """Whether the classification is known by the type alone."""
+    return info.classification != NULL and (
+        info.traits == 0
+        or (
+            info.traits == TRAIT_WRAPPER
+            and (<PyBaseExceptionObject*>exception).cause == NULL
+        )
+    )
+
+
 cdef PyObject* record_one(
     PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
     PyObject* attributes, bint handled
@@ -249,7 +261,7 @@ cdef PyObject* record_one(
     cdef int reason
 
     known = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
-    if fp_unlikely(known.type == NULL or known.traits != 0 or known.classification == NULL):
+    if fp_unlikely(known.type == NULL or not answered(known, exception)):
         classification = type_slow(exception, &info)
     else:
         classification = known.classification
@@ -400,7 +412,7 @@ def classify(exc):
     if fp_unlikely(not PyExceptionInstance_Check(<PyObject*>exc)):
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
     info = type_find(&R.tables, <PyObject*>Py_TYPE(<PyObject*>exc), 0)
-    if info.type != NULL and info.traits == 0 and info.classification != NULL:
+    if info.type != NULL and answered(info, <PyObject*>exc):
         return <object>info.classification
     return take(type_slow(<PyObject*>exc, &special))
 

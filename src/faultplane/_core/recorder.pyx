@@ -5,6 +5,8 @@ so a child of any fork, an unbound process and one that was switched off all tak
 ``wake()``.
 """
 
+import os
+
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -95,6 +97,18 @@ cdef void detach() noexcept:
     sleep()
     R.page[0] = 0
     binding_held = None
+
+
+def _after_fork_in_child():
+    """Counts of a forked child start from zero, also when its parent had no domain."""
+    cdef int cell
+    if R.bound:
+        return  # found out by the first call, and by bind()
+    if aggregate_move(&R.aggregate, NULL, 0, -1, False) == 0:
+        for cell in range(OVERFLOW_CELLS):
+            R.overflow[cell] = 0
+    R.rebinding = False
+    R.rebind_mono = 0
 
 
 cdef Mode wake() noexcept:
@@ -297,3 +311,4 @@ cdef int start() except -1:
 
 
 start()
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -51,10 +51,14 @@ static inline int redact_userinfo(redact_text t, size_t i, redact_span *span) {
 }
 
 /* A dot and two letters make a domain of what follows the @; user@host stays as it is. */
+static inline int redact_domain_letter(uint8_t c) {
+    return redact_is(c, REDACT_LETTER) || c >= 0x80;
+}
+
 static inline int redact_domain(redact_text t, size_t d) {
     for (size_t k = d; k + 2 < t.n && redact_is(t.s[k], REDACT_DOMAIN); k++)
-        if (t.s[k] == '.' && k > d && (redact_is(t.s[k + 1], REDACT_LETTER) || t.s[k + 1] >= 0x80) &&
-            (redact_is(t.s[k + 2], REDACT_LETTER) || t.s[k + 2] >= 0x80))
+        if (t.s[k] == '.' && k > d && redact_domain_letter(t.s[k + 1]) &&
+            redact_domain_letter(t.s[k + 2]))
             return 1;
     return 0;
 }
@@ -201,7 +205,7 @@ static inline int redact_pem(redact_text t, size_t i, redact_span *span) {
     size_t a = i + 11, k = a, name;
     if (!REDACT_STARTS(t, i, "-----BEGIN "))
         return 0;
-    while (k < t.n && k - a < 48 && (redact_is(t.s[k], REDACT_UPPER | REDACT_DIGIT) || t.s[k] == ' '))
+    while (k < t.n && k - a < 48 && (redact_capital(t.s[k]) || t.s[k] == ' '))
         k++;
     if (!REDACT_STARTS(t, k, "-----"))
         return 0;
@@ -229,6 +233,14 @@ static inline int redact_option(redact_text t, size_t i, redact_span *span) {
     return redact_accept(t, end + 4, redact_quoted_end(t, end + 4, t.n, t.s[end]), span);
 }
 
+/* End of the run of base64url at a, 64 bytes further at most. */
+static inline size_t redact_near_end(redact_text t, size_t a) {
+    size_t k = a, limit = redact_min(t.n, a + 64);
+    while (k < limit && redact_base64url(t.s[k]))
+        k++;
+    return k;
+}
+
 /* "-" at i: options, PEM blocks, Slack, GitLab, PyPI, sk-... */
 static inline int redact_dash(redact_text t, size_t i, size_t floor, redact_span *span) {
     uint8_t before = i > 0 ? t.s[i - 1] : ' ';
@@ -240,8 +252,8 @@ static inline int redact_dash(redact_text t, size_t i, size_t floor, redact_span
         return !redact_base64url(before) && redact_option(t, i, span);
     }
     if (before == 'k')
-        return REDACT_PREFIX("sk") && redact_secret(t, i + 1, redact_base64url, 20, span) &&
-               redact_looks_random(t, span->start, span->end);
+        return REDACT_PREFIX("sk") && redact_looks_random(t, i + 1, redact_near_end(t, i + 1)) &&
+               redact_secret(t, i + 1, redact_base64url, 20, span);
     if (before == 't')
         return REDACT_PREFIX("glpat") && redact_secret(t, i + 1, redact_base64url, 16, span);
     if (before == 'i')

@@ -131,7 +131,7 @@ cdef int files_start(
 ) except -1:
     cdef uint64_t offsets[32]
     cdef uint64_t arena
-    if len(tag) >= sizeof(f.tag):
+    if len(tag) >= <Py_ssize_t>sizeof(f.tag):
         raise ValueError(f"tag must be at most {sizeof(f.tag) - 1} bytes, got {len(tag)}")
     files_clear(f)
     f.directory = directory

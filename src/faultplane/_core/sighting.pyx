@@ -11,6 +11,10 @@ from libc.string cimport memset
 from .aggregate cimport aggregate_series
 from .digest cimport fp_digest_of
 from .exception cimport (
+    FP_K0,
+    FP_K1,
+    fp_mix,
+    PyBaseExceptionObject,
     CTypeObject,
     PyErr_Clear,
     PyExc_BaseExceptionGroup,
@@ -29,6 +33,7 @@ from .fingerprint cimport (
     TRAIT_DYNAMIC,
     TRAIT_GROUP,
     TRAIT_IGNORED,
+    TRAIT_WRAPPER,
     TRAIT_OSERROR,
     TYPES_MAX,
     Portrait,
@@ -43,6 +48,7 @@ from .fingerprint cimport (
 )
 from .intern cimport dictionary_intern
 from .layout cimport (
+    CHAIN_MAX,
     DROP_DICTIONARY_FULL,
     KIND_INTERNAL,
     MESSAGE_BYTES_MAX,
@@ -58,6 +64,11 @@ cdef enum:
 
 cdef Recorder* R = recorder()
 cdef Tables* T = &R.tables
+
+cdef enum:
+    # What the classifier says an answer may be remembered by.
+    BY_TYPE = 1
+    BY_CAUSES = 2
 
 cdef object hook_classify = None
 cdef object hook_encode = None
@@ -230,29 +241,68 @@ cdef PyObject* type_slow(PyObject* exception, TypeInfo* out) noexcept:
     return owned
 
 
+cdef long causes_of(PyObject* exception, long errno_value) noexcept:
+    """Type and errno of every exception along the ``__cause__`` chain, as one negative number.
+
+    The types get slots of their own, which keep them alive, and whose serial numbers stand for
+    them.
+    """
+    cdef uint64_t mixed = fp_mix(FP_K0, <uint64_t>errno_value)
+    cdef PyObject* cause = (<PyBaseExceptionObject*>exception).cause
+    cdef PyObject* type
+    cdef TypeInfo* slot
+    cdef int depth = 0
+    while cause != NULL and depth <= CHAIN_MAX:
+        type = <PyObject*>Py_TYPE(cause)
+        slot = type_find(T, type, 0)
+        if slot.type == NULL:
+            slot = type_insert(type, 0, traits_of(type))
+        mixed = fp_mix(
+            mixed ^ slot.serial,
+            FP_K1 ^ <uint64_t>(errno_of(cause) if slot.traits & TRAIT_OSERROR else 0),
+        )
+        cause = (<PyBaseExceptionObject*>cause).cause
+        depth += 1
+    return <long>(mixed | <uint64_t>1 << 63)
+
+
 cdef object type_of(PyObject* exception, TypeInfo* out):
     """The classifier runs Python and may record errors itself: slots are looked up after it."""
     cdef PyObject* type = <PyObject*>Py_TYPE(exception)
     cdef TypeInfo* slot = type_find(T, type, 0)
-    cdef long errno_value = 0
-    cdef bint cacheable
+    cdef bint caused = (<PyBaseExceptionObject*>exception).cause != NULL
+    cdef long narrowed = 0
+    cdef int remembered
+    cdef uint8_t wrapper
+    cdef uint64_t flushes
     if slot.type == NULL:
         slot = type_insert(type, 0, traits_of(type))
     if slot.traits & TRAIT_OSERROR:
-        errno_value = errno_of(exception)
-        if errno_value:
-            slot = type_insert(type, errno_value, slot.traits)
+        narrowed = errno_of(exception)
+        if narrowed:
+            slot = type_insert(type, narrowed, slot.traits & ~TRAIT_WRAPPER)
+    wrapper = slot.traits & TRAIT_WRAPPER
+    if wrapper and caused:
+        narrowed = causes_of(exception, narrowed)
+        slot = type_insert(type, narrowed, TRAIT_WRAPPER | traits_of(type))
     out[0] = slot[0]
     if slot.classification != NULL:
         return <object>slot.classification
+    flushes = T.flushes
     try:
-        classification, cacheable = hook_classify(<object>exception)
+        classification, remembered = hook_classify(<object>exception)
     except BaseException:
-        classification, cacheable = UNCLASSIFIED, hook_classify is None
-    slot = type_insert(type, errno_value, out.traits)
+        classification, remembered = UNCLASSIFIED, hook_classify is None
+    if remembered == BY_CAUSES and not wrapper:
+        slot = type_insert(type, narrowed, out.traits)
+        slot.traits |= TRAIT_WRAPPER
+        if caused:
+            narrowed = causes_of(exception, narrowed)
+    slot = type_insert(type, narrowed, out.traits)
     describe(out, classification)
     out.serial = slot.serial
-    if cacheable:
+    if remembered and T.flushes == flushes:
+        # A rule that changed while the hook ran flushed the tables: this answer may be old.
         describe(slot, classification)
         if slot.classification == NULL:
             slot.classification = <PyObject*>classification

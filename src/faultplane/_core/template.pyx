@@ -1,8 +1,8 @@
 """A message without its variable parts, so that equal errors have equal text.
 
-The rules are written down in docs/templates.md and stated readably by the pure core's module of
-the same name; here they run over UTF-8 bytes. A letter of U+00C0 to U+07FF begins with a byte of
-0xC3 to 0xDF, so a table of 256 bytes knows every class of character that a rule asks for.
+The rules are in docs/templates.md, readably in the pure core's module of the same name, and here
+over UTF-8 bytes. A letter of U+00C0 to U+07FF begins with a byte of 0xC3 to 0xDF, so a table of
+256 bytes knows every class of character that a rule asks for.
 """
 
 from libc.stdint cimport uint8_t
@@ -20,40 +20,29 @@ cdef enum:
     ID_DIGITS_MIN = 4
     WORD_DIGITS_MAX = 4
 
-cdef enum:
-    HEX_LETTER = 1   # a-f, A-F
-    LETTER = 2       # any other ASCII letter
-    DIGIT = 4
-    LEAD = 8         # first byte of a letter of U+00C0 to U+07FF
-    IN_PATH = 16
-    IN_URL = 32      # in the path, query or fragment of a URL
-    PATH_START = 64  # right after the first slash
-    SPECIAL = 128    # something may begin here
-    HEXADECIMAL = 5
-    WORD = 15
+cdef extern from "template.h" nogil:
+    enum:
+        HEX_LETTER "FP_HEX_LETTER"
+        LETTER "FP_LETTER"
+        DIGIT "FP_DIGIT"
+        LEAD "FP_LEAD"
+        IN_PATH "FP_IN_PATH"
+        IN_URL "FP_IN_URL"
+        PATH_START "FP_PATH_START"
+        SPECIAL "FP_SPECIAL"
+    const uint8_t* CLASS "fp_class"
+    const char** NAMES "fp_placeholder"
+    const uint8_t* LENGTHS "fp_placeholder_bytes"
 
 cdef enum:
+    HEXADECIMAL = 5  # HEX_LETTER | DIGIT
+    WORD = 15        # letters and digits
     # What Scan.previous holds after a word or a placeholder, whichever it was.
     AFTER_WORD = 97
 
-# cdef arrays of structs cannot be constants: filled once at import, never written again.
-cdef uint8_t CLASS[256]
-
 cdef enum:
-    UUID
-    IP
-    HEX
-    NUM
-    PATH
-    STR
-    ID
-    CUT
-    PLACEHOLDER_COUNT
-
-cdef const char** NAMES = [
-    b"<uuid>", b"<ip>", b"<hex>", b"<num>", b"<path>", b"<str>", b"<id>", b"<cut>"
-]
-cdef size_t* LENGTHS = [6, 4, 5, 5, 6, 5, 4, 5]
+    # Indexes of NAMES and LENGTHS.
+    UUID, IP, HEX, NUM, PATH, STR, ID, CUT, PLACEHOLDER_COUNT
 
 
 cdef struct Scan:
@@ -72,33 +61,6 @@ cdef struct Scan:
     size_t[3] unclosed  # for each kind of quote: up to where it is known to have no end
 
 
-cdef void fill_classes() noexcept:
-    cdef int c
-    for c in range(256):
-        CLASS[c] = 0
-        if 48 <= c <= 57:
-            CLASS[c] = DIGIT | IN_PATH | IN_URL | PATH_START
-        elif 65 <= (c & 0xDF) <= 90 and c < 128:
-            CLASS[c] = LETTER | IN_PATH | IN_URL | PATH_START
-            if (c & 0xDF) <= 70:
-                CLASS[c] ^= LETTER | HEX_LETTER
-        elif c >= 128:
-            CLASS[c] = IN_PATH | IN_URL | PATH_START
-    for c in range(0xC3, 0xE0):
-        CLASS[c] |= LEAD
-    for c in b"_-./~%+@#$&=?*!^\\":
-        CLASS[c] |= IN_PATH | IN_URL
-    for c in b":,;()[]":
-        CLASS[c] |= IN_URL
-    for c in b"_.~%$@":
-        CLASS[c] |= PATH_START
-    for c in b"'\"`</?#:[+-":
-        CLASS[c] |= SPECIAL
-
-
-fill_classes()
-
-
 # ------------------------------------------------------------------------------ classes of bytes
 
 
@@ -108,7 +70,7 @@ cdef inline uint8_t char_at(const Scan* s, size_t at) noexcept nogil:
 
 
 cdef inline uint8_t class_at(const Scan* s, size_t at) noexcept nogil:
-    return CLASS[s.src[at]] if at < s.end else 0
+    return CLASS[char_at(s, at)]
 
 
 cdef inline bint is_digit(const Scan* s, size_t at) noexcept nogil:
@@ -129,9 +91,7 @@ cdef inline bint is_path_end(uint8_t c) noexcept nogil:
 
 
 cdef inline bint is_authority(uint8_t c) noexcept nogil:
-    return CLASS[c] & IN_URL and c not in (
-        b"/", b"?", b"#", b",", b";", b"(", b")", b"^", b"\\"
-    )
+    return CLASS[c] & IN_URL and c not in (b"/", b"?", b"#", b",", b";", b"(", b")", b"^", b"\\")
 
 
 # ------------------------------------------------------------------------------------ writing
@@ -195,9 +155,7 @@ cdef inline bint word_at(const Scan* s, size_t at) noexcept nogil:
     return s.src[at] == b"<" and placeholder_in(s.src + at, s.end - at) > 0
 
 
-cdef inline size_t run_end(
-    const Scan* s, size_t at, int classes, size_t most
-) noexcept nogil:
+cdef inline size_t run_end(const Scan* s, size_t at, int classes, size_t most) noexcept nogil:
     """End of the run of ``classes`` at ``at``, at most ``most`` of them."""
     cdef size_t end = at + most if most < s.end - at else s.end
     while at < end and CLASS[s.src[at]] & classes:
@@ -283,11 +241,7 @@ cdef size_t pairs_end(const Scan* s, size_t start) noexcept nogil:
     cdef size_t at = start
     cdef size_t end = 0
     cdef int pairs = 0
-    while (
-        class_at(s, at) & HEXADECIMAL
-        and class_at(s, at + 1) & HEXADECIMAL
-        and not word_at(s, at + 2)
-    ):
+    while run_end(s, at, HEXADECIMAL, 2) == at + 2 and not word_at(s, at + 2):
         pairs += 1
         end = at + 2
         if char_at(s, end) != b":":

@@ -1,12 +1,21 @@
-"""In-flight slots: what each operation of this process is doing, readable after its death."""
+"""The last breath: in-flight slots, and the frames that a fatal signal leaves behind."""
 
 from __future__ import annotations
 
+import faulthandler
+import fcntl
+import os
 import threading
 import time
 from typing import Final
 
-from faultplane.schema import BREATH_INFLIGHT_OFFSET, INFLIGHT, INFLIGHT_SLOTS
+from faultplane.schema import (
+    BREATH_FATAL_OFFSET,
+    BREATH_INFLIGHT_OFFSET,
+    FATAL_HEAD_BYTES,
+    INFLIGHT,
+    INFLIGHT_SLOTS,
+)
 
 from .memory import Mapping, order
 from .message import cut_utf8
@@ -14,30 +23,51 @@ from .message import cut_utf8
 __all__ = ["install_fatal_handler", "rearm_fatal_handler"]
 
 OPERATION_BYTES: Final = INFLIGHT.width("operation")
+SLOT_BITS: Final = 9
+"""Of a token: slot + 1, 1 to 256; above it 23 bits of the running number of the entry."""
+SLOT_MASK: Final = (1 << SLOT_BITS) - 1
+NUMBER_MASK: Final = (1 << (32 - SLOT_BITS)) - 1
+DESCRIPTOR_MIN: Final = 512
+FRAMES_OFFSET: Final = BREATH_FATAL_OFFSET + FATAL_HEAD_BYTES
 
 
 class Breath:
-    """The slots of a breath file, all of them free at first. Used under the process lock."""
+    """The slots of a breath file, all of them free at first. Used under the process lock.
 
-    def __init__(self, memory: Mapping) -> None:
+    The word of a slot is stored last on entry and first on leaving, so whoever sees it sees the
+    slot. It is the running number of the entry: a token is that number and the slot, so that the
+    token of an earlier entry, or of the process that this one was forked from, frees nothing.
+    """
+
+    entered = 0
+    """Goes on across bindings and forks, so numbers do not come back."""
+
+    def __init__(self, memory: Mapping, directory_fd: int = -1, name: str = "") -> None:
         self._view = memoryview(memory)
         self._words = self._view[BREATH_INFLIGHT_OFFSET:][: INFLIGHT_SLOTS * INFLIGHT.size].cast(
             "Q"
         )
         self._free = list(range(INFLIGHT_SLOTS - 1, -1, -1))
-        self._entered = 0
+        if name:
+            _frames.target(directory_fd, name)
 
     def close(self) -> None:
         """Use no slots."""
+        _frames.forget()
         self._words.release()
         self._view.release()
 
     def enter(self, operation: bytes, ids: bytes | None, parent: int) -> int:
-        """Fill a slot; its number from 1 as a token, 0 when none is free."""
+        """Fill a slot; its token, 0 when none is free. ``parent`` is a token."""
         if not self._free:
             return 0
         slot = self._free.pop()
+        Breath.entered += 1
+        if not Breath.entered & NUMBER_MASK:
+            Breath.entered += 1  # a word and the number in a token are never 0
         text = cut_utf8(operation, OPERATION_BYTES)
+        # A reader that still sees the word of the last entry must not see the fields of this one.
+        order()
         INFLIGHT.write(
             self._view,
             BREATH_INFLIGHT_OFFSET + slot * INFLIGHT.size,
@@ -45,26 +75,126 @@ class Breath:
             start_mono_nano=time.monotonic_ns(),
             thread_id=threading.get_native_id(),
             trace_id=ids[:16] if ids else bytes(16),
-            parent=parent,
+            parent=parent & SLOT_MASK if self._word_of(parent) else 0,
             operation_bytes=len(text),
             operation=text,
         )
-        self._entered += 1
         order()
-        # Stored last: whoever sees the word sees the slot.
-        self._words[slot * INFLIGHT.size // 8] = self._entered
-        return slot + 1
+        self._words[slot * INFLIGHT.size // 8] = Breath.entered
+        return (Breath.entered & NUMBER_MASK) << SLOT_BITS | (slot + 1)
 
     def leave(self, token: int) -> None:
-        """Free the slot of a token."""
-        if 0 < token <= INFLIGHT_SLOTS and self._words[(token - 1) * INFLIGHT.size // 8]:
-            self._words[(token - 1) * INFLIGHT.size // 8] = 0
-            self._free.append(token - 1)
+        """Free the slot of a token; other tokens do nothing."""
+        if self._word_of(token):
+            slot = (token & SLOT_MASK) - 1
+            self._words[slot * INFLIGHT.size // 8] = 0
+            self._free.append(slot)
+
+    def _word_of(self, token: int) -> int:
+        """The word of the slot that a token stands for; 0 when it was left or is not ours."""
+        slot = (token & SLOT_MASK) - 1
+        if not 0 <= slot < INFLIGHT_SLOTS:
+            return 0
+        word = self._words[slot * INFLIGHT.size // 8]
+        return word if word & NUMBER_MASK == token >> SLOT_BITS else 0
 
 
-def install_fatal_handler(breath_fd: int = -1, breath: Mapping | None = None) -> None:
-    """Write the FATAL slot of ``breath`` when a fatal signal comes."""
+class _Frames:
+    """The descriptor that faulthandler writes frames to: always the same, whatever file it is of.
+
+    An application may enable faulthandler for itself at any time, which cannot be told, and which
+    disabling it would undo. So ours stays enabled and its descriptor turns to the null device.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._name: tuple[int, str] | None = None
+        self._fd = -1
+        self._identity = (0, 0)
+
+    def target(self, directory_fd: int, name: str) -> None:
+        self._name = directory_fd, name
+        self.arm()
+
+    def forget(self) -> None:
+        self._name = None
+        if self._is_ours():
+            self._point_at(os.devnull, -1)
+
+    def arm(self) -> None:
+        """Let faulthandler write to the breath file, if that is wanted and it is free for us."""
+        if not self.wanted or self._name is None:
+            return
+        enabled = faulthandler.is_enabled()
+        if self._is_ours():
+            self._point_at(self._name[1], self._name[0])
+        elif not enabled:
+            self._fd = -1
+            self._point_at(self._name[1], self._name[0])
+        if not enabled and self._fd >= 0:
+            faulthandler.enable(self._fd, all_threads=False)
+
+    def _is_ours(self) -> bool:
+        """Whether the descriptor is what it was: an application may close all that it has."""
+        try:
+            return self._fd >= 0 and self._identity == _identity(self._fd)
+        except OSError:
+            return False
+
+    def _point_at(self, name: str, directory_fd: int) -> None:
+        try:
+            opened = os.open(
+                name,
+                os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW,
+                dir_fd=directory_fd if directory_fd >= 0 else None,
+            )
+        except OSError:
+            return  # the process has no descriptor left, or its domain is gone
+        if self._fd < 0:
+            self._fd = _raise_descriptor(opened)
+        else:
+            os.dup2(opened, self._fd, inheritable=False)
+            os.close(opened)
+        self._identity = _identity(self._fd)
+        if directory_fd >= 0:
+            os.lseek(self._fd, FRAMES_OFFSET, os.SEEK_SET)
+
+
+def _raise_descriptor(fd: int) -> int:
+    """The same file under a high number.
+
+    An application that closes all descriptors and opens its own gets the low ones, and faulthandler
+    would write to whatever has the number that it knows.
+    """
+    try:
+        raised = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, DESCRIPTOR_MIN)
+    except OSError:
+        return fd
+    os.close(fd)
+    return raised
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+_frames: Final = _Frames()
+
+
+def install_fatal_handler() -> None:
+    """Keep signal, time, thread and frames where SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGABRT comes.
+
+    They go to the fatal slot of the domain that this process is bound to, now or later. What was
+    installed before is called in its turn, so that exit status, core dump and other crash reporters
+    stay what they were. Idempotent; called again after a server has replaced handlers, it stands
+    in front of them. The pure core has faulthandler write the frames, unless the application uses
+    that for itself, and knows nothing else of the signal.
+    """
+    _frames.wanted = True
+    _frames.arm()
 
 
 def rearm_fatal_handler() -> None:
-    """Put the handler back in front of those that were installed since."""
+    """Put the handler, where it is installed, back in front of those that came later."""
+    _frames.arm()

@@ -22,7 +22,7 @@ from faultplane.schema import (
 
 __all__ = ["fingerprint"]
 
-WALK_FRAMES_MAX: Final = 4096
+WALK_FRAMES: Final = range(4096)
 GROUP_DEPTH_MAX: Final = 4
 NAME_BYTES: Final = 512
 TYPE_NAME_BYTES: Final = 500
@@ -65,11 +65,11 @@ def walk(exception: BaseException, key: list[object]) -> None:
     is found is the object it was. (A code object's own hash reads all of it.)
     """
     entry = traceback_of(exception)
-    left = WALK_FRAMES_MAX
-    while entry is not None and left:
+    for _ in WALK_FRAMES:
+        if entry is None:
+            break
         key += id(entry.tb_frame.f_code), entry.tb_lasti
         entry = entry.tb_next
-        left -= 1
 
 
 def walk_chain(exception: BaseException, key: list[object]) -> None:

@@ -35,13 +35,12 @@ process_lock = threading.RLock()
 _held: dict[tuple[int, int], int] = {}
 _shared_lock_fd = -1
 _barrier = threading.Lock()
-_barrier.acquire()
 
 
 def set_lock_file(fd: int) -> None:
-    """Serialise the read-modify-writes of shared mappings on the lock file ``fd``.
+    """Name the file whose locks serialise read-modify-writes between processes; -1 for none.
 
-    The compiled core needs no lock for them and does nothing here. -1 stands for none.
+    The pure core takes them. The compiled one needs none, and does nothing here.
     """
     global _shared_lock_fd
     _shared_lock_fd = fd
@@ -61,26 +60,35 @@ def fence() -> None:
 
     Only the holder of `process_lock` calls it.
     """
-    # To release is to finish what came before; to take is to start nothing that comes after.
-    _barrier.release()
-    _barrier.acquire()
+    if _KEEPS_STORE_ORDER:
+        # One atomic instruction does it, whichever of the two this is.
+        if not _barrier.acquire(blocking=False):
+            _barrier.release()
+        return
+    # To release is to finish what came before; to take again is to start nothing that comes after.
+    with _barrier:
+        pass
+    with _barrier:
+        pass
 
 
 class FileLock:
     """One byte of a lock file, and the process lock with it, as a context manager.
 
     Raises StorageError after `WAIT_SECONDS_MAX`. The same thread may enter it again. A ``fd`` of
-    -1 leaves the process lock alone.
+    -1 leaves the process lock alone. A signal handler that raises leaves nothing taken.
     """
 
-    __slots__ = ("_byte", "_fd")
+    __slots__ = ("_byte", "_depth", "_fd")
 
     def __init__(self, fd: int, byte: int) -> None:
         self._fd = fd
         self._byte = byte
+        self._depth = 0
 
     def __enter__(self) -> None:
         process_lock.acquire()
+        self._depth = _held.get((self._fd, self._byte), 0)
         try:
             deadline = 0.0
             pause_seconds = 0.00002
@@ -94,6 +102,7 @@ class FileLock:
                 time.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, 0.002)
         except BaseException:
+            self._give_back_to(self._depth)
             process_lock.release()
             raise
 
@@ -104,7 +113,10 @@ class FileLock:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self.give_back()
+            self._give_back_to(self._depth)
+        except BaseException:
+            self._give_back_to(self._depth)
+            raise
         finally:
             process_lock.release()
 
@@ -119,6 +131,15 @@ class FileLock:
         _held[key] = depth + 1
         return True
 
+    def _give_back_to(self, depth: int) -> None:
+        key = self._fd, self._byte
+        if depth:
+            _held[key] = depth
+        else:
+            _held.pop(key, None)
+            if self._fd >= 0:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._byte)
+
     def try_take(self) -> bool:
         """Take the byte without waiting, to be given back by `give_back`; whether it was free.
 
@@ -128,14 +149,9 @@ class FileLock:
             return (self._fd, self._byte) not in _held and self._take()
 
     def give_back(self) -> None:
-        """Undo one taking."""
+        """Undo `try_take`."""
         with process_lock:
-            key = self._fd, self._byte
-            depth = _held.pop(key, 0)
-            if depth > 1:
-                _held[key] = depth - 1
-            elif depth == 1 and self._fd >= 0:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._byte)
+            self._give_back_to(0)
 
 
 class Mapping(mmap.mmap):

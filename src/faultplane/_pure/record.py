@@ -9,7 +9,7 @@ counted exactly and has no row.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic_ns, time_ns
 from typing import Any, Final
@@ -23,7 +23,7 @@ from faultplane.schema import (
 
 from . import memory
 from .fingerprint import (
-    WALK_FRAMES_MAX,
+    WALK_FRAMES,
     cause_of,
     context_of,
     traceback_of,
@@ -105,21 +105,27 @@ def _record(
         if encoded is None or len(encoded) > ATTRIBUTES_BYTES_MAX:
             encoded = None
             flags |= FLAG_NO_ATTRIBUTES
-    one = _Record(
-        exc, info, classification, operation, message, flags, ids, encoded, attempt, duration_nano
-    )
+    key = _key(exc, info, operation)
+    look = partial(sight, exc, key, info, classification, operation, message)
     # Asked after the last of the application's Python: that may have forked.
     if not state.live or state.fence[0]:
         state.wake()
     with memory.process_lock:
         if state.inside:
-            state.deferred.append(partial(one.count, DROP["reentrant"]))
+            state.deferred.append(partial(_count, exc, key, look, info.kind, DROP["reentrant"]))
             return classification
         state.inside = True
+        counted = False
         try:
-            one.write()
+            site, now = _count(exc, key, look, info.kind)
+            counted = True
+            reason = _write_row(
+                site, look, now, duration_nano, message, encoded, ids, attempt, flags
+            )
+            if reason:
+                _suppress(site, reason)
         except BaseException as error:
-            _lose(None if one.counted else info.kind)
+            _lose(None if counted else info.kind)
             if not isinstance(error, Exception):
                 raise  # by a signal handler
         finally:
@@ -137,136 +143,89 @@ def _lose(kind: int | None) -> None:
         state.aggregate.drop(DROP["row_lost"])
 
 
-class _Record:
-    """One exception on its way to a row. Its methods are called under the process lock."""
+def _count(
+    exception: BaseException,
+    key: tuple[object, ...],
+    look: Callable[[], Site],
+    kind: int,
+    reason: int = 0,
+) -> tuple[Site, int]:
+    """Count one of the error; (what is known of it, when). With ``reason``, it has no row.
 
-    __slots__ = (
-        "attempt",
-        "attributes",
-        "classification",
-        "counted",
-        "duration_nano",
-        "exception",
-        "flags",
-        "ids",
-        "info",
-        "key",
-        "message",
-        "operation",
-    )
+    ``look`` finds out about an error that is not known.
+    """
+    writer = state.writer
+    if writer is not None and writer.is_between_chunks and os.getpid() != state.process_id:
+        state.after_fork_in_child()  # by a fork that ran no handlers
+    site = state.sites.get(key) or look()
+    now = time_ns()
+    if type(exception) is not MemoryError:  # recycled by the interpreter
+        _fields_of(exception)[_MARK] = state.mark ^ id(exception)
+    if site.cell:
+        state.aggregate.count_at(site.cell, now)
+    else:
+        state.count_overflow(kind, 1)
+    if reason:
+        _suppress(site, reason)
+    return site, now
 
-    def __init__(
-        self,
-        exception: BaseException,
-        info: TypeInfo,
-        classification: Any,
-        operation: str | None,
-        message: bytes,
-        flags: int,
-        ids: bytes | None,
-        attributes: bytes | None,
-        attempt: int,
-        duration_nano: int,
-    ) -> None:
-        self.exception = exception
-        self.info = info
-        self.classification = classification
-        self.operation = operation
-        self.message = message
-        self.flags = flags
-        self.ids = ids
-        self.attributes = attributes
-        self.attempt = attempt
-        self.duration_nano = duration_nano
-        self.counted = False
-        self.key = _key(exception, info, operation)
 
-    def write(self) -> None:
-        """Count, and write the row if there can be one."""
-        writer = state.writer
-        if writer is not None and writer.is_between_chunks and os.getpid() != state.process_id:
-            state.after_fork_in_child()  # by a fork that ran no handlers
-        site, time_unix_nano = self.count()
-        reason = self._write_row(site, time_unix_nano)
-        if reason:
-            self._drop(site, reason)
+def _suppress(site: Site, reason: int) -> None:
+    """Count a record that gets no row, by reason and beside its own count."""
+    state.aggregate.drop(reason)
+    if site.cell:
+        state.aggregate.count_suppressed(site.cell)
 
-    def count(self, reason: int = 0) -> tuple[Site, int]:
-        """Count one of the error; (what is known of it, when). With ``reason``, it has no row."""
-        site = state.sites.get(self.key) or self._sight()
-        now = time_ns()
-        _mark(self.exception)
-        if site.cell:
-            state.aggregate.count_at(site.cell, now)
-        else:
-            state.count_overflow(self.info.kind, 1)
-        self.counted = True
-        if reason:
-            self._drop(site, reason)
-        return site, now
 
-    def _sight(self) -> Site:
-        return sight(
-            self.exception,
-            self.key,
-            self.info,
-            self.classification,
-            self.operation,
-            self.message,
-        )
-
-    def _drop(self, site: Site, reason: int) -> None:
-        state.aggregate.drop(reason)
-        if site.cell:
-            state.aggregate.count_suppressed(site.cell)
-
-    def _write_row(self, site: Site, time_unix_nano: int) -> int:
-        """Write and publish the row; 0, or the reason why there is none."""
-        writer = state.writer
-        if writer is None:
-            return DROP["no_storage" if state.was_bound else "not_initialised"]
-        mono_nano = monotonic_ns()
-        if state.detail_per_second and not _within_budget(site, mono_nano):
-            return DROP["detail_budget"]
-        message = self.message if state.messages != "template" else site.template
-        attributes = self.attributes
-        arena_bytes = len(message) + len(attributes or b"")
-        for _ in range(REHOMED_AT_ONCE_MAX):
-            outcome = writer.room(arena_bytes)
-            if outcome == CLAIM_NEW_DICTIONARY:
-                state.renew_dictionaries(writer)
-                budget = site.second, site.left
-                site = self._sight()
-                site.second, site.left = budget
-            elif outcome != CLAIM_OK:
-                return outcome
-            if writer.put(
-                site,
-                time_unix_nano,
-                mono_nano,
-                self.duration_nano,
-                message,
-                attributes,
-                self.ids,
-                self.attempt,
-                self.flags,
-            ):
-                return 0
-            # Closed under us: the same record goes into another lane.
-            writer.rehomed += 1
-            writer.leave_lane()
-        return DROP["row_lost"]
+def _write_row(
+    site: Site,
+    look: Callable[[], Site],
+    time_unix_nano: int,
+    duration_nano: int,
+    message: bytes,
+    attributes: bytes | None,
+    ids: bytes | None,
+    attempt: int,
+    flags: int,
+) -> int:
+    """Write and publish the row; 0, or the reason why there is none."""
+    writer = state.writer
+    if writer is None:
+        return DROP["no_storage" if state.was_bound else "not_initialised"]
+    mono_nano = monotonic_ns()
+    if state.detail_per_second and not _within_budget(site, mono_nano):
+        return DROP["detail_budget"]
+    if state.messages == "template":
+        message = site.template
+    arena_bytes = len(message) + len(attributes) if attributes else len(message)
+    for _ in range(REHOMED_AT_ONCE_MAX):
+        outcome = writer.room(arena_bytes)
+        if outcome == CLAIM_NEW_DICTIONARY:
+            state.renew_dictionaries(writer)
+            budget = site.second, site.left
+            site = look()
+            site.second, site.left = budget
+        elif outcome != CLAIM_OK:
+            return outcome
+        if writer.put(
+            site, time_unix_nano, mono_nano, duration_nano, message, attributes, ids, attempt, flags
+        ):
+            return 0
+        # Closed under us: the same record goes into another lane.
+        writer.rehomed += 1
+        writer.leave_lane()
+    return DROP["row_lost"]
 
 
 def _key(exception: BaseException, info: TypeInfo, operation: str | None) -> tuple[object, ...]:
     """What tells errors apart in this process: see `fingerprint.walk`, which is inlined here."""
     key: list[object] = [info.key, operation]
     entry = traceback_of(exception)
-    left = WALK_FRAMES_MAX
-    while entry is not None and left:
+    for _ in WALK_FRAMES:
+        if entry is None:
+            break
         key += id(entry.tb_frame.f_code), entry.tb_lasti
         entry = entry.tb_next
-        left -= 1
     if cause_of(exception) is not None or context_of(exception) is not None:
         walk_chain(exception, key)
     if info.is_group:
@@ -303,14 +262,9 @@ def classify(exc: BaseException) -> Any:
     return info.classification if info is not None and info.is_plain else find_type(exc)[1]
 
 
-def _mark(exception: BaseException) -> None:
-    """Remember that this object was recorded here: a copy or another process's is another."""
-    if type(exception) is not MemoryError:  # recycled by the interpreter
-        _fields_of(exception)[_MARK] = state.mark ^ id(exception)
-
-
 def seen(exc: object) -> bool:
     """Whether this very exception object was recorded in this process."""
+    # The mark names process and object: a copy, and what another process sent, are others.
     if not isinstance(exc, BaseException):
         return False
     found: object = _fields_of(exc).get(_MARK)

@@ -261,7 +261,7 @@ def bind(binding: Any) -> None:
             if n:
                 binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
                 state.overflow[cell] = 0
-        state.breath = Breath(binding.breath)
+        state.breath = Breath(binding.breath, binding.directory_fd, f"breath-{slot}")
         state.flush()
         state.open_dictionaries(writer)
         fence = slot * OWNER.size + OWNER.offset["fence"]

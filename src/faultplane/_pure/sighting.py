@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from operator import index
 from typing import Any, Final
 
-from faultplane.schema import KIND_INTERNAL, SERIES_ERROR, UNKNOWN_CATEGORY
+from faultplane.schema import CHAIN_MAX, KIND_INTERNAL, SERIES_ERROR, UNKNOWN_CATEGORY
 
-from .fingerprint import Portrait, references
+from .fingerprint import Portrait, cause_of, references
 from .recorder import state
 from .template import template
 from .writer import Codes
@@ -25,6 +25,10 @@ OPERATION_BYTES_MAX: Final = 1024
 ERRNO_MAX: Final = 999_999
 
 _errno_of: Final[Any] = OSError.__dict__["errno"].__get__
+
+# What the classifier says an answer may be remembered by: 0 is nothing, it is asked every time.
+BY_TYPE: Final = 1
+BY_CAUSES: Final = 2
 
 
 class Unclassified:
@@ -43,10 +47,12 @@ class TypeInfo:
     """What is known of the errors of one type (of one errno, for an OSError).
 
     ``key`` tells it from all others. ``is_plain``: the classification is known and holds for
-    every instance, and type and tracebacks say all that the key of an error needs.
+    every instance, and type and tracebacks say all that the key of an error needs. ``by_causes``:
+    where there is a ``__cause__``, it may answer for this one.
     """
 
     __slots__ = (
+        "by_causes",
         "category",
         "classification",
         "flags",
@@ -65,6 +71,7 @@ class TypeInfo:
         self.is_group = issubclass(type_, BaseExceptionGroup)
         self.is_ignored = _is_ignored(type_)
         self.is_plain = False
+        self.by_causes = False
         self.classification: Any = None
         self.describe(UNCLASSIFIED)
 
@@ -88,6 +95,7 @@ class TypeInfo:
             setattr(other, name, getattr(self, name))
         other.key = self.key, *more
         other.classification = None
+        other.by_causes = False
         return other
 
 
@@ -122,34 +130,61 @@ def errno_of(exception: OSError) -> int:
     return value if type(value) is int and 0 < value <= ERRNO_MAX else 0
 
 
+def causes_of(exception: BaseException) -> list[object]:
+    """Type and errno of every exception along the ``__cause__`` chain.
+
+    Types by address; each gets a place in the table, which keeps it alive as long as the answer.
+    """
+    found: list[object] = []
+    cause = cause_of(exception)
+    while cause is not None and len(found) <= 2 * CHAIN_MAX:
+        type_ = type(cause)
+        if id(type_) not in state.types:
+            _insert(TypeInfo(type_))
+        found += id(type_), errno_of(cause) if issubclass(type_, OSError) else 0
+        cause = cause_of(cause)
+    return found
+
+
 def find_type(exception: BaseException) -> tuple[TypeInfo, Any]:
     """(Type, classification) of an exception whose type is new, special or not yet classified."""
     type_ = type(exception)
     info = state.types.get(id(type_)) or _insert(TypeInfo(type_))
-    if isinstance(exception, OSError) and (errno := errno_of(exception)):
-        narrowed = info.narrowed(errno)
-        info = state.types.get(narrowed.key) or _insert(narrowed)
+    if issubclass(type_, OSError) and (errno := errno_of(exception)):
+        info = _find(info.narrowed(errno))
+    narrow = info.by_causes and cause_of(exception) is not None
+    if narrow:
+        info = _find(info.narrowed(*causes_of(exception)))
     if info.classification is not None:
         return info, info.classification
     epoch = state.epoch
-    cacheable = state.classify is None
+    remembered = BY_TYPE if state.classify is None else 0
     classification: Any = UNCLASSIFIED
     if state.classify is not None:
         try:
-            classification, cacheable = state.classify(exception)
+            classification, remembered = state.classify(exception)
         except BaseException:  # noqa: BLE001 - rules are the application's
-            classification, cacheable = UNCLASSIFIED, False
-    if cacheable:
+            classification, remembered = UNCLASSIFIED, 0
+    if remembered == BY_CAUSES and not narrow and epoch == state.epoch:
+        info.by_causes = True
+        if cause_of(exception) is not None:
+            info = _find(info.narrowed(*causes_of(exception)))
+    if remembered:
         info.describe(classification)
         if epoch == state.epoch:
             info.classification = classification
-            info.is_plain = not (issubclass(type_, OSError) or info.is_group or info.is_ignored)
+            special = issubclass(type_, OSError) or info.is_group or info.is_ignored
+            info.is_plain = remembered == BY_TYPE and not special
         return info, classification
     # Classified anew every time: what came out is part of the key.
     once = info.narrowed()
     once.describe(classification)
     once.key = info.key, once.kind, once.category, once.severity, once.flags
     return once, classification
+
+
+def _find(info: TypeInfo) -> TypeInfo:
+    return state.types.get(info.key) or _insert(info)
 
 
 def _insert(info: TypeInfo) -> TypeInfo:

@@ -53,7 +53,7 @@ END: Final = "\0"
 
 
 def template(text: str) -> str:
-    r"""Return ``text`` with its variable parts replaced by placeholders.
+    """Return ``text`` with its variable parts replaced by placeholders.
 
     Of a longer text the first `MESSAGE_BYTES_MAX` UTF-8 bytes are read, up to the last white
     space among them; a template is never longer than that either. Where something was left out,

@@ -128,6 +128,7 @@ class Writer:
 
     ``incarnation`` and ``resource`` (a code of the current dictionary) stand in every row; `seq`
     is the number of the last one. ``refusal`` is the drop reason while storage is refused.
+    ``is_between_chunks``: the next record claims a lane, or a chunk of one.
     """
 
     def __init__(self, segments: Segments, slot: int, generation: int, incarnation: int) -> None:
@@ -147,12 +148,7 @@ class Writer:
         self._memory: Mapping | None = None
         self._bytes = self._words = memoryview(b"")
         self._lane: Lane | None = None
-
-    @property
-    def is_between_chunks(self) -> bool:
-        """Whether the next record claims a lane or a chunk of one."""
-        lane = self._lane
-        return lane is None or lane.row == lane.limit
+        self.is_between_chunks = True
 
     # ---------------------------------------------------------------------------------- a row
 
@@ -162,12 +158,9 @@ class Writer:
         Gives CLAIM_OK, CLAIM_NEW_DICTIONARY or the code of a drop reason.
         """
         lane = self._lane
-        if lane is None:
-            return self._advance()
-        if lane.arena_used + arena_bytes > ARENA_BYTES_PER_LANE:
+        if lane is not None and lane.arena_used + arena_bytes > ARENA_BYTES_PER_LANE:
             self.leave_lane()
-            return self._advance()
-        return CLAIM_OK if lane.row < lane.limit else self._advance()
+        return self._advance() if self.is_between_chunks else CLAIM_OK
 
     def put(
         self,
@@ -230,6 +223,7 @@ class Writer:
         lane.row = row + 1
         lane.is_torn = False
         self.seq = seq
+        self.is_between_chunks = row + 1 == lane.limit
         fence()
         return words[_STATE] == SEGMENT_ACTIVE or self._settle(lane)
 
@@ -272,6 +266,7 @@ class Writer:
                 self._prepare_ahead()
             if lane.row < LANE_ROWS:
                 lane.limit += CHUNK_ROWS
+                self.is_between_chunks = False
                 return CLAIM_OK
         if self.refusal and time.monotonic_ns() < self._retry_mono_nano:
             return self.refusal
@@ -331,6 +326,7 @@ class Writer:
                 if words[lane_word_at(lane) // 8] == LANE_FREE:
                     words[lane_word_at(lane) // 8] = self._tag
                     self._lane = Lane(self._bytes, segments.shape, lane, self._tag)
+                    self.is_between_chunks = False
                     self.lanes_claimed += 1
                     return True
         return False
@@ -376,10 +372,10 @@ class Writer:
             if found != value:
                 memory.close()
                 raise CorruptFile(f"{name}: {field} must be {value!r}, got {found!r}")
+        view = memoryview(memory)
+        words = view[: lane_word_at(self.segments.lanes)].cast("Q")
         self._leave_segment()
-        self._memory = memory
-        self._bytes = memoryview(memory)
-        self._words = self._bytes[: lane_word_at(self.segments.lanes)].cast("Q")
+        self._memory, self._bytes, self._words = memory, view, words
         self.segment_number = number
         self.segments_mapped += 1
         self._next_is_ready = False
@@ -395,18 +391,21 @@ class Writer:
                     self._words[lane.word] = closed_word(lane.expected)
             self._forget_lane()
 
+    # Each of these lets go first and tidies up after: a signal handler may raise in between.
+
     def _forget_lane(self) -> None:
-        if self._lane is not None:
-            self._lane.release()
-            self._lane = None
+        lane, self._lane = self._lane, None
+        self.is_between_chunks = True
+        if lane is not None:
+            lane.release()
 
     def _leave_segment(self) -> None:
-        if self._memory is not None:
+        memory, self._memory = self._memory, None
+        if memory is not None:
             self._forget_lane()
             self._words.release()
             self._bytes.release()
-            self._memory.close()
-            self._memory = None
+            memory.close()
 
     def stop(self) -> None:
         """Leave in order: close the lane, give back what was being prepared, unmap."""

@@ -348,8 +348,8 @@ def by_http_error(exc: BaseException, answer: Classification, inquiry: Inquiry) 
 _REPLY_ROWS: Final[dict[str, _Row]] = {
     "421": ("DependencyService", {}),
     "425 426": ("Transport", {}),
-    "430 454 530 532 534 535 538": ("Permission", {**_ANSWERED}),
-    "450 451": ("DependencyService", {"recovery_strategy": "RetryWithBackoff"}),
+    "430 530 532 534 535 538": ("Permission", {**_ANSWERED}),
+    "450 451 454": ("DependencyService", {"recovery_strategy": "RetryWithBackoff"}),
     "452": ("ResourceExhausted", {**_LATER, **_TARGET, "severity": "High"}),
     "500 501 502 503 504 555": ("VersionMismatch", {**_ANSWERED}),
     "550 551 553 556": ("DataValidation", {**_ANSWERED}),
@@ -360,8 +360,6 @@ _REPLY_ROWS: Final[dict[str, _Row]] = {
 }
 _SMTP: Final = _table("smtp", _REPLY_ROWS)
 _FTP: Final = _table("ftp", _REPLY_ROWS)
-# 454 is "temporary authentication failure" (RFC 4954); the other refusals are final.
-_SMTP["454"] = shared(_SMTP["454"].replace(retryable=True, temporary=True))
 
 
 def _by_reply(

@@ -265,7 +265,13 @@ _FORMATS: Final[_Rows] = [
 ]
 
 _NETWORK: Final[_Rows] = [
-    *_says("DependencyService", "http.client.HTTPException", judge=judges.by_cause, **_GUESS),
+    *_says(
+        "DependencyService",
+        "http.client.HTTPException",
+        judge=judges.by_cause,
+        **_NEVER,
+        **_GUESS,
+    ),
     # The server closed a connection that was kept alive, often before it read the request.
     *_says("Transport", "http.client.RemoteDisconnected", judge=judges.by_errno, **_CERTAIN),
     *_says("Transport", "http.client.IncompleteRead", **_CERTAIN, reached_server="yes"),
@@ -302,7 +308,13 @@ _NETWORK: Final[_Rows] = [
         judge=judges.by_smtp_code,
         reached_server="no",
     ),
-    *_says("Permission", "smtplib.SMTPAuthenticationError", judge=judges.by_smtp_code, **_ANSWERED),
+    *_says(
+        "Permission",
+        "smtplib.SMTPAuthenticationError",
+        judge=judges.by_smtp_code,
+        reached_server="yes",
+        counts_as="success",
+    ),
     *_says("DataValidation", "smtplib.SMTPRecipientsRefused", judge=judges.by_smtp_recipients),
     *_says("DependencyService", "ftplib.Error", judge=judges.by_ftp_code, **_GUESS),
     *_says("DependencyService", "ftplib.error_perm", judge=judges.by_ftp_code, **_NEVER, **_GUESS),
@@ -315,7 +327,7 @@ _NETWORK: Final[_Rows] = [
     ),
     # imaplib: the connection must be made anew.
     *_says("Transport", "imaplib.IMAP4.abort", **_CERTAIN),
-    *_says("Permission", "imaplib.IMAP4.readonly", **_ANSWERED),
+    *_says("Permission", "imaplib.IMAP4.readonly", reached_server="yes", counts_as="success"),
     *_says("DependencyService", "nntplib.NNTPError", **_NEVER, **_GUESS),
     *_says("DependencyService", "nntplib.NNTPTemporaryError"),
 ]

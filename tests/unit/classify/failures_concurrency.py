@@ -190,11 +190,6 @@ def _():
         right.recv_bytes_into(bytearray(10))
 
 
-@failure("context of processes unknown")
-def _():
-    multiprocessing.get_context("no-such-method")
-
-
 @failure("peer with the wrong key")
 def _():
     from multiprocessing.connection import Client, Listener

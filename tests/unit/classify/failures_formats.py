@@ -274,14 +274,6 @@ def _():
         file.read()
 
 
-@failure("zip too large")
-def _():
-    import zipfile
-
-    with zipfile.ZipFile(io.BytesIO(), "w", allowZip64=False) as archive:
-        archive.open("x", "w", force_zip64=True).close()
-
-
 @failure("tar compression unknown")
 def _():
     import tarfile
@@ -327,7 +319,9 @@ def _():
     from xml.etree import ElementTree as ET
 
     namespace = "http://www.w3.org/2001/XInclude"
-    ElementInclude.include(ET.fromstring(f'<a xmlns:i="{namespace}"><i:nothing/></a>'))
+    ElementInclude.include(
+        ET.fromstring(f'<a xmlns:i="{namespace}"><i:include href="x" parse="odd"/></a>')
+    )
 
 
 @failure("program text")

@@ -475,10 +475,10 @@ def _():
 @failure("Tcl")
 def _():
     try:
-        import tkinter
+        import tkinter as tk
     except ImportError:
         raise NotPossible("no tkinter") from None
-    tkinter.Tcl().eval("no such command")
+    tk.Tcl().eval("no such command")
 
 
 @failure("test skipped")

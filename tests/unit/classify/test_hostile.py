@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import socket
 import ssl
 import sys
@@ -156,6 +157,51 @@ def test_absurd_headers_are_passed_over(headers, classify):
     assert classify(error).rule == "http[503]"
     assert classify(error).retry_after is None
     error.close()
+
+
+def test_headers_that_raise_are_passed_over(classify):
+    class Headers(dict):
+        def get(self, *_):
+            raise LookupError
+
+    error = urllib.error.HTTPError("http://x", 503, "x", {}, None)
+    error.headers = Headers()
+    assert classify(error).rule == "http[503]"
+    error.close()
+
+
+@pytest.mark.parametrize("recipients", [None, {}, [], {"a": None}, {"a": ()}, {"a": ("x",)}])
+def test_absurd_recipients_leave_the_answer_of_the_type(recipients, classify):
+    error = smtplib.SMTPRecipientsRefused(recipients)
+    assert classify(error).rule == "smtplib.SMTPRecipientsRefused"
+
+
+@pytest.mark.parametrize("arguments", [(), ("text",), (None, "text"), ("8", "text")])
+def test_resolver_errors_without_a_number_are_what_the_type_says(arguments, classify):
+    for cls in (socket.gaierror, socket.herror):
+        assert classify(cls(*arguments)).rule == type_name(cls)
+
+
+def test_a_group_of_groups_too_deep_to_look_into_is_what_the_type_says(classify):
+    group = ExceptionGroup("g", [TimeoutError()])
+    for _ in range(20):
+        group = ExceptionGroup("g", [group])
+    assert classify(group).rule == "member: ExceptionGroup"
+
+
+class Spiteful(LookupError):
+    def __str__(self):
+        raise RuntimeError
+
+
+def test_a_rule_that_fails_with_an_error_without_text_is_named_all_the_same(classify):
+    def broken(exc):
+        raise Spiteful
+
+    with register_rule(KeyError, broken) as entry:
+        with pytest.warns(RuntimeWarning, match="Spiteful"):
+            assert classify(KeyError()).rule == "LookupError"
+        assert entry.last_failure == type_name(Spiteful)
 
 
 @pytest.mark.parametrize("number", [0, -1, 10**30, "111", 111.0, None, True])
