@@ -119,12 +119,12 @@ class View:
     @property
     def total(self) -> int:
         """Errors counted since the domain was made."""
-        return sum(row["count"] for row in self._rows)
+        return int(sum(row["count"] for row in self._rows))
 
     @property
     def rate(self) -> float:
         """Errors per second, of all groups together."""
-        return sum(group["rate_per_second"] for group in self.groups())
+        return float(sum(group["rate_per_second"] for group in self.groups()))
 
     def groups(self) -> list[dict[str, Any]]:
         """Groups in order, each with ``rate_per_second`` besides its counts."""

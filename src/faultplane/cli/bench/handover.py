@@ -1,0 +1,167 @@
+"""How many records a second one process can hand to another that reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any, Final
+
+import faultplane as fp
+from faultplane.cli.bench import failures
+
+RECORD: Final = b"r" * 256
+RECORDS: Final = 1_500_000
+PEER_RECORDS: Final = 200_000
+PURE_RECORDS: Final = 60_000
+SECONDS_MAX: Final = 120.0
+POLL_SECONDS: Final = 0.002
+_SENDER: Final = (
+    "import sys; from faultplane.cli.bench import handover; handover.send(int(sys.argv[1]))"
+)
+
+
+def send(count: int) -> None:
+    """A producer: tells that it is ready, waits for a line, records, prints its rate."""
+    fp.init(service="producer", domain="handover")
+    error = failures.raised(failures.PaymentError(failures.MESSAGE), 6)
+    record = fp.record
+    record(error)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    times = repeat(None, count)
+    start = time.perf_counter()
+    for _ in times:
+        record(error)
+    print(count / (time.perf_counter() - start), flush=True)
+
+
+def ours(producers: int, count: int, sleeping: bool = False) -> dict[str, Any]:
+    """Records per second from Python loops to a reader that holds them as Arrow batches.
+
+    A ``sleeping`` reader looks once, when all is written. Raises AssertionError for anything lost
+    or out of sequence.
+    """
+    fp.init(service="reader", domain="handover")
+    senders = [
+        subprocess.Popen(
+            [sys.executable, "-c", _SENDER, str(count)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(producers)
+    ]  # fmt: skip
+    pipes = [(sender.stdin, sender.stdout) for sender in senders]
+    with contextlib.ExitStack() as stack:
+        for sender in senders:
+            stack.enter_context(sender)
+        domain = stack.enter_context(fp.attach("handover"))
+        for _, out in pipes:
+            assert out is not None
+            out.readline()
+        follow = domain.follow(POLL_SECONDS, since=domain.cursor(), timeout_seconds=SECONDS_MAX)
+        time.sleep(0.5)  # the next segments are prepared meanwhile
+        start = time.perf_counter()
+        for into, _ in pipes:
+            assert into is not None
+            into.write("\n")
+            into.flush()
+        if sleeping:
+            for sender in senders:
+                sender.wait(SECONDS_MAX)
+        held, got, lost = [], 0, 0
+        for records in follow:
+            held.append(records.batches())
+            got += len(records)
+            lost += records.lost
+            if got + lost >= producers * count:
+                break
+        spent = time.perf_counter() - start
+        rates = [float(out.read()) for _, out in pipes if out is not None]
+    if got != producers * count or lost:
+        raise AssertionError(f"{got} of {producers * count} records, {lost} lost")
+    _check_sequence(held)
+    return {"records": got, "per_second": got / spent, "producer_per_second": sum(rates)}
+
+
+def _check_sequence(held: list[list[Any]]) -> None:
+    """Every owner's numbers must run without a hole; needs pyarrow, else it is not checked."""
+    try:
+        import pyarrow as pa
+    except ModuleNotFoundError:
+        return
+    table = pa.Table.from_batches(
+        [pa.record_batch(batch) for batches in held for batch in batches]
+    ).select(["owner", "seq"])
+    spans = table.group_by("owner").aggregate([("seq", "min"), ("seq", "max"), ("seq", "count")])
+    for row in spans.to_pylist():
+        if row["seq_max"] - row["seq_min"] + 1 != row["seq_count"]:
+            raise AssertionError(f"records out of sequence: {row}")
+
+
+def _queue(count: int) -> float:
+    context = multiprocessing.get_context("fork")
+    queue: Any = context.Queue()
+
+    def produce() -> None:
+        for _ in repeat(None, count):
+            queue.put(RECORD)
+
+    return _receive(context.Process(target=produce), queue.get, count)
+
+
+def _pipe(count: int) -> float:
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+
+    def produce() -> None:
+        for _ in repeat(None, count):
+            writer.send_bytes(RECORD)
+
+    return _receive(context.Process(target=produce), reader.recv_bytes, count)
+
+
+def _receive(process: Any, receive: Callable[[], Any], count: int) -> float:
+    process.start()
+    receive()
+    start = time.perf_counter()
+    for _ in repeat(None, count - 1):
+        receive()
+    rate = (count - 1) / (time.perf_counter() - start)
+    process.join(SECONDS_MAX)
+    return rate
+
+
+def _zmq(count: int) -> float:
+    import zmq
+
+    address = f"ipc://@faultplane-bench-{os.getpid()}"
+    code = (
+        "import sys, zmq; from itertools import repeat; s = zmq.Context().socket(zmq.PUSH);"
+        "s.setsockopt(zmq.SNDHWM, 100000); s.connect(sys.argv[1]); r = b'r' * 256\n"
+        "for _ in repeat(None, int(sys.argv[2])): s.send(r, copy=True)\n"
+    )
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        socket.setsockopt(zmq.RCVHWM, 100_000)
+        socket.bind(address)
+        with subprocess.Popen([sys.executable, "-c", code, address, str(count)]):
+            socket.recv()
+            start = time.perf_counter()
+            for _ in repeat(None, count - 1):
+                socket.recv()
+            return (count - 1) / (time.perf_counter() - start)
+
+
+PEERS: Final = {"multiprocessing.Queue": _queue, "multiprocessing.Pipe": _pipe, "pyzmq PUSH": _zmq}
+
+
+def peer(name: str) -> dict[str, Any]:
+    """Records of 256 bytes per second of one peer; ``missing`` when it is not installed."""
+    try:
+        return {"peer": name, "per_second": PEERS[name](PEER_RECORDS)}
+    except ModuleNotFoundError as error:
+        return {"peer": name, "missing": str(error)}
