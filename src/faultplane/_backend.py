@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -50,8 +49,9 @@ def _choose(wanted: str) -> ModuleType:
 def _compiled_modules() -> list[str]:
     """Extension modules of the compiled core that this interpreter could load."""
     names = []
-    for path in (Path(__file__).parent / "_core").glob("*"):
-        stem, dot, rest = path.name.partition(".")
+    directory = os.path.join(os.path.dirname(__file__), "_core")
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+        stem, dot, rest = name.partition(".")
         if dot and f".{rest}" in EXTENSION_SUFFIXES:
             names.append(stem)
     return sorted(names)

@@ -10,10 +10,8 @@ All integers are little-endian; every field is naturally aligned.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from functools import cached_property
-from hashlib import blake2b
-from typing import Final
+from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 LAYOUT_VERSION: Final = 1
 """Version of the bytes on disk; part of the directory name, so versions live side by side."""
@@ -53,8 +51,7 @@ CACHE_LINE_BYTES: Final = 64
 # --------------------------------------------------------------------------------- vocabulary
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """One word of a vocabulary: its code on disk, its name, and what it means."""
 
     code: int
@@ -110,8 +107,7 @@ STRATEGIES: Final = _terms(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Severity:
+class Severity(NamedTuple):
     """A severity word and its OpenTelemetry severity number (1 to 24)."""
 
     name: str
@@ -163,8 +159,7 @@ DROP_REASONS: Final = _terms(
 # ------------------------------------------------------------------------------------- record
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column of the record.
 
     ``code`` is the struct code of a scalar or "16s"/"8s" for bytes; ``arrow`` the Arrow C data
@@ -210,8 +205,7 @@ LANE_BYTES: Final = LANE_ROWS * ROW_BYTES + ARENA_BYTES_PER_LANE
 # ------------------------------------------------------------------------------ file structures
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A field of an on-disk structure: name, struct code, meaning."""
 
     name: str
@@ -257,21 +251,21 @@ class Layout:
         """Bytes that ``field`` takes."""
         return self._codec[field].size
 
-    def read(self, buffer: bytes | bytearray | memoryview | object, base: int, field: str):
+    def read(self, buffer: Any, base: int, field: str) -> Any:
         """Value of ``field`` in the structure that starts at ``base``."""
-        values = self._codec[field].unpack_from(buffer, base + self.offset[field])  # type: ignore[arg-type]
+        values = self._codec[field].unpack_from(buffer, base + self.offset[field])
         return values[0] if len(values) == 1 else values
 
-    def read_all(self, buffer: object, base: int = 0) -> dict[str, object]:
+    def read_all(self, buffer: Any, base: int = 0) -> dict[str, Any]:
         """Every field of the structure that starts at ``base``."""
         return {field.name: self.read(buffer, base, field.name) for field in self.fields}
 
-    def write(self, buffer: object, base: int, **values: object) -> None:
+    def write(self, buffer: Any, base: int, **values: object) -> None:
         """Store ``values`` in the structure that starts at ``base``."""
         for field, value in values.items():
-            self._codec[field].pack_into(buffer, base + self.offset[field], value)  # type: ignore[arg-type]
+            self._codec[field].pack_into(buffer, base + self.offset[field], value)
 
-    @cached_property
+    @property
     def signature(self) -> str:
         """Text that changes whenever the bytes change."""
         parts = ",".join(f"{f.name}:{f.code}@{self.offset[f.name]}" for f in self.fields)
@@ -509,7 +503,8 @@ def _schema_hash() -> int:
         + [layout.signature for layout in LAYOUTS]
         + [str(LAYOUT_VERSION), str(LANE_ROWS), str(ARENA_BYTES_PER_ROW)]
     )
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+    data = text.encode()
+    return crc32(data) << 32 | crc32(data[::-1])
 
 
 SCHEMA_HASH: Final = _schema_hash()
@@ -523,8 +518,7 @@ def round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentShape:
+class SegmentShape(NamedTuple):
     """Where everything lies in a segment of ``lanes`` lanes."""
 
     lanes: int
@@ -558,8 +552,7 @@ SEGMENT_LANES_MAX: Final = 36
 one would stall the record that retires it for longer than a millisecond."""
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(NamedTuple):
     """What follows from the byte budget of a domain."""
 
     budget_bytes: int
@@ -588,8 +581,7 @@ def geometry(budget_bytes: int) -> Geometry:
     return Geometry(budget_bytes, lanes, max(segments, 2), owner_slots, dictionary)
 
 
-@dataclass(frozen=True, slots=True)
-class DictionaryShape:
+class DictionaryShape(NamedTuple):
     """Where everything lies in a dictionary file."""
 
     entries_max: int

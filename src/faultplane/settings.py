@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from faultplane import schema
@@ -305,8 +304,7 @@ RUN_PREFIX: Final = "FAULTPLANE_RUN"
 """Names that ``faultplane run`` hands to its children; not for users."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the environment asks for, checked. See ``docs/environment.md`` for each field."""
 
     directory: str | None
