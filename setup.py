@@ -96,6 +96,11 @@ class BuildCore(build_ext):
         """Translate and compile every module, or leave the compiled core out."""
         if not self.extensions:
             return
+        recipe = repr((DIRECTIVES, [ext.extra_compile_args for ext in self.extensions]))
+        note = Path(self.build_temp) / "recipe"
+        # Dates do not show that a flag or directive changed; what was built with others goes.
+        self.force = bool(self.force) or not note.exists() or note.read_text() != recipe
+        note.unlink(missing_ok=True)
         self._translate()
         super().build_extensions()
         outputs = [Path(self.get_ext_fullpath(ext.name)) for ext in self.extensions]
@@ -105,6 +110,8 @@ class BuildCore(build_ext):
             if not path.exists()
         ]
         if not missing:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(recipe)
             return
         for path in outputs:
             path.unlink(missing_ok=True)
@@ -127,6 +134,7 @@ class BuildCore(build_ext):
             include_path=["src"],
             nthreads=self.parallel if get_start_method() == "fork" else 0,
             emit_linenums=DEBUG,
+            force=self.force,
         )
         by_name = {ext.name: ext for ext in translated}
         for ext in self.extensions:

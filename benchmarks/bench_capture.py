@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 
-CORES = ["cython", "python"]
+CORES = ("cython", "python")
 
 
 def load(core):
@@ -43,8 +43,8 @@ class Block:
     ``plain_call`` and ``plain_step`` are what the decorated ones are to be compared with.
     """
 
-    params = [CORES]
-    param_names = ["core"]
+    params = (CORES,)
+    param_names = ("core",)
 
     def setup(self, core):
         self.fp = load(core)
@@ -90,8 +90,8 @@ class Block:
 class Coroutine:
     """A thousand awaits of a coroutine function, plain and decorated."""
 
-    params = [CORES]
-    param_names = ["core"]
+    params = (CORES,)
+    param_names = ("core",)
 
     def setup(self, core):
         fp = load(core)
@@ -117,8 +117,8 @@ class Coroutine:
 class Failure:
     """A block that fails and swallows, beside the same block without us."""
 
-    params = [CORES]
-    param_names = ["core"]
+    params = (CORES,)
+    param_names = ("core",)
 
     def setup(self, core):
         self.capture = load(core).capture
@@ -154,8 +154,8 @@ class Attributes:
 class Import:
     """``import faultplane`` in a fresh interpreter, and the first ``init()`` after it."""
 
-    params = [CORES]
-    param_names = ["core"]
+    params = (CORES,)
+    param_names = ("core",)
 
     def setup(self, core):
         load(core)

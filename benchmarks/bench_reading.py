@@ -12,6 +12,7 @@ import shutil
 import signal
 import tempfile
 import time
+from importlib.util import find_spec
 
 CORES = ["cython", "python"]
 WORKERS = 16
@@ -22,11 +23,12 @@ ROUNDS = 200
 def load(core):
     """The package on ``core``; skips the benchmark where that core is not built."""
     os.environ["FAULTPLANE_CORE"] = core
+    if find_spec("pyarrow") is None:
+        raise NotImplementedError("pyarrow is not there")
     try:
         import faultplane
-        import pyarrow  # noqa: F401
     except ImportError as error:
-        raise NotImplementedError(f"the {core} core or pyarrow is not there: {error}") from error
+        raise NotImplementedError(f"the {core} core is not there: {error}") from error
     if faultplane.core != core:
         raise NotImplementedError(f"this process already runs the {faultplane.core} core")
     return faultplane
@@ -47,6 +49,20 @@ def work(fp, directory, number, ready):
     signal.pause()
 
 
+def produce(fp, directory, rows):
+    """Record one exception over and over; waits until somebody is there to read."""
+    fp.init(service="producer", directory=directory)
+    try:
+        raise ValueError("x" * 55)
+    except ValueError as error:
+        kept = error
+    while not os.path.exists(os.path.join(directory, "go")):
+        time.sleep(0.001)
+    record = fp.record
+    for _ in range(rows):
+        record(kept)
+
+
 def microseconds(call):
     """The shortest of many calls."""
     best = float("inf")
@@ -56,6 +72,67 @@ def microseconds(call):
         best = min(best, time.perf_counter_ns() - start)
         del kept
     return best / 1000
+
+
+def fresh(arrow, runs):
+    """The same runs over columns that nobody has wrapped yet, kept while the result is."""
+    columns = {}
+    for run in runs:
+        old = run.columns
+        new = columns.setdefault(old, arrow.Columns(old.address, old.shape, old.keep))
+        yield run._replace(columns=new)
+
+
+class ProcessToProcess:
+    """One process records as fast as it can, another holds every row as Arrow."""
+
+    params = [CORES]
+    param_names = ["core"]
+    timeout = 120
+
+    def setup(self, core):
+        os.environ["FAULTPLANE_MESSAGES"] = "raw"
+        os.environ["FAULTPLANE_BUDGET_BYTES"] = "512MiB"
+        self.fp = load(core)
+        self.rows = 3_000_000 if core == "cython" else 100_000
+        shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.directory = tempfile.mkdtemp(prefix="faultplane-bench-", dir=shared)
+        self.producer = os.fork()
+        if self.producer == 0:
+            try:
+                produce(self.fp, self.directory, self.rows)
+            finally:
+                os._exit(0)
+
+    def teardown(self, core):
+        os.waitpid(self.producer, 0)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def track_records_per_second(self, core):
+        """From the first row to the last one held; nothing lost, nothing out of order."""
+        while not os.path.isdir(os.path.join(self.directory, "default")):
+            time.sleep(0.001)
+        expected = 1
+        with self.fp.attach("default", self.directory) as domain:
+            follow = domain.follow(poll_seconds=0.02, timeout_seconds=60)
+            with open(os.path.join(self.directory, "go"), "x"):
+                pass
+            start = time.perf_counter()
+            for records in follow:
+                table = records.to_pyarrow()
+                for seq in table.column("seq").chunks:
+                    assert seq[0].as_py() == expected
+                    expected += len(seq)
+                    assert seq[-1].as_py() == expected - 1
+                if expected > self.rows:
+                    break
+            seconds = time.perf_counter() - start
+            follow.close()
+        assert follow.lost == 0
+        assert expected == self.rows + 1
+        return self.rows / seconds
+
+    track_records_per_second.unit = "records/s"
 
 
 class SixteenWriters:
@@ -104,19 +181,6 @@ class SixteenWriters:
         with self.attach() as domain:
             domain.records().to_pyarrow()
 
-    def time_wrap_first(self, core):
-        """Everything mapped, nothing wrapped yet."""
-        fresh = {}
-        runs = []
-        for run in self.runs:
-            columns = fresh.get(id(run.columns))
-            if columns is None:
-                old = run.columns
-                columns = self.arrow.Columns(old.address, old.shape, old.keep)
-                fresh[id(old)] = columns
-            runs.append(run._replace(columns=columns))
-        self.arrow.pyarrow_table(runs)
-
     def time_wrap_again(self, core):
         self.domain.records().to_pyarrow()
 
@@ -127,19 +191,24 @@ class SixteenWriters:
         sql = "select kind, count(*) from records group by 1"
         self.domain.query(sql).fetchall()
 
-    def track_new_run_of_a_segment_seen_us(self, core):
-        run = self.runs[-1]
-        return microseconds(lambda: self.arrow.pyarrow_table([run]))
-
-    def track_first_run_of_a_segment_us(self, core):
-        columns, strings, start, rows = self.runs[0]
-        place = columns.address, columns.shape, columns.keep
+    def track_run_of_a_new_segment_us(self, core):
+        """Its columns have never been wrapped before."""
+        runs = self.runs
 
         def wrap():
-            fresh = self.arrow.Columns(*place)
-            return self.arrow.pyarrow_table([self.arrow.Run(fresh, strings, start, rows)])
+            return [
+                run.columns.to_pyarrow(run.strings).slice(run.start, run.rows)
+                for run in fresh(self.arrow, runs)
+            ]
 
-        return microseconds(wrap)
+        return microseconds(wrap) / len(runs)
+
+    def track_run_of_a_segment_seen_us(self, core):
+        columns, strings, start, rows = self.runs[-1]
+        return microseconds(lambda: columns.to_pyarrow(strings).slice(start, rows))
+
+    def track_table_of_new_segments_us(self, core):
+        return microseconds(lambda: self.arrow.pyarrow_table(fresh(self.arrow, self.runs)))
 
     def track_sealed_segment_seen_us(self, core):
         reader = next(iter(self.domain._readers.values()))
@@ -156,6 +225,7 @@ class SixteenWriters:
 
         return microseconds(wrap) / len(sealed)
 
-    track_new_run_of_a_segment_seen_us.unit = "us"
-    track_first_run_of_a_segment_us.unit = "us"
+    track_run_of_a_new_segment_us.unit = "us"
+    track_run_of_a_segment_seen_us.unit = "us"
+    track_table_of_new_segments_us.unit = "us"
     track_sealed_segment_seen_us.unit = "us"

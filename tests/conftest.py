@@ -21,7 +21,14 @@ from hypothesis import settings
 
 CORES = ("cython", "python")
 PACKAGES = {"cython": "faultplane._core", "python": "faultplane._pure"}
+KEPT_VARIABLES = {
+    "FAULTPLANE_CORE",
+    "FAULTPLANE_DEBUG",
+    "FAULTPLANE_REQUIRE_CORE",
+    "FAULTPLANE_REQUIRE_NATIVE",
+}
 SEED = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+os.environ["TEST_SEED"] = str(SEED)  # the same in every worker of pytest-xdist
 
 # Time limits belong to pytest-timeout: an example that takes long is not a failure.
 settings.register_profile("default", deadline=None, print_blob=True, max_examples=50)
@@ -37,7 +44,7 @@ def pytest_configure(config):
     if name := config.getoption("--core"):
         os.environ["FAULTPLANE_CORE"] = name
     for variable in [name for name in os.environ if name.startswith("FAULTPLANE_")]:
-        if variable not in {"FAULTPLANE_CORE", "FAULTPLANE_REQUIRE_CORE", "FAULTPLANE_DEBUG"}:
+        if variable not in KEPT_VARIABLES:
             del os.environ[variable]
     # A test that forgets to say where gets a place that nobody else looks at.
     config._faultplane_directory = _make_directory()

@@ -123,9 +123,9 @@ def make_environment() -> None:
         say(f"faultplane: {VENV} is not usable and made anew")
         shutil.rmtree(VENV)
     say(f"faultplane: making {VENV} with Python {sys.version.split()[0]}")
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], **silent)  # type: ignore[call-overload]
-    if made.returncode == 0:
+    # What it says when it fails is not what helps; NO_VENV is.
+    command = [sys.executable, "-m", "venv", str(VENV)]
+    if subprocess.run(command, capture_output=True).returncode == 0:
         return
     # Debian ships the venv module without ensurepip; a pip outside can fill the environment.
     shutil.rmtree(VENV, ignore_errors=True)

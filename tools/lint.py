@@ -33,7 +33,7 @@ def checks() -> list[Check]:
         ("mypy --strict tools", [*module, "mypy", "tools"], {"MYPYPATH": "src:tools"}),
         ("mypy --strict typing", [*module, "mypy", "tests/typing"], {}),
         ("pyright", [*module, "pyright"], {}),
-        ("cython-lint", [*module, "cython_lint", *(p for p in cython if p != generated)], {}),
+        ("cython-lint", ["cython-lint", *(p for p in cython if p != generated)], {}),
     ]
     compiled = sorted(path.name.partition(".")[0] for path in install.compiled_files())
     if compiled:

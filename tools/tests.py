@@ -21,6 +21,7 @@ import install
 ROOT = Path(__file__).resolve().parent.parent
 PER_CORE = ("unit", "conformance", "interop", "fault")
 QUICK = ("unit", "architecture")
+WORKERS_MAX = 4
 
 
 def paths(names: tuple[str, ...]) -> list[str]:
@@ -56,7 +57,8 @@ def main(arguments: list[str]) -> int:
         raise SystemExit("faultplane: no core can be imported; run tools/install.py test")
     if mode == "quick":
         cores = cores[:1]
-        rest = ["-m", "not slow and not fault", *(rest or ["-q"])]
+        workers = str(min(WORKERS_MAX, os.cpu_count() or 1))
+        rest = ["-n", workers, "-m", "not slow and not fault", *(rest or ["-q"])]
     named = any((ROOT / word.split("::")[0]).exists() for word in rest)
     closing = []
     for index, core in enumerate(cores):

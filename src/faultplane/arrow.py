@@ -20,10 +20,10 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import count
+from itertools import count, repeat
 from typing import Any, Final, NamedTuple, Protocol
 
-from faultplane.schema import ARENA_BYTES_PER_LANE, COLUMNS, SegmentShape
+from faultplane.schema import ARENA_BYTES_PER_LANE, COLUMNS, SegmentShape, segment_shape
 
 __all__ = [
     "Columns",
@@ -42,6 +42,8 @@ WORD: Final = 8
 DICTIONARY_COLUMNS: Final = tuple(
     index for index, column in enumerate(COLUMNS) if column.logical == "dictionary"
 )
+DICTIONARIES: Final = slice(DICTIONARY_COLUMNS[0], DICTIONARY_COLUMNS[0])
+"""Where the dictionary columns, which lie behind one another, belong among the others."""
 TIME_COLUMN: Final = next(i for i, c in enumerate(COLUMNS) if c.arrow == "tsn:UTC")
 NULLABLE: Final = 2
 """ARROW_FLAG_NULLABLE. No value is null, but a field that may not be null is refused where tables
@@ -68,11 +70,6 @@ class Shape(NamedTuple):
     def pointers(self) -> int:
         """First word of the array of child pointers, behind the structures."""
         return self.words * PARTS
-
-    @property
-    def block(self) -> int:
-        """Words of a block."""
-        return self.pointers + len(COLUMNS)
 
     def every(self, field: int, first: int, last: int) -> slice:
         """The word ``field`` of the structures ``first`` to ``last`` - 1; 0 is the parent."""
@@ -206,7 +203,7 @@ def _callback(prototype: Any, function: Callable[..., Any]) -> int:
 
 
 def _template(shape: Shape) -> array[int]:
-    block = _words([0]) * shape.block
+    block = _words([0]) * (shape.pointers + len(COLUMNS))
     parent, child = (_callback(_Release, release) for release in _releasers(shape))
     block[shape.every(shape.release, 0, PARTS)] = _words([parent] + [child] * (PARTS - 1))
     block[CHILD_COUNT] = len(COLUMNS)
@@ -279,17 +276,13 @@ class Columns:
         self._template: tuple[array[int], array[int]] | None = None
         self._batch: tuple[Strings | None, Any] = (None, None)
         self._arrays: list[Any] = []
-        self._codes: dict[int, Any] = {}
-
-    @property
-    def arena_bytes(self) -> int:
-        """Size of the arena, the one variadic buffer of both view columns."""
-        return self.shape.lanes * ARENA_BYTES_PER_LANE
+        self._codes: Any = None
 
     def template(self) -> tuple[array[int], array[int]]:
         """The block of an ArrowArray over all rows, and the pointers that it points to."""
         if self._template is None:
-            pointers, starts = _words([self.arena_bytes]), []
+            # The arena is the one variadic buffer of the view columns; its size comes first.
+            pointers, starts = _words([self.shape.lanes * ARENA_BYTES_PER_LANE]), []
             for column, offset in zip(COLUMNS, self.shape.column_offsets, strict=True):
                 starts.append(len(pointers))
                 pointers.extend((0, self.address + offset))
@@ -312,40 +305,30 @@ class Columns:
         known, batch = self._batch
         if known is strings:
             return batch
-        import pyarrow as pa
-
-        types, rows = _pyarrow_types(), self.shape.rows
-        arrays = list(self._arrays or self._pyarrow_arrays())
-        values, make = strings.to_pyarrow(), pa.DictionaryArray.from_buffers
-        for index, codes in self._codes.items():
-            arrays[index] = make(types.text, rows, [None, codes], values, 0)
+        pa, _, _, record, _ = _pyarrow()
+        if not self._arrays:
+            self._make_arrays()
+        rows = self.shape.rows
+        names = pa.DictionaryArray.from_arrays(self._codes, strings.to_pyarrow(), safe=False)
+        arrays = list(self._arrays)
+        arrays[DICTIONARIES] = [names.slice(n * rows, rows) for n in range(len(DICTIONARY_COLUMNS))]
         # By way of a struct array: RecordBatch.from_arrays takes twice as long.
-        whole = pa.Array.from_buffers(types.record, rows, [None], 0, 0, arrays)
+        whole = pa.Array.from_buffers(record, rows, [None], 0, 0, arrays)
         batch = pa.RecordBatch.from_struct_array(whole)
         self._batch = strings, batch
         return batch
 
-    def _pyarrow_arrays(self) -> list[Any]:
-        """An array per column, None for the dictionary columns, whose buffers are kept."""
-        import pyarrow as pa
-
-        keep, base, rows = self.keep, self.address, self.shape.rows
-        make, buffer = pa.Array.from_buffers, pa.foreign_buffer
-        arena = buffer(base + self.shape.arena_offset, self.arena_bytes, keep)
-        arrays: list[Any] = []
-        for (kind, width, view), offset in zip(
-            _pyarrow_types().columns, self.shape.column_offsets, strict=True
-        ):
-            data = buffer(base + offset, width * rows, keep)
-            if kind is None:
-                self._codes[len(arrays)] = data
-                arrays.append(None)
-            elif view:
-                arrays.append(make(kind, rows, [None, data, arena], 0))
-            else:
-                arrays.append(make(kind, rows, [None, data], 0))
-        self._arrays = arrays
-        return arrays
+    def _make_arrays(self) -> None:
+        """An array for each column, and one of the codes of all dictionary columns."""
+        pa = _pyarrow().api
+        plan, base = _plan(self.shape.lanes), self.address
+        places = [base + offset for offset in plan.offsets]
+        *data, arena = map(pa.foreign_buffer, places, plan.sizes, repeat(self.keep))
+        buffers = [[None, column] for column in data]
+        for view in plan.views:
+            buffers[view].append(arena)
+        *arrays, codes = map(pa.Array.from_buffers, plan.kinds, plan.lengths, buffers, repeat(0))
+        self._arrays, self._codes = arrays, codes
 
 
 class Run(NamedTuple):
@@ -525,21 +508,18 @@ def stream_capsule(runs: Sequence[Run], requested_schema: Any = None, *, utc: bo
 # -------------------------------------------------------------------------------------- pyarrow
 
 
-class _Types(NamedTuple):
-    """The record in pyarrow's types.
+class _Pyarrow(NamedTuple):
+    """The package, and the record in its types; that of a dictionary column is ``text``."""
 
-    ``columns`` are, for each column, the type (None for a dictionary column), the bytes of a row,
-    and whether it has the arena as well.
-    """
-
-    columns: tuple[tuple[Any, int, bool], ...]
+    api: Any
+    columns: tuple[Any, ...]
     text: Any
     record: Any
     schema: Any
 
 
 @cache
-def _pyarrow_types() -> _Types:
+def _pyarrow() -> _Pyarrow:
     import pyarrow as pa
 
     text = pa.dictionary(pa.int32(), pa.string())
@@ -556,18 +536,40 @@ def _pyarrow_types() -> _Types:
         "vu": pa.string_view(),
         "vz": pa.binary_view(),
     }
-    kinds = [named[column.arrow] for column in COLUMNS]
-    columns = tuple(
-        (None if kind is text else kind, column.width, column.logical == "view")
-        for column, kind in zip(COLUMNS, kinds, strict=True)
+    columns = tuple(named[column.arrow] for column in COLUMNS)
+    fields = [pa.field(column.name, kind) for column, kind in zip(COLUMNS, columns, strict=True)]
+    return _Pyarrow(pa, columns, text, pa.struct(fields), pa.schema(fields))
+
+
+class _Plan(NamedTuple):
+    """What the arrays of a segment are made from, that of all codes last; the arena behind it."""
+
+    kinds: list[Any]
+    lengths: list[int]
+    offsets: list[int]
+    sizes: list[int]
+    views: list[int]
+
+
+@cache
+def _plan(lanes: int) -> _Plan:
+    shape = segment_shape(lanes)
+    plain = [index for index in range(len(COLUMNS)) if index not in DICTIONARY_COLUMNS]
+    starts = [shape.column_offsets[index] for index in (*plain, DICTIONARY_COLUMNS[0])]
+    codes = len(DICTIONARY_COLUMNS) * shape.rows
+    sizes = [*(COLUMNS[index].width * shape.rows for index in plain), 4 * codes]
+    return _Plan(
+        [*(_pyarrow().columns[index] for index in plain), _pyarrow().api.int32()],
+        [*(shape.rows for _ in plain), codes],
+        [*starts, shape.arena_offset],
+        [*sizes, lanes * ARENA_BYTES_PER_LANE],
+        [n for n, index in enumerate(plain) if COLUMNS[index].logical == "view"],
     )
-    fields = [pa.field(c.name, kind) for c, kind in zip(COLUMNS, kinds, strict=True)]
-    return _Types(columns, text, pa.struct(fields), pa.schema(fields))
 
 
 def pyarrow_schema() -> Any:
     """The record's columns as a ``pyarrow.Schema``."""
-    return _pyarrow_types().schema
+    return _pyarrow().schema
 
 
 def _pyarrow_batch(run: Run) -> Any:
@@ -577,9 +579,8 @@ def _pyarrow_batch(run: Run) -> Any:
 
 def pyarrow_table(runs: Iterable[Run]) -> Any:
     """A ``pyarrow.Table`` over the mapped memory, one chunk a run."""
-    import pyarrow as pa
-
-    return pa.Table.from_batches([_pyarrow_batch(run) for run in runs], pyarrow_schema())
+    batches = [_pyarrow_batch(run) for run in runs]
+    return _pyarrow().api.Table.from_batches(batches, _pyarrow().schema)
 
 
 def compat_table(table: Any) -> Any:

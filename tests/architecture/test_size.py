@@ -63,7 +63,7 @@ def test_modules_hold_one_idea(root, tree_files):
         for path in code(root, tree_files)
         if (lines := len(path.read_text().splitlines())) > MODULE_LINES_MAX
     }
-    assert long == {}
+    assert not long, "\n".join(f"{name}: {lines} lines" for name, lines in long.items())
 
 
 def test_functions_fit_a_screen(root, tree_files):
@@ -80,7 +80,7 @@ def test_functions_fit_a_screen(root, tree_files):
             for name, line, lines in found
             if lines > FUNCTION_LINES_MAX
         ]
-    assert long == []
+    assert not long, "\n".join(long)
 
 
 def test_lines_fit_a_hundred_columns(root, tree_files):
@@ -90,7 +90,7 @@ def test_lines_fit_a_hundred_columns(root, tree_files):
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if len(line) > LINE_COLUMNS_MAX
     ]
-    assert wide == []
+    assert not wide, "\n".join(wide)
 
 
 def test_no_module_is_named_after_nothing(root, tree_files):
@@ -99,7 +99,7 @@ def test_no_module_is_named_after_nothing(root, tree_files):
         for path in code(root, tree_files)
         if FORBIDDEN_NAMES & {part.partition(".")[0] for part in path.relative_to(root).parts}
     ]
-    assert vague == []
+    assert not vague, "\n".join(vague)
 
 
 def test_the_top_level_holds_what_it_should(root, tree_files):
@@ -121,7 +121,7 @@ def test_no_file_names_a_path_of_one_machine(root, tree_files):
             for number, line in enumerate(text.splitlines(), 1)
             if MACHINE_PATHS.search(line)
         ]
-    assert named == []
+    assert not named, "\n".join(named)
 
 
 def test_the_function_counters_count():

@@ -124,7 +124,7 @@ def test_a_module_of_one_core_has_its_twin(name):
     wrong = [f"{n} is not in _core/{name}.pyi" for n in sorted(definitions - declared(compiled))]
     for public_name in sorted(declared(compiled)):
         wrong += compare(f"{name}.{public_name}", ours[public_name], theirs.get(public_name))
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_compiled_module_has_declaration_and_face():
@@ -163,7 +163,7 @@ def test_compiled_docstrings_are_those_of_the_face(name):
             ast.parse(f"def f():\n    {text!r}").body[0]
         ):
             wrong.append(f"{name}.{public_name}: {text!r}")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 FACE = '''

@@ -37,7 +37,7 @@ class Recursing(Exception):
 
 class NotText(Exception):
     def __str__(self):
-        return 7
+        return 7  # noqa: PLE0307
 
 
 class OddText(str):
@@ -218,7 +218,7 @@ def in_class():
 
         @staticmethod
         def thrower():
-            (lambda: throw(Local("x")))()
+            (lambda: throw(Local("x")))()  # noqa: PLC3002
 
     class Local(Exception):
         pass

@@ -83,9 +83,12 @@ def test_the_detail_budget_bounds_rows_and_not_counts(core_name, child, reader):
 
 def test_a_classification_holds_for_a_type_only_where_it_says_so(core_name, child, reader):
     found = child(core_name, "classified", reader.path)
-    assert found["answers"] == [2, 2, 0, 0, 2, 2, 1, 1, 2, 2, 1, 1, 300, 300, 300, 300] + [
-        10, 10, 10, 10, 9, 9, 9, 9,
-    ]  # fmt: skip
+    assert found["answers"] == [
+        *(2, 2, 0, 0, 2, 2),
+        *(1, 1, 2, 2, 1, 1),
+        *(300, 300, 300, 300),
+        *(10, 10, 10, 10, 9, 9, 9, 9),
+    ]
     assert found["asked"] == [
         *("FileNotFoundError", "BrokenPipeError"),
         *("KeyError",) * 6,

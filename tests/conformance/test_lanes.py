@@ -102,7 +102,8 @@ def test_a_full_dictionary_is_followed_by_another(core_name, child, tmp_domain_d
     missing = domain_fixture.drops(reader.cells()).get("dictionary_full", 0)
     found = sum(row["operation"] == f"operation-{i:05}-" + "y" * 60 for i, row in enumerate(rows))
     absent = sum(row["operation"] == "" for row in rows)
-    assert found + absent == count and absent == missing
+    # The first record after a change met both dictionaries.
+    assert found + absent == count and absent <= missing <= absent + max(generations)
     assert found > count // 4
 
 

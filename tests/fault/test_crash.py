@@ -56,6 +56,7 @@ def die():
         os._exit(3)
     if how == "segfault":
         import ctypes
+        core.install_fatal_handler()
         ctypes.string_at(0)
 
 def rows_of(incarnation):
@@ -125,7 +126,8 @@ for number in range(rounds):
     died += 1
     os.waitpid(child, 0)
 print(json.dumps({"died": died, "records": total[0], "how": report.died[0]["how"],
-                  "signal": report.died[0]["signal_name"], "deaths": len(deaths.read_deaths(store)),
+                  "signal": report.died[0]["signal_name"],
+                  "frames": [f.rpartition(" in ")[2] for f in report.died[0]["frames"]], "deaths": len(deaths.read_deaths(store)),
                   "owners": len(owners.read_owners(store))}))
 """
 
@@ -142,7 +144,10 @@ def test_no_acknowledged_record_nor_count_is_lost(run_python, rng, core, core_na
     found = crash(run_python, rng, how, core_name)
     assert (found["died"], found["deaths"], found["owners"]) == (ROUNDS, ROUNDS, 1)
     assert found["records"] > ROUNDS
-    if how != "segfault":
+    if how == "segfault":
+        assert (found["how"], found["signal"]) == ("signal", "SIGSEGV")
+        assert found["frames"][-2:] == ["die", "<module>"]
+    else:
         assert found["how"] == "unknown"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from faultplane import schema
-from faultplane.capture.attributes import decode_attributes, encode_attributes, looks_secret
 from hypothesis import given
 from hypothesis import strategies as st
+
+from faultplane import schema
+from faultplane.capture.attributes import decode_attributes, encode_attributes, looks_secret
 
 common = pytest.importorskip("opentelemetry.proto.common.v1.common_pb2")
 

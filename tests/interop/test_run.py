@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from faultplane.capture.run import BOOTSTRAP_DIRECTORY
 from faultplane.store import counts, domain, owners
 
@@ -51,7 +52,9 @@ def environment(child_environment: Any) -> Callable[..., dict[str, str]]:
 def launch(environment: Any) -> Launch:
     """Function: run a command below ``faultplane run``, or without (``plain=True``)."""
 
-    def start(*command: object, plain: bool = False, path: tuple[Any, ...] = (), **variables: Any) -> Any:
+    def start(
+        *command: object, plain: bool = False, path: tuple[Any, ...] = (), **variables: Any
+    ) -> Any:
         words = [*map(str, command)]
         variables = environment(*path, **variables)
         if not plain:
@@ -110,13 +113,19 @@ if __name__ == "__main__":
 
 
 def same(run: Any, plain: Any) -> bool:
-    return (run.returncode, run.stdout, run.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+    return (run.returncode, run.stdout, run.stderr) == (
+        plain.returncode,
+        plain.stdout,
+        plain.stderr,
+    )
 
 
 # ------------------------------------------------------------------------------- what is started
 
 
-def test_a_script_is_recorded_and_behaves_as_without(launch: Any, script: Any, recorded: Any) -> None:
+def test_a_script_is_recorded_and_behaves_as_without(
+    launch: Any, script: Any, recorded: Any
+) -> None:
     path = script(FAILING)
     plain = launch(sys.executable, path, "x", plain=True)
     assert recorded() == {}
@@ -218,7 +227,9 @@ print(json.dumps([sys.path, sys.argv, list(sys.flags), __name__, sys.stdin.readl
 """
 
 
-def test_the_program_sees_its_own_path_and_arguments(launch: Any, script: Any, tmp_path: Path) -> None:
+def test_the_program_sees_its_own_path_and_arguments(
+    launch: Any, script: Any, tmp_path: Path
+) -> None:
     path = script(STATE)
     extra = tmp_path / "extra"
     extra.mkdir()
@@ -248,9 +259,7 @@ def test_an_existing_sitecustomize_is_imported(launch: Any, customised: Any, rec
         sys.customised = True
         sys.excepthook = lambda *args: print("their hook", args[0].__name__)
     """)
-    code = (
-        "import sys, sitecustomize\nprint(sitecustomize.__file__, sys.customised)\nraise KeyError('x')"
-    )
+    code = "import sys, sitecustomize as s; print(s.__file__, sys.customised); raise KeyError('x')"
     done = launch(sys.executable, "-c", code, path=(theirs,))
     assert same(done, launch(sys.executable, "-c", code, path=(theirs,), plain=True))
     assert done.stdout.count("theirs sitecustomize") == 1
@@ -349,9 +358,10 @@ def test_an_interpreter_without_faultplane_runs_as_ever(tmp_path: Path, environm
     assert done.stdout == "['-c']\n"
     assert done.stderr.splitlines()[-1] == "KeyError: 'x'"
     assert "faultplane" not in done.stderr
-    assert "not recording: ModuleNotFoundError: No module named 'faultplane'" in run(
-        FAULTPLANE_RUN_VERBOSE="1"
-    ).stderr
+    assert (
+        "not recording: ModuleNotFoundError: No module named 'faultplane'"
+        in run(FAULTPLANE_RUN_VERBOSE="1").stderr
+    )
 
 
 def test_the_file_that_every_interpreter_reads_is_plain_old_python() -> None:
@@ -391,7 +401,9 @@ def entry_point(tmp_path: Path) -> Path:
         return tmp_path
     information = tmp_path / "faultplane-0.0.0.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: faultplane\nVersion: 0.0.0\n")
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: faultplane\nVersion: 0.0.0\n"
+    )
     (information / "entry_points.txt").write_text(
         "[opentelemetry_pre_instrument]\n"
         "faultplane = faultplane.capture.run:start_with_opentelemetry\n"

@@ -363,6 +363,18 @@ def test_a_filtered_polars_frame_keeps_what_it_needs(exporter, store, attach):
     assert frame["trace_id"].to_list() == [row["trace_id"] for row in rows]
 
 
+def test_polars_copies_neither_numbers_nor_texts(exporter, build_store, attach):
+    pl = pytest.importorskip("polars")
+    store = build_store()
+    store.write(1, 700)
+    frame = attach().records().to_polars()
+    ranges = mapped(store.path)
+    for column in ("seq", "fingerprint", "duration_nano", "owner", "kind", "message", "attributes"):
+        array = frame[column].to_arrow(compat_level=pl.CompatLevel.newest())
+        for buffer in filter(None, array.buffers()):
+            assert any(first <= buffer.address < last for first, last in ranges), column
+
+
 CONSUMERS = {
     "polars": "import polars; kept = polars.DataFrame(records)",
     "pyarrow": "import pyarrow; kept = pyarrow.table(records)",

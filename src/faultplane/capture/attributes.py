@@ -75,16 +75,18 @@ _TOO_LONG: Final = bytes(schema.ATTRIBUTES_BYTES_MAX + 1)
 """Answer to a mapping that does not fit: the recorder leaves out what is over the limit whole,
 and flags the record ``no_attributes``."""
 
-_SECRET_PARTS: Final = re.compile(
+# Patterns as text: most processes never encode an attribute, and none should pay for compiling.
+_GUARDED_PARTS: Final = (
     r"passw(or)?d|passphrase|passcode|secret|credential|authorization|private[._-]?key|api[._-]?key"
-    r"|access[._-]?key|(^|[^a-z])(pwd|pin|cvv2?|cvc|ssn|auth|bearer|jwt|otp|cookies?|session[._-]?id|tokens?)"
+    r"|access[._-]?key"
+    r"|(^|[^a-z])(pwd|pin|cvv2?|cvc|ssn|auth|bearer|jwt|otp|cookies?|session[._-]?id|tokens?)"
     r"($|[^a-z])"
 )
-_INNOCENT: Final = re.compile(
+_INNOCENT: Final = (
     r"(^|[._-])(max|min|prompt|completion|input|output|total|num|count|cached)[._-]tokens?"
     r"|tokens?[._-](count|type|limit|usage|total)$"
 )
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL: Final = r"(?<=[a-z0-9])(?=[A-Z])"
 
 _AS_TEXT: Final = {
     "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
@@ -141,7 +143,7 @@ def encode_attributes(
         return encoder.encode(attributes)
     except _TooLong:
         return _TOO_LONG
-    except Exception:
+    except Exception:  # noqa: BLE001 - it runs the mapping's own code
         # A mapping that cannot even be walked: nothing of it is worth more than the record.
         return _key_value(REPLACED_KEY, _text_value(_type_name(attributes)))
 
@@ -202,8 +204,8 @@ class _Encoder:
             return self._any(key, value, depth, path)
         except _TooLong:
             raise
-        except Exception:
-            # User code (``items``, ``__iter__``, ``__str__``) may raise anything.
+        except Exception:  # noqa: BLE001
+            # Code of the value (``items``, ``__iter__``, ``__str__``) may raise anything.
             return self._replace(value, path)
 
     def _any(self, key: str, value: Any, depth: int, path: str) -> bytes:
@@ -305,8 +307,8 @@ def looks_secret(key: str) -> bool:
     >>> [looks_secret(k) for k in ("author", "tokens_count", "max_tokens", "pinned")]
     [False, False, False, False]
     """
-    text = _CAMEL.sub("_", key).lower()
-    return _SECRET_PARTS.search(text) is not None and _INNOCENT.search(text) is None
+    text = re.sub(_CAMEL, "_", key).lower()
+    return re.search(_GUARDED_PARTS, text) is not None and re.search(_INNOCENT, text) is None
 
 
 def _type_name(value: object) -> str:

@@ -185,7 +185,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Give ``function`` with each call of it captured."""
-        decorated: Callable[P, R] = _decorated(self, function)
+        decorated: Callable[P, R] = self._decorated(function)
         return decorated
 
     def __repr__(self) -> str:
@@ -231,128 +231,123 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
             BaseException.with_traceback(exc, traceback)
         return swallow, classification
 
+    # ------------------------------------------------------------------------------ decorators
+
+    def _decorated(self, function: Any) -> Any:
+        import inspect
+
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(self._decorated(function.__func__))
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"capture decorates functions, got {function!r}")
+        target = function
+        if not inspect.isroutine(function) and not isinstance(function, functools.partial):
+            target = type(function).__call__  # an object that is called like a function
+        if inspect.isasyncgenfunction(target):
+            return self._async_generator(function)
+        if inspect.iscoroutinefunction(target):
+            return self._coroutine_function(function)
+        if inspect.isgeneratorfunction(target):
+            return self._generator(function)
+        return self._function(function)
+
+    def _function(self, function: Callable[P, R]) -> Callable[P, R | None]:
+        operation = self.operation
+
+        @functools.wraps(function)
+        def captured(*args: P.args, **kwargs: P.kwargs) -> R | None:
+            slot = _enter(operation, _parent())
+            before = _be_parent(slot) if slot else None
+            start_nano = monotonic_ns()
+            try:
+                return function(*args, **kwargs)
+            except BaseException as exc:
+                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                    raise
+                return None
+            finally:
+                _leave(slot)
+                if before is not None:
+                    _restore(before)
+
+        return captured
+
+    def _coroutine_function(self, function: Any) -> Any:
+        operation = self.operation
+
+        @functools.wraps(function)
+        async def captured(*args: Any, **kwargs: Any) -> Any:
+            slot = _enter(operation, _parent())
+            before = _be_parent(slot) if slot else None
+            start_nano = monotonic_ns()
+            try:
+                return await function(*args, **kwargs)
+            except BaseException as exc:
+                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                    raise
+                return None
+            finally:
+                _leave(slot)
+                if before is not None:
+                    _restore(before)
+
+        return captured
+
+    def _generator(self, function: Any) -> Any:
+        operation = self.operation
+
+        @functools.wraps(function)
+        def captured(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            slot = _enter(operation, _parent())
+            start_nano = monotonic_ns()
+            try:
+                return (yield from function(*args, **kwargs))
+            except BaseException as exc:
+                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                    raise
+                return None
+            finally:
+                _leave(slot)
+
+        return captured
+
+    def _async_generator(self, function: Any) -> Any:
+        operation = self.operation
+
+        @functools.wraps(function)
+        async def captured(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            slot = _enter(operation, _parent())
+            start_nano = monotonic_ns()
+            try:
+                generator = function(*args, **kwargs)
+                step = generator.asend(None)
+                while True:
+                    try:
+                        value = await step
+                    except StopAsyncIteration:
+                        return
+                    thrown: BaseException | None = None
+                    sent = None
+                    try:
+                        sent = yield value
+                    except BaseException as exc:  # noqa: BLE001 - handed on as it is
+                        thrown = exc
+                    # Outside of the handler, or what the generator raises would get a context
+                    # that it does not have without us. ``aclose`` comes as a GeneratorExit like
+                    # any other.
+                    step = generator.asend(sent) if thrown is None else generator.athrow(thrown)
+                    thrown = None
+            except BaseException as exc:
+                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                    raise
+            finally:
+                _leave(slot)
+
+        return captured
+
 
 def _plain(operation: object) -> str:
     """An operation that is a string of a subclass, such as an enum's, as a plain one."""
     if not isinstance(operation, str):
         raise TypeError(f"operation must be a string, got {operation!r}: write @capture('name')")
     return str.__str__(operation)
-
-
-# --------------------------------------------------------------------------------- decorators
-
-
-def _decorated(block: capture[Any], function: Any) -> Any:
-    import inspect
-
-    if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(_decorated(block, function.__func__))
-    if isinstance(function, type) or not callable(function):
-        raise TypeError(f"capture decorates functions, got {function!r}")
-    target = function
-    if not inspect.isroutine(function) and not isinstance(function, functools.partial):
-        target = type(function).__call__  # an object that is called like a function
-    if inspect.isasyncgenfunction(target):
-        return _async_generator(block, function)
-    if inspect.iscoroutinefunction(target):
-        return _coroutine_function(block, function)
-    if inspect.isgeneratorfunction(target):
-        return _generator(block, function)
-    return _function(block, function)
-
-
-def _function(block: capture[Any], function: Callable[P, R]) -> Callable[P, R | None]:
-    operation = block.operation
-
-    @functools.wraps(function)
-    def captured(*args: P.args, **kwargs: P.kwargs) -> R | None:
-        slot = _enter(operation, _parent())
-        before = _be_parent(slot) if slot else None
-        start_nano = monotonic_ns()
-        try:
-            return function(*args, **kwargs)
-        except BaseException as exc:
-            if not block._settle(exc, start_nano, own_frames=1)[0]:
-                raise
-            return None
-        finally:
-            _leave(slot)
-            if before is not None:
-                _restore(before)
-
-    return captured
-
-
-def _coroutine_function(block: capture[Any], function: Any) -> Any:
-    operation = block.operation
-
-    @functools.wraps(function)
-    async def captured(*args: Any, **kwargs: Any) -> Any:
-        slot = _enter(operation, _parent())
-        before = _be_parent(slot) if slot else None
-        start_nano = monotonic_ns()
-        try:
-            return await function(*args, **kwargs)
-        except BaseException as exc:
-            if not block._settle(exc, start_nano, own_frames=1)[0]:
-                raise
-            return None
-        finally:
-            _leave(slot)
-            if before is not None:
-                _restore(before)
-
-    return captured
-
-
-def _generator(block: capture[Any], function: Any) -> Any:
-    operation = block.operation
-
-    @functools.wraps(function)
-    def captured(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        slot = _enter(operation, _parent())
-        start_nano = monotonic_ns()
-        try:
-            return (yield from function(*args, **kwargs))
-        except BaseException as exc:
-            if not block._settle(exc, start_nano, own_frames=1)[0]:
-                raise
-            return None
-        finally:
-            _leave(slot)
-
-    return captured
-
-
-def _async_generator(block: capture[Any], function: Any) -> Any:
-    operation = block.operation
-
-    @functools.wraps(function)
-    async def captured(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        slot = _enter(operation, _parent())
-        start_nano = monotonic_ns()
-        try:
-            generator = function(*args, **kwargs)
-            step = generator.asend(None)
-            while True:
-                try:
-                    value = await step
-                except StopAsyncIteration:
-                    return
-                thrown: BaseException | None = None
-                sent = None
-                try:
-                    sent = yield value
-                except BaseException as exc:
-                    thrown = exc
-                # Outside of the handler, or what the generator raises would get a context that
-                # it does not have without us. ``close`` arrives as a GeneratorExit like any other.
-                step = generator.asend(sent) if thrown is None else generator.athrow(thrown)
-                thrown = None
-        except BaseException as exc:
-            if not block._settle(exc, start_nano, own_frames=1)[0]:
-                raise
-        finally:
-            _leave(slot)
-
-    return captured

@@ -17,7 +17,9 @@ hook            what it sees                                            handled
 
 The asyncio hook wraps ``call_exception_handler`` of the loop *classes* (asyncio's own, and
 uvloop's), so it covers running loops and later ones, whatever handler they were given, and no
-event loop policy is involved. A loop class of its own that derives from neither is not seen.
+event loop policy is involved. A loop class that derives from neither is not seen. Nor is what ends
+a ``multiprocessing.Process``, or a greenlet of gevent: those libraries catch and print it
+themselves. ``capture`` around their targets sees it.
 
 The fatal hook also wraps ``signal.signal``: a server that sets its own handler for one of those
 signals (gunicorn does, for SIGABRT) gets it, and ours is put in front of it again.
@@ -240,8 +242,11 @@ def _install_asyncio() -> Undo:
 
 
 def _install_logging() -> Undo:
-    """Through the log record factory: a handler on the root logger would turn ``basicConfig()``
-    into nothing and silence the handler of last resort."""
+    """Hook the log record factory.
+
+    A handler on the root logger would turn ``basicConfig()`` into nothing, and silence the handler
+    of last resort.
+    """
 
     def replace(module: ModuleType) -> Undo:
         from faultplane.capture.log_handler import recording_factory

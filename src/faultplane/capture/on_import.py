@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader  # importing it brings zipfile, tempfile and more along
+    from importlib.machinery import ModuleSpec
 
 __all__ = ["forget", "when_imported"]
 
@@ -46,7 +48,7 @@ def _is_initialising(module: ModuleType) -> bool:
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Stands first in ``sys.meta_path`` while something waits, and finds nothing itself.
 
     It asks the other finders for a module somebody waits for, and has the loader call back.
@@ -54,21 +56,15 @@ class _Finder(MetaPathFinder):
 
     def __init__(self) -> None:
         self.waiting: dict[str, list[Callback]] = {}
-        self._asking: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        # Other libraries play the same trick, and would ask us back.
-        if fullname not in self.waiting or fullname in self._asking:
+        if fullname not in self.waiting:
             return None
-        self._asking.add(fullname)
-        try:
-            spec = self._ask_others(fullname, path, target)
-        finally:
-            self._asking.discard(fullname)
+        spec = self._ask_others(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _CallingLoader(spec.loader, fullname)
+            spec.loader = cast("Loader", _CallingLoader(spec.loader, fullname))
         return spec
 
     def _ask_others(
@@ -95,7 +91,7 @@ class _Finder(MetaPathFinder):
             callback(module)
 
 
-class _CallingLoader(Loader):
+class _CallingLoader:
     """The loader of one module, which is gone from its spec once the module runs."""
 
     def __init__(self, loader: Any, name: str) -> None:

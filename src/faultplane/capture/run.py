@@ -48,8 +48,8 @@ _SERVERS: Final = frozenset(
     {"daphne", "granian", "gunicorn", "hypercorn", "uvicorn", "waitress-serve"}
 )
 _LAUNCHERS: Final = frozenset({"ddtrace-run", "env", "nice", "nohup", "opentelemetry-instrument"})
-_APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(\(.*\))?")
-_PYTHON: Final = re.compile(r"(python|pypy)[0-9.]*t?(\.exe)?")
+_APPLICATION: Final = r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(\(.*\))?"
+_PYTHON: Final = r"(python|pypy)[0-9.]*t?(\.exe)?"
 
 LEFT_ALONE: Final = frozenset(
     {
@@ -81,9 +81,10 @@ def run(
 ) -> NoReturn:
     """Replace this process by ``command`` with recording on; returns only by ``SystemExit``.
 
-    ``environ`` is what the command's environment is made from. ``hooks`` are names of `settings.HOOKS`; None leaves FAULTPLANE_HOOKS as it is, and all hooks
-    on where it is unset. Exits with 127 for a command that is not found and 126 for one that
-    cannot be executed, as a shell does.
+    ``environ`` is what the command's environment is made from. ``hooks`` are names of
+    `settings.HOOKS`; None leaves FAULTPLANE_HOOKS as it is, and all hooks on where it is unset.
+    Exits with 127 for a command that is not found and 126 for one that cannot be executed, as a
+    shell does.
     """
     resolved = resolve_command(command)
     environment = child_environment(
@@ -214,11 +215,11 @@ def service_name(command: Sequence[str]) -> str:
         while len(words) > 1 and (words[0].startswith("-") or "=" in words[0]):
             words.pop(0)
     name = _stem(words[0])
-    if _PYTHON.fullmatch(os.path.basename(words[0])):
+    if re.fullmatch(_PYTHON, os.path.basename(words[0])):
         name = program_name(words)
     if name in _SERVERS:
         for word in words[1:]:
-            match = _APPLICATION.fullmatch(word)
+            match = re.fullmatch(_APPLICATION, word)
             if match:
                 return match[1]
     return name

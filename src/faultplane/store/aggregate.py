@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from faultplane import schema
@@ -45,14 +44,33 @@ class Series(NamedTuple):
     name: bytes
 
 
-@dataclass(slots=True)
 class Tally:
     """How often a series occurred, and when first and last (0 = never)."""
 
-    count: int = 0
-    first_seen_unix_nano: int = 0
-    last_seen_unix_nano: int = 0
-    suppressed: int = 0
+    __slots__ = ("count", "first_seen_unix_nano", "last_seen_unix_nano", "suppressed")
+
+    def __init__(
+        self,
+        count: int = 0,
+        first_seen_unix_nano: int = 0,
+        last_seen_unix_nano: int = 0,
+        suppressed: int = 0,
+    ) -> None:
+        self.count = count
+        self.first_seen_unix_nano = first_seen_unix_nano
+        self.last_seen_unix_nano = last_seen_unix_nano
+        self.suppressed = suppressed
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)}" for name in self.__slots__)
+        return f"Tally({values})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tally) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def add(self, other: Tally) -> None:
         """Add what ``other`` counted; the order does not matter.
@@ -91,8 +109,7 @@ def add_all(tallies: Tallies, others: Mapping[Series, Tally]) -> None:
 # ------------------------------------------------------------------------------------ reading
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """What one file holds. ``epoch_or_incarnation`` is the fold epoch in agg-retired."""
 
     owner_slot: int

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(slots=True)
-class Binding:
+class Binding(NamedTuple):
     """Handed to ``core.bind``; the descriptors and mappings stay open while it is bound.
 
     ``registry``, ``owners``, ``aggregate`` and ``breath`` are the core's ``Mapping`` objects,

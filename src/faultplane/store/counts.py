@@ -7,8 +7,7 @@ every owner is in the sum exactly once, whatever a folder does at the same time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from faultplane import schema
 from faultplane._backend import core
@@ -21,8 +20,7 @@ ATTEMPTS_MAX: Final = 64
 _NAMELESS: Final = Series(0, 0, 0, b"", b"", b"")
 
 
-@dataclass(frozen=True, slots=True)
-class CountRow:
+class CountRow(NamedTuple):
     """How often one error occurred. ``type`` is "" where the series was merged or overflowed."""
 
     service: str
@@ -30,15 +28,14 @@ class CountRow:
     kind: str
     type: str
     fingerprint: int
-    count: int
+    count: int  # type: ignore[assignment]  # nobody counts in a row
     first_seen_unix_nano: int
     last_seen_unix_nano: int
     suppressed: int
     """Of these, how many were counted without a row."""
 
 
-@dataclass(frozen=True, slots=True)
-class CounterRow:
+class CounterRow(NamedTuple):
     """The value of one counter in one service; the name is "" where it overflowed."""
 
     service: str
@@ -48,20 +45,18 @@ class CounterRow:
     last_seen_unix_nano: int
 
 
-@dataclass(frozen=True, slots=True)
-class DropRow:
+class DropRow(NamedTuple):
     """How many details were not written, for one reason of `schema.DROP_REASONS`."""
 
     reason: str
-    count: int
+    count: int  # type: ignore[assignment]  # nobody counts in a row
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """Everything counted, at one moment. ``problems`` names files that could not be read."""
 
     tallies: Tallies
-    problems: list[str] = field(default_factory=list)
+    problems: list[str]
 
 
 # ---------------------------------------------------------------------------------- gathering
@@ -107,7 +102,7 @@ def own_snapshot() -> Snapshot:
     """What this process has counted since it had storage, or ever, when it has none."""
     data = bytes(core.own_cells())
     if not data:
-        return Snapshot({})
+        return Snapshot({}, [])
     found = aggregate.parse(data, "own cells")
     return Snapshot(found.tallies, [found.problem] if found.problem else [])
 

@@ -50,7 +50,7 @@ FIELDS: Final = {
     "signal_name": "such as SIGSEGV",
     "fault_address": "address that a segmentation fault was about",
     "thread_id": "native id of the thread that the signal hit",
-    "frames": "its Python frames, one a line, as the signal handler wrote them",
+    "frames": 'its Python frames, innermost first, each as `File "name", line 3 in function`',
     "in_flight": "operations that had not ended: operation, age_seconds, trace_id, thread_id, "
     "start_unix_nano, slot, parent (slot of the enclosing one, -1 = none)",
     "in_flight_count": "how many there were, also past the 64 that are listed",
@@ -160,6 +160,7 @@ def _last_breath(store: Store, row: OwnerRow) -> tuple[list[dict[str, Any]], dic
         try:
             if size < schema.BREATH_BYTES:
                 raise CorruptFile(f"{name} must have {schema.BREATH_BYTES} bytes, got {size}")
+            written_unix_nano = os.fstat(descriptor).st_mtime_ns
             mapping = core.Mapping(descriptor, schema.BREATH_BYTES, False)
         finally:
             os.close(descriptor)
@@ -172,7 +173,7 @@ def _last_breath(store: Store, row: OwnerRow) -> tuple[list[dict[str, Any]], dic
     if schema.BREATH.read(data, 0, "incarnation") != row.incarnation:
         return [], {}
     inflight = sorted(_inflight(data), key=lambda entry: entry["start_unix_nano"])
-    return inflight, _fatal(data)
+    return inflight, _fatal(data, written_unix_nano)
 
 
 def _inflight(data: bytes) -> Iterator[dict[str, Any]]:
@@ -192,8 +193,11 @@ def _inflight(data: bytes) -> Iterator[dict[str, Any]]:
         }
 
 
-def _fatal(data: bytes) -> dict[str, Any]:
-    """What the signal handler left: its slot, or in the pure core the text of faulthandler."""
+def _fatal(data: bytes, written_unix_nano: int) -> dict[str, Any]:
+    """What the signal handler left: its slot, or in the pure core the text of faulthandler.
+
+    Of the latter only the file's modification time says when: nothing was written after it.
+    """
     layout, base = schema.FATAL, schema.BREATH_FATAL_OFFSET
     text = data[base + schema.FATAL_HEAD_BYTES : base + layout.size]
     word = layout.read(data, base, "word")
@@ -202,17 +206,18 @@ def _fatal(data: bytes) -> dict[str, Any]:
     size = min(layout.read(data, base, "frames_bytes"), len(text))
     kept = text[:size] if word == 2 else text.partition(b"\0")[0]
     lines = kept.decode("utf-8", "replace").splitlines()
-    frames = [line.rstrip()[:FRAME_CHARS_MAX] for line in lines if line.strip()][:FRAMES_MAX]
+    frames = [line.strip()[:FRAME_CHARS_MAX] for line in lines if line.lstrip()[:6] == 'File "']
     number = layout.read(data, base, "signal") if word else 0
-    if not number:
-        told = "\n".join(frames[:2])
-        number = next((int(s) for text, s in _FAULTHANDLER_SIGNALS.items() if text in told), 0)
+    if not number and lines:
+        told = next((s for text, s in _FAULTHANDLER_SIGNALS.items() if text in lines[0]), 0)
+        number = int(told)
+    known = layout.read(data, base, "time_unix_nano") if word else written_unix_nano
     return {
         "signal": number,
-        "time_unix_nano": layout.read(data, base, "time_unix_nano") if word else 0,
+        "time_unix_nano": known if number else 0,
         "thread_id": layout.read(data, base, "thread_id") if word else 0,
         "address": layout.read(data, base, "address") if word else 0,
-        "frames": frames,
+        "frames": frames[:FRAMES_MAX],
     }
 
 

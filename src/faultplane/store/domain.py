@@ -8,13 +8,11 @@ once end with one store, and nobody sees half of one.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import struct
 import time
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from faultplane import schema
 from faultplane._backend import core
@@ -36,8 +34,7 @@ STORES_MAX: Final = 32
 CREATE_ATTEMPTS_MAX: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The part of a registry that never changes."""
 
     lanes_per_segment: int
@@ -73,6 +70,7 @@ class Store:
         self.header = self._read_header()
         owners_bytes = self.header.owner_slots * schema.OWNER.size
         self.owners: Any = self._map(OWNERS_NAME, owners_bytes)
+        self.owners_inode = os.stat(OWNERS_NAME, dir_fd=directory_fd).st_ino
         self.locks = locks.LockFile.open(directory_fd, writable)
         self._closed = False
         if writable:
@@ -116,8 +114,7 @@ class Store:
                 raise LayoutMismatch(
                     f"schema hash of {self.path}", f"{schema.SCHEMA_HASH:016x}", f"{found:016x}"
                 )
-            names = Header.__dataclass_fields__
-            header = Header(**{name: layout.read(view, 0, name) for name in names})
+            header = Header(*(layout.read(view, 0, name) for name in Header._fields))
         bounds = {"lanes_per_segment": 16_383, "owner_slots": 16_383, "segments_max": 1 << 20}
         for name, bound in bounds.items():
             if not 1 <= (value := getattr(header, name)) <= bound:
@@ -268,20 +265,25 @@ def open_or_create(
     name = location.store_name(core_name)
     last: Exception | None = None
     for _ in range(CREATE_ATTEMPTS_MAX):
-        base_fd = location.open_directory(base.path)
         try:
-            domain_fd = location.make_directory(base_fd, domain, domain_path, mode)
-        finally:
-            os.close(base_fd)
-        try:
-            if name not in os.listdir(domain_fd):
-                _create(domain_fd, name, mode, budget_bytes)
+            domain_fd = _domain_directory(base, domain, domain_path, mode)
+            try:
+                if name not in os.listdir(domain_fd):
+                    _create(domain_fd, name, mode, budget_bytes)
+            finally:
+                os.close(domain_fd)
             return Store.open(os.path.join(domain_path, name), writable=True)
-        except (FileNotFoundError, DomainNotFound) as error:
+        except FileNotFoundError as error:  # DomainNotFound is one
             last = error  # removed by a gc in between
-        finally:
-            os.close(domain_fd)
     raise StorageError(f"{domain_path} was removed while it was made") from last
+
+
+def _domain_directory(base: location.Base, domain: str, path: str, mode: int) -> int:
+    base_fd = location.open_directory(base.path)
+    try:
+        return location.make_directory(base_fd, domain, path, mode)
+    finally:
+        os.close(base_fd)
 
 
 def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
@@ -292,7 +294,7 @@ def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
         # Beside another core or layout version, as in a rolling upgrade: half for each.
         wanted = max(budget_bytes // 2, schema.BUDGET_BYTES_MIN)
     shape = schema.geometry(budget_allowed(domain_fd, wanted))
-    temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
     os.mkdir(temporary, 0o700, dir_fd=domain_fd)
     try:
         directory_fd = location.open_directory(temporary, domain_fd)
@@ -304,6 +306,8 @@ def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
         # A directory takes the place of an empty one or none: the second of two creators gets
         # an error, and uses what the first one made.
         os.rename(temporary, name, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)
+    except FileNotFoundError:
+        raise  # the domain directory was removed, and with it what was made in it
     except OSError as error:
         remove_tree(domain_fd, temporary)
         if name not in os.listdir(domain_fd):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Sequence
@@ -68,7 +67,7 @@ def create(
     with it the new one takes its place in one step. Other failures are StorageError.
     """
     for attempt in range(ATTEMPTS_MAX):
-        temporary = f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+        temporary = f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         try:
             return _create(directory_fd, name, temporary, size, parts, replace)
         except FileExistsError:

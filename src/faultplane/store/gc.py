@@ -7,7 +7,6 @@ is still the directory that its path names, and never while one of its owners li
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,7 +116,7 @@ def remove_store(domain_fd: int, path: str, dry_run: bool = False) -> int:
         if dry_run:
             return _bytes_held(store)
         # Out of its place first: from here on its path names nothing, or a new store.
-        temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+        temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         os.rename(store.name, temporary, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)
     return domain.remove_tree(domain_fd, temporary)
 

@@ -10,10 +10,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 PROC: Final = "/proc"
@@ -38,8 +36,7 @@ def read_text(path: str) -> str:
 # ---------------------------------------------------------------------------------- processes
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process as others can recognise it: numbers that together are never used twice.
 
     ``pid_namespace`` is the inode of its PID namespace, ``start_ticks`` its start in clock ticks
@@ -157,7 +154,7 @@ def _cgroup_directories() -> Iterator[tuple[str, bool]]:
             root, unified = f"{CGROUP}/memory", False
         else:
             continue
-        steps = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+        steps = [part for part in path.split("/") if part not in ("", ".", "..")]
         for depth in range(min(len(steps), CGROUP_LEVELS_MAX), -1, -1):
             yield "/".join((root, *steps[:depth])), unified
 

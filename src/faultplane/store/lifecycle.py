@@ -11,12 +11,11 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from faultplane import schema, settings
 from faultplane._backend import CORE_NAME, core
-from faultplane.errors import FaultplaneError, InvalidSetting
+from faultplane.errors import DomainNotFound, FaultplaneError, InvalidSetting
 from faultplane.store import counts, domain, location, maintain, owners, resource
 from faultplane.store.binding import Binding
 from faultplane.store.domain import Store
@@ -25,10 +24,10 @@ from faultplane.store.owners import Registration
 RETRY_SECONDS_MIN: Final = 1.0
 RETRY_SECONDS_MAX: Final = 60.0
 """A process without storage tries again after one second, then after twice as long each time."""
+JOIN_ATTEMPTS_MAX: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What `init` was asked for. ``given``: the fields that its caller named."""
 
     service: str
@@ -37,8 +36,7 @@ class Wanted:
     given: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """Where this process stands. ``reason`` says why it has no storage, "" when it has."""
 
     initialised: bool = False
@@ -99,21 +97,24 @@ def init(
     asked = {"service": service, "domain": domain, "directory": directory}
     _check_names(service, domain, directory)
     with _process.lock:
+        first = _process.settings is None
         found = loaded or _process.settings or settings.load()
         wanted = _merge(found, {name: value for name, value in asked.items() if value is not None})
         changed = wanted != _process.wanted
         _process.settings, _process.wanted = found, wanted
-        core.configure(
-            active=not found.disabled,
-            messages=found.messages,
-            detail_per_second=found.detail_per_second,
-            rebind=_rebind,
-        )
+        if first or loaded is not None:
+            # Once: what the program has changed since stays as it is.
+            core.configure(
+                active=False if found.disabled else None,
+                messages=found.messages,
+                detail_per_second=found.detail_per_second,
+                rebind=_rebind,
+            )
         if found.disabled:
             _process.reason = "FAULTPLANE_DISABLED is set"
             return status()
         _install_exit()
-        if changed or not core.bound():
+        if changed or not _is_bound():
             _leave()
             _join()
         return status()
@@ -142,7 +143,7 @@ def _merge(found: settings.Settings, asked: dict[str, str]) -> Wanted:
             raise InvalidSetting(
                 f"{name} must be {known!r}, with which this process was initialised, got {value!r}"
             )
-    return replace(before, **asked, given=before.given | set(asked))
+    return before._replace(**asked, given=before.given | set(asked))
 
 
 def status() -> Status:
@@ -169,14 +170,27 @@ def status() -> Status:
     )
 
 
+def _is_bound() -> bool:
+    """Whether the core writes to a store that is still where others look for it."""
+    store = _process.store
+    return bool(core.bound()) and store is not None and store.in_place()
+
+
 # -------------------------------------------------------------------------- joining and leaving
 
 
 def _join() -> None:
     """Open or make the store, take a slot, bind the core; remember why where that fails."""
     try:
-        _open_store()
-        _register()
+        for attempt in range(JOIN_ATTEMPTS_MAX):
+            try:
+                _open_store()
+                _register()
+                break
+            except DomainNotFound:
+                # A gc came between opening and registering: the next store is made anew.
+                if attempt == JOIN_ATTEMPTS_MAX - 1:
+                    raise
         _process.reason = ""
         _process.retry_seconds = RETRY_SECONDS_MIN
     except (FaultplaneError, OSError, ValueError, MemoryError) as error:
@@ -299,10 +313,9 @@ def _rebind() -> None:
     if _process.wanted is None or _process.exiting or not _process.lock.acquire(blocking=False):
         return
     try:
-        store, registration = _process.store, _process.registration
-        if core.bound() and store is not None and store.in_place():
+        if _is_bound():
             return
-        if registration is None and time.monotonic() < _process.retry_at:
+        if _process.registration is None and time.monotonic() < _process.retry_at:
             return
         _leave()
         _join()
@@ -407,7 +420,7 @@ def _remove_private(store: Store, base: location.Base) -> None:
 
 def own_counts() -> counts.Snapshot:
     """What this process counts in its own memory because it has no storage; empty when it has."""
-    return counts.Snapshot({}) if core.bound() else counts.own_snapshot()
+    return counts.Snapshot({}, []) if core.bound() else counts.own_snapshot()
 
 
 def slots_in_use() -> dict[str, int]:

@@ -11,13 +11,11 @@ import fcntl
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from faultplane import schema, settings
-from faultplane.errors import InvalidName, StorageError, UnsafeDirectory
+from faultplane.errors import DomainNotFound, InvalidName, StorageError, UnsafeDirectory
 
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  # only a directory of our own in it is used
 STORE_NAME: Final = re.compile(r"([0-9]{1,9})-(cython|python)")
@@ -29,8 +27,7 @@ it knows and opens others gets the low numbers back, and must not find ours amon
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(NamedTuple):
     """A directory that holds domains. ``origin``: given, shared memory, runtime or private."""
 
     path: str
@@ -102,6 +99,8 @@ def writable_base(
         except StorageError:
             continue
         return base
+    import tempfile  # the last resort: it is not needed where memory is shared
+
     try:
         return Base(tempfile.mkdtemp(prefix="faultplane-"), "private")
     except OSError as error:
@@ -153,10 +152,13 @@ def _open_base(base: Base, mode: int) -> int:
 def open_directory(path: str, directory_fd: int | None = None) -> int:
     """A descriptor of the directory ``path``; its last component must not be a link.
 
-    Raises UnsafeDirectory for a link, StorageError when there is no such directory.
+    Raises UnsafeDirectory for a link, DomainNotFound when there is nothing of that name,
+    StorageError otherwise.
     """
     try:
         return os.open(path, _DIRECTORY_FLAGS, dir_fd=directory_fd)
+    except FileNotFoundError as error:
+        raise DomainNotFound(f"{path} does not exist") from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(path, directory_fd):
             raise UnsafeDirectory(f"{path} must be a directory, got a link") from error

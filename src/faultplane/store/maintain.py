@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from faultplane import schema
@@ -27,18 +26,38 @@ SLOTS_FREE_SHARE: Final = 8
 be stored."""
 
 
-@dataclass(slots=True)
 class Report:
-    """What one step did to one store. ``skipped`` says why nothing was done."""
+    """What one step did to one store.
 
-    store: str
-    skipped: str = ""
-    died: list[dict[str, Any]] = field(default_factory=list)
-    folded: int = 0
-    lanes_closed: int = 0
-    segments_retired: int = 0
-    removed: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    ``skipped`` says why nothing was done. ``died`` are the death records that were stored,
+    ``folded``, ``lanes_closed`` and ``segments_retired`` are numbers, ``removed`` names of files
+    and ``problems`` sentences.
+    """
+
+    __slots__ = (
+        "died",
+        "folded",
+        "lanes_closed",
+        "problems",
+        "removed",
+        "segments_retired",
+        "skipped",
+        "store",
+    )
+
+    def __init__(self, store: str, skipped: str = "") -> None:
+        self.store = store
+        self.skipped = skipped
+        self.died: list[dict[str, Any]] = []
+        self.folded = 0
+        self.lanes_closed = 0
+        self.segments_retired = 0
+        self.removed: list[str] = []
+        self.problems: list[str] = []
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"Report({values})"
 
 
 def maintain(domain_path: str) -> list[Report]:
@@ -159,6 +178,7 @@ def _record(store: Store, rows: list[OwnerRow], report: Report, step: Step) -> s
             continue
         death = deaths.describe(store, row, last)
         step("record")
+        # A crash behind the append is no second record: `recorded` finds the first.
         try:
             deaths.append(store, death)
         except OSError as error:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import enum
 import json
 import os
-import secrets
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from faultplane import schema
 from faultplane._backend import core
@@ -56,8 +54,7 @@ def breath_name(slot: int) -> str:
     return f"breath-{slot}"
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerRow:
+class OwnerRow(NamedTuple):
     """One slot as it was read; ``resource`` is JSON. ``word`` is what a change starts from."""
 
     slot: int
@@ -195,8 +192,7 @@ def life(store: Store, row: OwnerRow, me: host.Process | None = None) -> Life:
         return Life.ALIVE if held else Life.GONE
     if host.is_gone(row.process):
         return Life.GONE
-    inode = os.stat(OWNERS_NAME, dir_fd=store.directory_fd).st_ino
-    if host.maps_file(row.pid, inode, f"/{store.name}/{OWNERS_NAME}"):
+    if host.maps_file(row.pid, store.owners_inode, f"/{store.name}/{OWNERS_NAME}"):
         return Life.ALIVE
     return Life.GONE
 
@@ -237,8 +233,7 @@ def set_fence(store: Store, slot: int) -> None:
 # -------------------------------------------------------------------------------- registering
 
 
-@dataclass(slots=True)
-class Registration:
+class Registration(NamedTuple):
     """A slot that this process owns, and the files that belong to it."""
 
     slot: int
@@ -317,7 +312,7 @@ def _take_slot(
     write_fields(
         store,
         slot,
-        random_id=host.boot_id()[:8] + host.cgroup_signature() + secrets.token_bytes(4),
+        random_id=host.boot_id()[:8] + host.cgroup_signature() + os.urandom(4),
         pid=me.pid,
         fence=0,
         pid_start_ticks=me.start_ticks,

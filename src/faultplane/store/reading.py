@@ -10,31 +10,25 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from faultplane import settings
 from faultplane.errors import DomainNotFound, FaultplaneError, StackNotFound, StorageError
-from faultplane.store import (
-    aggregate,
-    counts,
-    deaths,
-    lifecycle,
-    location,
-    owners,
-    query,
-    stacks,
-    tables,
-)
+from faultplane.store import aggregate, counts, deaths, lifecycle, location, owners
 from faultplane.store import domain as domains
-from faultplane.store.cursor import Cursor
-from faultplane.store.dictionaries import DictionaryFile
-from faultplane.store.domain import Store
-from faultplane.store.follow import Follow
-from faultplane.store.reader import StoreReader
-from faultplane.store.records import Records
+
+# `init` makes a Domain in every process that records: what only readers need is imported by the
+# methods that need it.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from faultplane.store import query, stacks, tables
+    from faultplane.store.cursor import Cursor
+    from faultplane.store.dictionaries import DictionaryFile
+    from faultplane.store.follow import Follow
+    from faultplane.store.reader import StoreReader
+    from faultplane.store.records import Records
 
 _STACK_FIELDS: Final = ("fingerprint", "type", "site", "template", "message")
 _CLOCK_STEP_NANO: Final = 20_000_000
@@ -76,14 +70,13 @@ class Domain:
 
         An empty path stands for the domain of this process, wherever that is or will be.
         """
-        self.path = path
-        self.name = os.path.basename(path)
         self._own = not path
+        self.path, self.name = _own_place() if self._own else (path, os.path.basename(path))
         self._pid = os.getpid()
         self._readers: dict[str, StoreReader] = {}
         self._refused: dict[str, str] = {}
         self._listed: tuple[int, int] = (0, 0)
-        self._engine = query.Engine()
+        self._engine: query.Engine | None = None
         self._lock = threading.RLock()
         self._closed = False
 
@@ -138,7 +131,7 @@ class Domain:
     def close(self) -> None:
         """Let go of the files; idempotent. Reading a closed domain raises StorageError."""
         self._closed = True
-        self._engine = query.Engine()
+        self._engine = None
         self._close_readers({})
 
     # --------------------------------------------------------------------------------- stores
@@ -147,14 +140,13 @@ class Domain:
         """Readers of the stores there are, by name; new ones are noticed."""
         if self._pid != os.getpid():
             # A thread of the parent may have been in the middle of something: start over.
-            self._pid, self._lock, self._engine = os.getpid(), threading.RLock(), query.Engine()
+            self._pid, self._lock, self._engine = os.getpid(), threading.RLock(), None
             self._close_readers({})
         with self._lock:
             if self._closed:
                 raise StorageError(f"domain {self.name!r} is closed")
             if self._own:
-                state = lifecycle.status()
-                self.path, self.name = state.domain_path, state.domain
+                self.path, self.name = _own_place()
             try:
                 status = os.stat(self.path)
             except OSError:
@@ -167,6 +159,8 @@ class Domain:
             return self._readers
 
     def _list(self) -> None:
+        from faultplane.store.reader import StoreReader
+
         try:
             paths = {os.path.basename(path): path for path in domains.store_paths(self.path)}
         except DomainNotFound:
@@ -177,7 +171,7 @@ class Domain:
             reader = self._readers.get(name)
             if reader is None or not reader.store.in_place():
                 try:
-                    reader = StoreReader(Store.open(path))
+                    reader = StoreReader(domains.Store.open(path))
                 except (FaultplaneError, OSError) as error:
                     self._refused[name] = str(error)
                     continue
@@ -206,6 +200,9 @@ class Domain:
         ``since`` is the ``cursor`` of other records, or its text. Raises InvalidSetting for a
         text that is not a cursor's.
         """
+        from faultplane.store.cursor import Cursor
+        from faultplane.store.records import Records
+
         cursor = Cursor.parse(since) if isinstance(since, str) else since or Cursor()
         positions = dict(cursor.positions)
         runs, lost = [], 0
@@ -233,6 +230,8 @@ class Domain:
         Starts with every row there is, or behind ``since``; ``since=domain.cursor()`` leaves out
         what is there. See `Follow` for the rest.
         """
+        from faultplane.store.follow import Follow
+
         return Follow(self, since, poll_seconds, timeout_seconds, maintain)
 
     def map_new(self, since: Cursor) -> dict[str, tuple[int, int]]:
@@ -262,15 +261,15 @@ class Domain:
         Each has service, operation, kind, type, fingerprint, count, first_seen_unix_nano,
         last_seen_unix_nano and suppressed (how many of them were counted without a row).
         """
-        return [asdict(row) for row in counts.count_rows(self._tallies())]
+        return [row._asdict() for row in counts.count_rows(self._tallies())]
 
     def counters_rows(self) -> list[dict[str, Any]]:
         """Exact values of counters: service, name, value, first and last time."""
-        return [asdict(row) for row in counts.counter_rows(self._tallies())]
+        return [row._asdict() for row in counts.counter_rows(self._tallies())]
 
     def drops_rows(self) -> list[dict[str, Any]]:
         """What was not written, by reason: reason, count."""
-        return [asdict(row) for row in counts.drop_rows(self._tallies())]
+        return [row._asdict() for row in counts.drop_rows(self._tallies())]
 
     def deaths_rows(self) -> list[dict[str, Any]]:
         """Death records, oldest first; their fields are `deaths.FIELDS`."""
@@ -304,28 +303,39 @@ class Domain:
 
     def counts(self) -> Any:
         """`counts_rows` as a ``pyarrow.Table``; the sum of ``count`` is exact."""
-        return tables.to_pyarrow("counts", self.counts_rows())
+        return self._table("counts")
 
     def counters(self) -> Any:
         """`counters_rows` as a ``pyarrow.Table``."""
-        return tables.to_pyarrow("counters", self.counters_rows())
+        return self._table("counters")
 
     def drops(self) -> Any:
         """`drops_rows` as a ``pyarrow.Table``."""
-        return tables.to_pyarrow("drops", self.drops_rows())
+        return self._table("drops")
 
     def deaths(self) -> Any:
         """`deaths_rows` as a ``pyarrow.Table``; nested values are JSON."""
-        return tables.to_pyarrow("deaths", self.deaths_rows())
+        return self._table("deaths")
 
     def owners(self) -> Any:
         """`owners_rows` as a ``pyarrow.Table``; the resource is JSON."""
-        return tables.to_pyarrow("owners", self.owners_rows())
+        return self._table("owners")
+
+    def _table(self, name: str) -> Any:
+        from faultplane.store import tables
+
+        return tables.to_pyarrow(name, self._rows_of(name))
+
+    def _rows_of(self, name: str) -> Sequence[tables.Row]:
+        rows: Sequence[tables.Row] = getattr(self, f"{name}_rows")()
+        return rows
 
     # --------------------------------------------------------------------------------- stacks
 
     def _stack_files(self) -> list[DictionaryFile]:
         """Stack dictionaries that can be read, newest generation of each store first."""
+        from faultplane.store.dictionaries import DictionaryFile
+
         found = []
         for reader in self._stores().values():
             for generation in range(reader.store.load("dictionary_generation"), 0, -1):
@@ -340,6 +350,8 @@ class Domain:
 
     def stack(self, fingerprint: int) -> stacks.Stack:
         """The stack of an error, with source text; StackNotFound when none is kept."""
+        from faultplane.store import stacks
+
         for file in self._stack_files():
             if (stack := stacks.find(file, fingerprint)) is not None:
                 return stacks.with_source(stack)
@@ -347,6 +359,8 @@ class Domain:
 
     def stacks_rows(self) -> list[dict[str, Any]]:
         """Every stack kept: fingerprint, type, site, template, message, stack (without source)."""
+        from faultplane.store import stacks
+
         found: dict[int, dict[str, Any]] = {}
         for file in self._stack_files():
             for stack in stacks.read_all(file):
@@ -356,7 +370,7 @@ class Domain:
 
     def stacks(self) -> Any:
         """`stacks_rows` as a ``pyarrow.Table``."""
-        return tables.to_pyarrow("stacks", self.stacks_rows())
+        return self._table("stacks")
 
     # ---------------------------------------------------------------------------------- query
 
@@ -367,12 +381,18 @@ class Domain:
         scanned where it lies and has ``kind_name``, ``category_name`` and ``severity_name`` besides
         the record's columns. Times are UTC, without saying so. Raises QueryError and MissingExtra.
         """
+        from faultplane.store import query
+
         self._stores()
+        if self._engine is None:
+            self._engine = query.Engine()
         return self._engine.run(sql, self.records, self._rows_of)
 
-    def _rows_of(self, table: str) -> Sequence[tables.Row]:
-        rows: Sequence[tables.Row] = getattr(self, f"{table}_rows")()
-        return rows
+
+def _own_place() -> tuple[str, str]:
+    """(Directory, name) of the domain that this process records into; the first may be ""."""
+    status = lifecycle.status()
+    return status.domain_path, status.domain
 
 
 def _resource(text: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.store import aggregate

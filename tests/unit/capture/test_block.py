@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import enum
 import functools
@@ -11,13 +10,13 @@ import inspect
 import os
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
-import faultplane as fp
 import pytest
+
+import faultplane as fp
 from faultplane._backend import core
-from faultplane.capture import block
 
 Counted = Callable[[], dict[tuple[str, str], int]]
 
@@ -139,7 +138,7 @@ def test_switched_off_a_block_behaves_the_same_and_counts_nothing(newly_counted:
 
 def test_an_exception_that_forbids_assignment_passes(newly_counted: Counted) -> None:
     @dataclasses.dataclass(frozen=True)
-    class Frozen(Exception):  # noqa: N818
+    class Frozen(Exception):
         code: int
 
     @fp.capture("frozen")
@@ -215,23 +214,54 @@ def test_a_function_that_swallows_returns_none(newly_counted: Counted) -> None:
     assert newly_counted() == {("work", "ValueError"): 1}
 
 
-def test_the_decorators_own_frame_is_no_part_of_the_error() -> None:
+def test_the_decorators_own_frame_is_no_part_of_the_error(fingerprints: Any) -> None:
     def work() -> None:
         raise KeyError("x")
 
-    prints = []
-    for call in (work, fp.capture("work")(work)):
+    async def awork() -> None:
+        raise KeyError("x")
+
+    for function in (work, awork):
+        name = function.__name__
         try:
-            call()
+            run(function)
         except KeyError as error:
-            if call is not work:
-                frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-                assert frames[1:] == ["captured", "work"]
-                own = error.__traceback__.tb_next.tb_next  # type: ignore[union-attr]
-            else:
-                own = error.__traceback__.tb_next  # type: ignore[union-attr]
-            prints.append(core.fingerprint(error.with_traceback(own)))
-    assert prints[0] == prints[1]
+            fp.record(without_caller(error), operation=f"bare {name}")
+        with pytest.raises(KeyError) as raised:
+            run(fp.capture(f"captured {name}")(function))
+        frames = [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
+        assert frames[-2:] == ["captured", name]
+        assert fingerprints(f"bare {name}") == fingerprints(f"captured {name}")
+
+
+def run(function: Callable[..., Any]) -> Any:
+    """Call a function, or drive a coroutine function that never waits."""
+    called = function()
+    if inspect.iscoroutine(called):
+        called.send(None)
+
+
+def without_caller(error: BaseException) -> BaseException:
+    """The exception as it is for whom it was raised in, two frames further in."""
+    entry = error.__traceback__
+    for _ in range(2):
+        assert entry is not None
+        entry = entry.tb_next
+    return error.with_traceback(entry)
+
+
+@pytest.fixture
+def fingerprints() -> Callable[[str], set[int]]:
+    """Function: fingerprints that were counted under an operation."""
+    from faultplane.store import aggregate
+
+    def read(operation: str) -> set[int]:
+        tallies = aggregate.parse(core.own_cells(), "own").tallies
+        found = {series.fingerprint for series in tallies if series.operation == operation.encode()}
+        assert found
+        return found
+
+    return read
 
 
 def test_recursion_records_once(newly_counted: Counted) -> None:
@@ -324,349 +354,6 @@ def test_objects_that_are_called_like_functions_are_decorated(newly_counted: Cou
 def test_what_is_no_function_is_not_decorated(bad: Any) -> None:
     with pytest.raises(TypeError, match="capture decorates functions, got"):
         fp.capture("x")(bad)
-
-
-# ---------------------------------------------------------------------------------- generators
-
-
-def conversation(log: list[Any]) -> Generator[Any, Any, str]:
-    """Logs whatever is done to it, and recovers from KeyError."""
-    received: Any = "started"
-    try:
-        for step in range(100):
-            log.append(received)
-            try:
-                received = yield step
-            except KeyError as error:
-                received = ("caught", str(error), error.__context__)
-            if received == "return":
-                return "returned"
-            if received == "raise":
-                raise ValueError("asked to")
-        return "exhausted"
-    finally:
-        log.append("closed")
-
-
-async def aconversation(log: list[Any]) -> AsyncGenerator[Any, Any]:
-    """The same, asynchronous."""
-    received: Any = "started"
-    try:
-        for step in range(100):
-            log.append(received)
-            await asyncio.sleep(0)
-            try:
-                received = yield step
-            except KeyError as error:
-                received = ("caught", str(error), error.__context__)
-            if received == "return":
-                return
-            if received == "raise":
-                raise ValueError("asked to")
-    finally:
-        log.append("closed")
-
-
-Step = tuple[str, Any]
-SCRIPTS: list[list[Step]] = [
-    [("next", None), ("next", None), ("close", None), ("next", None)],
-    [("send", None), ("send", 5), ("send", "return"), ("next", None)],
-    [("send", 5)],
-    [("next", None), ("throw", KeyError), ("send", "raise"), ("next", None)],
-    [("next", None), ("throw", TypeError), ("close", None)],
-    [("next", None), ("throw", GeneratorExit), ("next", None)],
-    [("throw", KeyError), ("next", None)],
-    [("close", None), ("next", None)],
-    [("next", None), ("throw", StopIteration), ("next", None)],
-    [("next", None), ("throw", StopAsyncIteration), ("next", None)],
-    [("next", None), ("throw", KeyboardInterrupt)],
-]
-
-
-def play(generator: Any, script: list[Step]) -> list[Any]:
-    """What each step gives or raises."""
-    outcome: list[Any] = []
-    for action, argument in script:
-        try:
-            if action == "next":
-                outcome.append(next(generator))
-            elif action == "throw":
-                outcome.append(generator.throw(argument("thrown")))
-            elif action == "send":
-                outcome.append(generator.send(argument))
-            else:
-                outcome.append(generator.close())
-        except BaseException as error:
-            outcome.append(describe(error))
-    return outcome
-
-
-async def aplay(generator: Any, script: list[Step]) -> list[Any]:
-    outcome: list[Any] = []
-    for action, argument in script:
-        try:
-            if action == "next":
-                outcome.append(await anext(generator))
-            elif action == "throw":
-                outcome.append(await generator.athrow(argument("thrown")))
-            elif action == "send":
-                outcome.append(await generator.asend(argument))
-            else:
-                outcome.append(await generator.aclose())
-        except BaseException as error:
-            outcome.append(describe(error))
-    return outcome
-
-
-def describe(error: BaseException | None) -> Any:
-    """An exception with its cause and context, comparable."""
-    if error is None:
-        return None
-    return (type(error), error.args, describe(error.__cause__), describe(error.__context__))
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: "-".join(a for a, _ in s))
-def test_a_generator_answers_every_call_as_without_us(script: list[Step]) -> None:
-    plain: list[Any] = []
-    captured: list[Any] = []
-    expected = play(conversation(plain), script)
-    assert play(fp.capture("talk")(conversation)(captured), script) == expected
-    assert captured == plain
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: "-".join(a for a, _ in s))
-def test_an_async_generator_answers_every_call_as_without_us(script: list[Step]) -> None:
-    async def both() -> None:
-        plain: list[Any] = []
-        captured: list[Any] = []
-        expected = await aplay(aconversation(plain), script)
-        assert await aplay(fp.capture("talk")(aconversation)(captured), script) == expected
-        assert captured == plain
-
-    asyncio.run(both())
-
-
-def test_a_generator_stays_one_and_returns_its_value() -> None:
-    decorated = fp.capture("talk")(conversation)
-    assert inspect.isgeneratorfunction(decorated)
-    assert inspect.isasyncgenfunction(fp.capture("talk")(aconversation))
-
-    def outer() -> Generator[Any, Any, str]:
-        return (yield from decorated([]))
-
-    assert play(outer(), [("next", None), ("send", "return")])[1][1] == ("returned",)
-
-
-def test_a_generator_records_its_failure_once_and_a_close_never(newly_counted: Counted) -> None:
-    decorated = fp.capture("talk")(conversation)
-    play(decorated([]), [("next", None), ("send", "raise")])
-    assert newly_counted() == {("talk", "ValueError"): 1}
-    play(decorated([]), [("next", None), ("close", None)])
-    play(decorated([]), [("next", None), ("throw", KeyError), ("close", None)])
-    assert newly_counted() == {}
-
-    async def main() -> None:
-        adecorated = fp.capture("talk")(aconversation)
-        await aplay(adecorated([]), [("next", None), ("send", "raise")])
-        assert newly_counted() == {("talk", "ValueError"): 1}
-        await aplay(adecorated([]), [("next", None), ("close", None)])
-        assert newly_counted() == {}
-
-    asyncio.run(main())
-
-
-def test_a_generator_that_swallows_ends() -> None:
-    log: list[Any] = []
-    quiet = fp.capture("talk", reraise=False)(conversation)
-    assert play(quiet(log), [("next", None), ("send", "raise")])[1] == (
-        StopIteration, (), None, None,
-    )  # fmt: skip
-    assert log == ["started", "closed"]
-
-    async def main() -> list[Any]:
-        aquiet = fp.capture("talk", reraise=False)(aconversation)
-        return await aplay(aquiet([]), [("next", None), ("send", "raise")])
-
-    assert asyncio.run(main())[1] == (StopAsyncIteration, (), None, None)
-
-
-def test_a_generator_that_ignores_its_close_raises_what_python_raises() -> None:
-    def stubborn() -> Generator[int, None, None]:
-        with contextlib.suppress(GeneratorExit):
-            yield 1
-        yield 2
-
-    async def astubborn() -> AsyncGenerator[int, None]:
-        with contextlib.suppress(GeneratorExit):
-            yield 1
-        yield 2
-
-    script: list[Step] = [("next", None), ("close", None), ("close", None)]
-    assert play(fp.capture("x")(stubborn)(), script) == play(stubborn(), script)
-
-    async def both() -> None:
-        expected = await aplay(astubborn(), script)
-        assert expected[1][0] is RuntimeError
-        assert await aplay(fp.capture("x")(astubborn)(), script) == expected
-
-    asyncio.run(both())
-
-
-# ------------------------------------------------------------------------- in-flight operations
-
-
-@pytest.fixture
-def innermost() -> Callable[[], int]:
-    """Function: token of the operation that the next one would have as its parent."""
-    return block._innermost.get
-
-
-@pytest.fixture
-def held(run_python: Any) -> Callable[[str], list[Any]]:
-    """Function: run code that calls ``show()``; the in-flight rows at each call, outermost first.
-
-    A row is (operation, operation of the parent).
-    """
-    import json
-
-    prelude = """
-import asyncio, json, os, sys, threading
-import faultplane as fp
-from faultplane import schema
-fp.init(service="test")
-
-def slots():
-    import glob
-    (path,) = [p for p in glob.glob(os.environ["FAULTPLANE_DIR"] + "/*/*/breath-*")]
-    data = open(path, "rb").read()
-    found = {}
-    for n in range(schema.INFLIGHT_SLOTS):
-        base = schema.BREATH_INFLIGHT_OFFSET + n * schema.INFLIGHT.size
-        row = schema.INFLIGHT.read_all(data, base)
-        if row["word"]:
-            found[n + 1] = row
-    return found
-
-def show():
-    rows = sorted(slots().items(), key=lambda item: item[1]["word"])
-    names = {n: row["operation"][:row["operation_bytes"]].decode() for n, row in rows}
-    print(json.dumps([[names[n], names.get(row["parent"], "")] for n, row in rows]))
-"""
-
-    def run(code: str) -> list[Any]:
-        done = run_python(prelude + code)
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    return run
-
-
-def test_blocks_are_shown_in_flight_and_name_their_parent(held: Any) -> None:
-    assert held("""
-with fp.capture("outer"):
-    with fp.capture("inner"):
-        show()
-    with fp.capture("second"):
-        show()
-show()
-""") == [
-        [["outer", ""], ["inner", "outer"]],
-        [["outer", ""], ["second", "outer"]],
-        [],
-    ]
-
-
-def test_a_block_that_fails_leaves_no_slot(held: Any) -> None:
-    assert held("""
-for _ in range(schema.INFLIGHT_SLOTS + 10):
-    with fp.capture("fails", reraise=False):
-        raise KeyError
-    try:
-        fp.capture("f")(lambda: 1 / 0)()
-    except ZeroDivisionError:
-        pass
-show()
-""") == [[]]
-
-
-def test_tasks_nest_each_in_its_own_parent(held: Any) -> None:
-    assert held("""
-async def request(name, inside, go):
-    with fp.capture(name):
-        inside.set()
-        await go.wait()
-        with fp.capture(name + ".query"):
-            if name == "b":
-                show()
-            await asyncio.sleep(0)
-
-async def main():
-    go = asyncio.Event()
-    with fp.capture("main"):
-        tasks = []
-        for name in "ab":
-            inside = asyncio.Event()
-            tasks.append(asyncio.create_task(request(name, inside, go)))
-            await inside.wait()
-        go.set()
-        await asyncio.gather(*tasks)
-    show()
-
-asyncio.run(main())
-""") == [
-        [["main", ""], ["a", "main"], ["b", "main"], ["a.query", "a"], ["b.query", "b"]],
-        [],
-    ]
-
-
-def test_threads_begin_without_a_parent(held: Any) -> None:
-    assert held("""
-def work():
-    with fp.capture("thread"):
-        show()
-
-with fp.capture("main"):
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-""") == [[["main", ""], ["thread", ""]]]
-
-
-def test_a_generator_holds_its_slot_and_is_no_parent_between_its_steps(held: Any) -> None:
-    assert held("""
-@fp.capture("stream")
-def stream():
-    yield 1
-    yield 2
-
-rows = stream()
-show()
-next(rows)
-with fp.capture("other"):
-    show()
-rows.close()
-show()
-""") == [[], [["stream", ""], ["other", ""]], []]
-
-
-def test_a_forked_child_starts_without_a_parent(held: Any) -> None:
-    assert held("""
-with fp.capture("parent"):
-    child = os.fork()
-    if child == 0:
-        from faultplane.capture import block
-        assert block._innermost.get() == 0
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-""") == []
-
-
-def test_a_block_left_in_another_context_leaves_the_slot(innermost: Callable[[], int]) -> None:
-    import contextvars
-
-    opened = fp.capture("fixture")
-    contextvars.copy_context().run(opened.__enter__)
-    assert opened.__exit__(None, None, None) is False
-    assert innermost() == 0
 
 
 def test_threads_use_one_decorated_function_at_once(newly_counted: Counted) -> None:

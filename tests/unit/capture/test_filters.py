@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from faultplane.capture.filters import IGNORE_MAX, ignored_types, is_control_flow
 from faultplane.errors import InvalidSetting
 

@@ -217,7 +217,10 @@ thread.start()
 thread.join()
 tell()
 """
-    for start in ("import threading\nfp.install_hooks()\n", "fp.install_hooks()\nimport threading\n"):
+    for start in (
+        "import threading\nfp.install_hooks()\n",
+        "fp.install_hooks()\nimport threading\n",
+    ):
         counted, done = run(start + code)
         assert counted == {"/KeyError": 1}
         assert "Exception in thread" in done.stderr
@@ -319,7 +322,9 @@ tell()
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("order", ["import uvloop; fp.install_hooks()", "fp.install_hooks(); import uvloop"])
+@pytest.mark.parametrize(
+    "order", ["import uvloop; fp.install_hooks()", "fp.install_hooks(); import uvloop"]
+)
 def test_uvloop_is_covered(run: Run, order: str) -> None:
     pytest.importorskip("uvloop")
     counted, done = run(f"""
@@ -456,7 +461,9 @@ def test_a_fatal_signal_still_kills_the_process_as_it_did(run: Run) -> None:
     import signal
 
     for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE):
-        _, done = run(f"fp.install_hooks()\nimport os\nos.kill(os.getpid(), {number:d})\n", check=False)
+        _, done = run(
+            f"fp.install_hooks()\nimport os\nos.kill(os.getpid(), {number:d})\n", check=False
+        )
         assert done.returncode == -number
 
 

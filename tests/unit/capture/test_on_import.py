@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from faultplane.capture import on_import
 from faultplane.capture.on_import import forget, when_imported
 
@@ -96,6 +98,7 @@ def test_another_finder_that_asks_everybody_does_not_loop(
         """Looks a module up through all finders, as other libraries that wait do."""
 
         asked: list[str] = []
+        found: list[str] = []
         inside = False
 
         def find_spec(self, name: str, path: object = None, target: object = None) -> object:
@@ -104,7 +107,10 @@ def test_another_finder_that_asks_everybody_does_not_loop(
             self.asked.append(name)
             self.inside = True
             try:
-                return importlib.util.find_spec(name)
+                spec = importlib.util.find_spec(name)
+                assert spec is not None
+                self.found.append(type(spec.loader).__name__)
+                return spec
             finally:
                 self.inside = False
 
@@ -115,6 +121,7 @@ def test_another_finder_that_asks_everybody_does_not_loop(
     module = importlib.import_module(module_name)
     assert calls == [module]
     assert other.asked == [module_name]
+    assert other.found == ["_CallingLoader"]
 
 
 def test_a_submodule_of_a_package_is_found(tmp_path: Path, module_name: str) -> None:

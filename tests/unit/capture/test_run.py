@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from faultplane import settings
 from faultplane.capture.run import (
     BOOTSTRAP_DIRECTORY,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from faultplane.capture.attributes import decode_attributes
 
 Rows = Callable[..., list[dict[str, Any]]]

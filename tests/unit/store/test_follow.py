@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from faultplane import schema
+from faultplane._backend import CORE_NAME
 from faultplane.errors import InvalidSetting
 from faultplane.store.follow import Follow, Keeper
 
@@ -236,21 +237,25 @@ def test_it_keeps_nothing_ready_when_told_not_to(make_store, attach):
     assert prepared(store) == []
 
 
-def test_the_dead_are_buried_while_it_runs(store, make_store, owner_of, attach):
-    made = make_store("other")
-    owner = owner_of(made, declined=3)
-    owner.die()
-    with attach("other") as domain:
-        assert [row["life"] for row in domain.owners_rows()] == ["gone"]
-        assert list(domain.follow(timeout_seconds=0)) == []
-        assert domain.owners_rows() == []
-        assert [row["value"] for row in domain.counters_rows()] == [3]
-        assert [row["stored"] for row in domain.deaths_rows()] == [True]
+KILLED = """
+import os, signal
+from faultplane import _backend
+from faultplane.store import lifecycle
+lifecycle.init("svc", "default")
+_backend.core.Counter("declined").add(3)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-@pytest.fixture
-def owner_of(own_class):
-    return own_class
+def test_the_dead_are_buried_while_it_runs(run_python, attach):
+    assert run_python(KILLED, core=CORE_NAME, check=False).returncode == -9
+    domain = attach()
+    assert [(row["state"], row["life"]) for row in domain.owners_rows()] == [("live", "gone")]
+    assert [row["stored"] for row in domain.deaths_rows()] == [False]
+    assert list(domain.follow(timeout_seconds=0)) == []
+    assert domain.owners_rows() == []
+    assert [row["value"] for row in domain.counters_rows()] == [3]
+    assert [row["stored"] for row in domain.deaths_rows()] == [True]
 
 
 def test_a_keeper_without_a_store_does_nothing(tmp_domain_dir):
@@ -262,8 +267,6 @@ def test_a_keeper_without_a_store_does_nothing(tmp_domain_dir):
 
 
 def test_a_keeper_leaves_the_other_cores_store_alone(build_store, attach):
-    from faultplane._backend import CORE_NAME
-
     other = build_store(core="python" if CORE_NAME == "cython" else "cython")
     keeper = Keeper(str(other.path.parent))
     assert not keeper.active

@@ -110,6 +110,7 @@ for n in range(rounds):
     os.close(start)
     os.close(hold)
     os.close(go)
+    os.close(say)
     removals = gc.gc(sys.argv[1])
     inode = int(os.read(said, 32))
     # Whoever came first: the owner is in the store that the path names.
@@ -119,8 +120,7 @@ for n in range(rounds):
     joined += removals[0].action == "removed"
     os.close(release)
     os.waitpid(child, 0)
-    for descriptor in (said, say):
-        os.close(descriptor)
+    os.close(said)
 print("consistent")
 """
 

@@ -155,6 +155,17 @@ def test_bad_arguments_are_refused_and_leave_no_trace(run, tmp_domain_dir):
     assert os.listdir(tmp_domain_dir) == []
 
 
+def test_a_second_init_does_not_undo_what_the_program_has_set(run):
+    code = """
+    lifecycle.init()
+    core.configure(active=False)
+    lifecycle.init(service="late")
+    fail(3)
+    print(errors())
+    """
+    assert run(dedent(code)) == "0\n"
+
+
 def test_switched_off_nothing_is_created_or_counted(run, tmp_domain_dir):
     code = """
     status = lifecycle.init()
@@ -223,20 +234,21 @@ def test_a_directory_of_another_user_is_refused_without_raising(run, tmp_domain_
     assert run(dedent(code)) == "False belong to uid 0, got uid 4321\n"
 
 
-def test_a_domain_that_is_removed_under_a_process_is_made_anew(run, tmp_domain_dir, stores):
+@pytest.mark.parametrize("way", ["init", "rebind"])
+def test_a_domain_that_is_removed_under_a_process_is_made_anew(run, stores, way):
     code = """
     import shutil
     lifecycle.init()
     fail(3)
     shutil.rmtree(lifecycle.status().domain_path)
     fail(3)
-    lifecycle._rebind()
+    {"init": lifecycle.init, "rebind": lifecycle._rebind}[sys.argv[1]]()
     status = lifecycle.status()
     assert status.bound and os.path.isdir(status.store_path)
     core.Counter("hits").add(2)
     fail(4)
     """
-    run(dedent(code))
+    run(dedent(code), way)
     assert values(stores()) == {"hits": 2}
     assert [row.count for row in counts.read_counts(stores())] == [4]
 
@@ -275,6 +287,22 @@ def test_a_private_directory_goes_with_its_process(run, tmp_path):
     """
     run(dedent(code), tmp_path, FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_gc_between_opening_and_registering_is_met_by_another_attempt(run, times):
+    code = """
+    register, calls = owners.register, []
+    def late(store, text):
+        calls.append(store)
+        if len(calls) <= int(sys.argv[1]):
+            assert gc.gc(os.environ["FAULTPLANE_DIR"])[0].action == "removed"
+        return register(store, text)
+    owners.register = late
+    status = lifecycle.init()
+    print(status.bound, len(calls), status.reason.endswith("was removed"))
+    """
+    assert run(dedent(code), times) == ("True 2 False\n" if times == 1 else "False 3 True\n")
 
 
 # ---------------------------------------------------------------------------------- owner slots

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_places_are_tried_in_order_and_readers_look_in_the_same(tmp_path, monkey
     second = location.writable_base(None, str(runtime))
     assert second == location.Base(str(runtime / "faultplane"), "runtime")
     assert location.readable_bases(None, str(runtime)) == [second.path]
-    monkeypatch.setattr(location.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     last = location.writable_base(None, None)
     assert last.private
     assert mode(last.path) == 0o700
@@ -143,7 +144,7 @@ def test_nowhere_to_write_is_one_storage_error(monkeypatch, tmp_path):
     def refuse(**_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(location.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(StorageError, match="no directory can be made"):
         location.writable_base(None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -64,7 +63,7 @@ def test_a_new_owner_says_who_it_is(store):
 def test_attributes_that_are_no_json_object_are_none(owner):
     row = owner().row
     for text in ("", "{", "[1]"):
-        assert dataclasses.replace(row, resource=text).attributes == {}
+        assert row._replace(resource=text).attributes == {}
 
 
 def test_a_resource_that_does_not_fit_is_refused_before_anything_is_written(store):
@@ -159,13 +158,13 @@ def test_an_owner_of_another_pid_namespace_is_silent_when_its_lock_is_free(store
 
 
 def test_silent_owners_get_a_second_from_the_fence_on_and_a_clock_set_back_is_no_reason(owner):
-    row = dataclasses.replace(owner().row, fence=1, end_unix_nano=10**18)
+    row = owner().row._replace(fence=1, end_unix_nano=10**18)
     settled = [
         owners.is_settled(row, Life.SILENT, 10**18 + offset)
         for offset in (0, 999_999_999, 1_000_000_000, -1)
     ]
     assert settled == [False, False, True, True]
-    assert not owners.is_settled(dataclasses.replace(row, fence=0), Life.SILENT, 2 * 10**18)
+    assert not owners.is_settled(row._replace(fence=0), Life.SILENT, 2 * 10**18)
     assert owners.is_settled(row, Life.GONE, 10**18)
     assert not owners.is_settled(row, Life.ALIVE, 2 * 10**18)
 

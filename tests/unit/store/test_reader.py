@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 
@@ -410,6 +412,57 @@ def test_a_layout_from_the_future_is_a_problem_and_no_more(build_store, attach):
     domain = attach()
     assert len(domain.records()) == 5
     assert any("9-cython" in problem and "layout" in problem for problem in domain.problems())
+
+
+WRITER = """
+import sys
+import faultplane
+from faultplane.store import lifecycle
+lifecycle.init("svc", "default")
+for number in range(1, int(sys.argv[1]) + 1):
+    try:
+        raise ValueError(f"row {number} " + "x" * (number % 70))
+    except ValueError as error:
+        faultplane.record(error, operation="write")
+print("done")
+"""
+
+
+def test_rows_of_live_writers_are_whole_and_all_there(
+    core_name, core, child_environment, tmp_domain_dir, attach
+):
+    """Two processes write while this one reads; the stores of both cores are read by either."""
+    assert core_name == core.NAME
+    total = 20_000 if core_name == "cython" else 2_000
+    environment = child_environment(core_name, FAULTPLANE_MESSAGES="raw")
+    command = [sys.executable, "-c", WRITER, str(total)]
+    writers = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in "ab"]
+    try:
+        while not (tmp_domain_dir / "default").exists():
+            assert all(writer.poll() in (None, 0) for writer in writers)
+            threading.Event().wait(0.01)
+        last, rows = {}, 0
+        domain = attach()
+        for records in domain.follow(poll_seconds=0.005, timeout_seconds=60):
+            assert records.lost == 0
+            table = records.to_pyarrow(compat=True)
+            for owner, seq, message in zip(
+                *(table.column(name).to_pylist() for name in ("owner", "seq", "message")),
+                strict=True,
+            ):
+                assert seq == last.get(owner, 0) + 1
+                assert message == f"row {seq} " + "x" * (seq % 70)
+                last[owner] = seq
+            rows += len(records)
+            if rows == 2 * total:
+                break
+        assert list(last.values()) == [total, total]
+        assert [writer.communicate()[0] for writer in writers] == [b"done\n"] * 2
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            writer.stdout.close()
 
 
 def test_segments_are_mapped_for_reading_only(build_store, open_reader):

@@ -343,7 +343,7 @@ def failure():
     except KeyError as error:
         return error
 _backend.core.record(failure(), operation="buy")
-print(status.bound, domain.name, len(domain.records()), repr(domain))
+print(status.bound, len(domain.records()), domain)
 print([(row["type"], row["count"]) for row in domain.counts_rows()], domain.problems())
 """
 
@@ -352,7 +352,7 @@ def test_a_process_reads_the_domain_that_it_records_into(run_python, tmp_domain_
     lines = run_python(OWN, tmp_domain_dir).stdout.splitlines()
     assert lines == [
         "0 [] ",
-        f"True mine 1 <Domain 'mine' in {tmp_domain_dir}>",
+        f"True 1 <Domain 'mine' in {tmp_domain_dir}>",
         "[('KeyError', 1)] []",
     ]
 
@@ -360,7 +360,7 @@ def test_a_process_reads_the_domain_that_it_records_into(run_python, tmp_domain_
 def test_without_storage_a_process_still_sees_its_own_counts(run_python, tmp_domain_dir):
     (tmp_domain_dir / "file").write_text("no directory")
     lines = run_python(OWN, tmp_domain_dir / "file").stdout.splitlines()
-    assert lines[1:] == ["False mine 0 <Domain 'mine' without storage>", "[('KeyError', 1)] []"]
+    assert lines[1:] == ["False 0 <Domain 'mine' without storage>", "[('KeyError', 1)] []"]
 
 
 # -------------------------------------------------------------------------------------- stacks

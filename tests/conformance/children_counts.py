@@ -1,0 +1,138 @@
+"""Children that count."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import signal
+import threading
+
+import domain_fixture
+from children import bound, kept, raised
+
+
+def before_bind(core, path):
+    counter = core.Counter("early")
+    for error in kept(3):
+        core.record(error, operation="op")
+    counter.add(5)
+    first = domain_fixture.read_cells(core.own_cells())
+    bound(core, path)
+    core.record(kept()[0], operation="op")
+    counter.add(7)
+    core.Counter("early").add()
+    core.unbind(False)
+    core.record(kept()[0], operation="op")
+    last = domain_fixture.read_cells(core.own_cells())
+    return [[domain_fixture.drops(cells), counters_and_errors(cells)] for cells in (first, last)]
+
+
+def counters_and_errors(cells):
+    found = {"/".join(key): n for key, n in domain_fixture.errors(cells).items()}
+    return found | domain_fixture.counters(cells)
+
+
+def many_series(core, path, count):
+    bound(core, path)
+    error = raised(ValueError, "x")
+    for i in range(count):
+        core.record(error, operation=f"operation number {i:05}")
+    core.record(error, operation="operation number 00000")
+    core.record(error, operation=f"operation number {count - 1:05}")
+    late = core.Counter("late")
+    late.add(3)
+
+
+def budgeted(core, path, rows_per_second, records):
+    bound(core, path)
+    one, other = raised(ValueError, "x"), raised(KeyError, "x")
+    core.record(raised(IndexError, "the first record of a domain makes its dictionary"))
+    core.configure(detail_per_second=rows_per_second)
+    for _ in range(records):
+        core.record(one)
+        core.record(other)
+    core.configure(detail_per_second=0)
+
+
+def seen_marks(core):
+
+    class Frozen(Exception):
+        def __setattr__(self, name, value):
+            raise AttributeError(name)
+
+    first, second, third = raised(ValueError, "a"), raised(Frozen), raised(ValueError, "b")
+    for error in (first, second):
+        core.record(error)
+    copied = pickle.loads(pickle.dumps(first))
+    return [core.seen(error) for error in (first, second, third, "x", None)] + [
+        core.seen(copied),
+        core.seen(copy.copy(first)),
+    ]
+
+
+def reentrant(core, path):
+    """Records made while a record is made: by ``__str__``, and by a signal handler."""
+    bound(core, path)
+    inner = raised(KeyError, "inner")
+
+    class Chatty(Exception):
+        def __str__(self):
+            core.record(inner)
+            return "chatty"
+
+    core.record(raised(Chatty))
+    counts = [0]
+
+    def handler(number, frame):
+        counts[0] += 1
+        core.record(inner, operation="signal")
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    outer = raised(ValueError, "outer")
+    for _ in range(20_000):
+        core.record(outer)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return counts[0]
+
+
+def interrupted(core, path):
+    """Signal handlers that raise, anywhere inside a record."""
+    bound(core, path)
+
+    class Interrupt(BaseException):
+        pass
+
+    def handler(number, frame):
+        raise Interrupt
+
+    signal.signal(signal.SIGALRM, handler)
+    errors = kept(4)
+    acknowledged = attempted = 0
+    for i in range(3000):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.00001 + i % 60 * 0.000003)
+            attempted += 1
+            core.record(errors[i % 4], attributes={"i": i} if i % 3 else None)
+            acknowledged += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupt:
+            continue
+    return [acknowledged, attempted]
+
+
+def threads(core, path, count, records):
+    bound(core, path)
+    counter = core.Counter("n")
+
+    def work(name):
+        error = raised(ValueError, name)
+        for _ in range(records):
+            core.record(error, operation=name)
+            counter.add(2)
+
+    workers = [threading.Thread(target=work, args=(f"t{i}",)) for i in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()

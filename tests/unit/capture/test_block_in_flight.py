@@ -1,0 +1,223 @@
+"""What ``capture`` shows as in flight, read from the file that outlives the process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import faultplane as fp
+from faultplane.capture import block
+
+
+@pytest.fixture
+def innermost() -> Callable[[], int]:
+    """Function: token of the operation that the next one would have as its parent."""
+    return block._innermost.get
+
+
+@pytest.fixture
+def held(run_python: Any) -> Callable[[str], list[Any]]:
+    """Function: run code that calls ``show()``; the in-flight rows at each call, outermost first.
+
+    A row is (operation, operation of the parent).
+    """
+    prelude = """
+import asyncio, json, os, sys, threading
+import faultplane as fp
+from faultplane import schema
+fp.init(service="test")
+
+def slots():
+    import glob
+    (path,) = [p for p in glob.glob(os.environ["FAULTPLANE_DIR"] + "/*/*/breath-*")]
+    data = open(path, "rb").read()
+    found = {}
+    for n in range(schema.INFLIGHT_SLOTS):
+        base = schema.BREATH_INFLIGHT_OFFSET + n * schema.INFLIGHT.size
+        row = schema.INFLIGHT.read_all(data, base)
+        if row["word"]:
+            found[n + 1] = row
+    return found
+
+def show():
+    rows = sorted(slots().items(), key=lambda item: item[1]["word"])
+    names = {n: row["operation"][:row["operation_bytes"]].decode() for n, row in rows}
+    print(json.dumps([[names[n], names.get(row["parent"], "")] for n, row in rows]))
+"""
+
+    def run(code: str) -> list[Any]:
+        done = run_python(prelude + code)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+def test_blocks_are_shown_in_flight_and_name_their_parent(held: Any) -> None:
+    assert held("""
+with fp.capture("outer"):
+    with fp.capture("inner"):
+        show()
+    with fp.capture("second"):
+        show()
+show()
+""") == [
+        [["outer", ""], ["inner", "outer"]],
+        [["outer", ""], ["second", "outer"]],
+        [],
+    ]
+
+
+def test_a_decorated_call_is_the_parent_of_what_runs_inside_it_only(held: Any) -> None:
+    assert held("""
+@fp.capture("inner")
+def inner():
+    show()
+
+@fp.capture("outer")
+def outer():
+    inner()
+
+@fp.capture("task")
+async def task():
+    inner()
+    await asyncio.sleep(0)
+    inner()
+
+outer()
+async def main():
+    await task()
+    inner()
+asyncio.run(main())
+inner()
+""") == [
+        [["outer", ""], ["inner", "outer"]],
+        [["task", ""], ["inner", "task"]],
+        [["task", ""], ["inner", "task"]],
+        [["inner", ""]],
+        [["inner", ""]],
+    ]
+
+
+def test_entries_of_one_object_nest(held: Any) -> None:
+    assert held("""
+again = fp.capture("again")
+with again:
+    with again:
+        show()
+    show()
+show()
+""") == [[["again", ""], ["again", "again"]], [["again", ""]], []]
+
+
+def test_a_kept_block_works_with_and_without_a_slot(held: Any) -> None:
+    assert held("""
+kept = fp.capture("kept")
+with kept:
+    show()
+fp.set_active(False)
+with kept:
+    show()
+fp.set_active(True)
+with kept, fp.capture("inner"):
+    show()
+""") == [[["kept", ""]], [], [["kept", ""], ["inner", "kept"]]]
+
+
+def test_a_block_that_fails_leaves_no_slot(held: Any) -> None:
+    assert held("""
+for _ in range(schema.INFLIGHT_SLOTS + 10):
+    with fp.capture("fails", reraise=False):
+        raise KeyError
+    try:
+        fp.capture("f")(lambda: 1 / 0)()
+    except ZeroDivisionError:
+        pass
+show()
+""") == [[]]
+
+
+def test_tasks_nest_each_in_its_own_parent(held: Any) -> None:
+    assert held("""
+async def request(name, inside, go):
+    with fp.capture(name):
+        inside.set()
+        await go.wait()
+        with fp.capture(name + ".query"):
+            if name == "b":
+                show()
+            await asyncio.sleep(0)
+
+async def main():
+    go = asyncio.Event()
+    with fp.capture("main"):
+        tasks = []
+        for name in "ab":
+            inside = asyncio.Event()
+            tasks.append(asyncio.create_task(request(name, inside, go)))
+            await inside.wait()
+        go.set()
+        await asyncio.gather(*tasks)
+    show()
+
+asyncio.run(main())
+""") == [
+        [["main", ""], ["a", "main"], ["b", "main"], ["a.query", "a"], ["b.query", "b"]],
+        [],
+    ]
+
+
+def test_threads_begin_without_a_parent(held: Any) -> None:
+    assert held("""
+def work():
+    with fp.capture("thread"):
+        show()
+
+with fp.capture("main"):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+""") == [[["main", ""], ["thread", ""]]]
+
+
+def test_a_generator_holds_its_slot_and_is_no_parent_between_its_steps(held: Any) -> None:
+    assert held("""
+@fp.capture("stream")
+def stream():
+    yield 1
+    yield 2
+
+rows = stream()
+show()
+next(rows)
+with fp.capture("other"):
+    show()
+rows.close()
+show()
+""") == [[], [["stream", ""], ["other", ""]], []]
+
+
+def test_a_forked_child_starts_without_a_parent(held: Any) -> None:
+    assert (
+        held("""
+with fp.capture("parent"):
+    child = os.fork()
+    if child == 0:
+        from faultplane.capture import block
+        assert block._innermost.get() == 0
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+""")
+        == []
+    )
+
+
+def test_a_block_left_in_another_context_leaves_the_slot(innermost: Callable[[], int]) -> None:
+    import contextvars
+
+    opened = fp.capture("fixture")
+    contextvars.copy_context().run(opened.__enter__)
+    assert opened.__exit__(None, None, None) is False
+    assert innermost() == 0
