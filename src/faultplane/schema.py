@@ -47,7 +47,6 @@ INFLIGHT_SLOTS: Final = 256
 PAGE_BYTES: Final = 4096
 CACHE_LINE_BYTES: Final = 64
 
-
 # --------------------------------------------------------------------------------- vocabulary
 
 
@@ -125,7 +124,6 @@ SEVERITY_NUMBER_MAX: Final = 24
 
 KIND_INTERNAL: Final = 10
 UNKNOWN_CATEGORY: Final = 10
-
 FLAG_HANDLED: Final = 1
 FLAG_RETRYABLE: Final = 2
 FLAG_TEMPORARY: Final = 4
@@ -225,9 +223,7 @@ class Layout:
     """
 
     def __init__(self, name: str, size: int, *fields: Field) -> None:
-        self.name = name
-        self.size = size
-        self.fields = fields
+        self.name, self.size, self.fields = name, size, fields
         self.offset: dict[str, int] = {}
         self._codec: dict[str, struct.Struct] = {}
         position = 0
@@ -569,7 +565,7 @@ def geometry(budget_bytes: int) -> Geometry:
     within the budget; the per-process files (about 100 KiB an owner) come out of an eighth of it.
 
     >>> geometry(64 << 20).segments_max
-    13
+    12
     """
     if budget_bytes < BUDGET_BYTES_MIN:
         raise ValueError(f"budget_bytes must be at least {BUDGET_BYTES_MIN}, got {budget_bytes}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 
@@ -75,6 +76,71 @@ def retired_around_a_commit(core, path, where, looks_again=True):
     for _ in range(20):
         core.record(error)
     return [between[0], core.writer_state()["rehomed"]]
+
+
+def retired_damaged(core, path):
+    """The oldest segments are gone, cut short and garbage when their time has come."""
+    files = bound(core, path)
+    error = raised(ValueError, "x")
+    for _ in range(5 * 4 * 512):
+        core.record(error)
+    core.unbind(False)
+    os.unlink(f"{path}/seg-1")
+    os.truncate(f"{path}/seg-2", 5000)
+    files.registry.store(domain_fixture.schema.REGISTRY.offset["segment_newest"], 10)
+    ring = files.ring()
+    return [ring.retire_over_budget(), ring.retire_over_budget()]
+
+
+def failing_within(core, path, where):
+    """Something inside the pure recorder fails that cannot."""
+    module, _, name = where.partition(":")
+    owner = importlib.import_module(f"faultplane._pure.{module}")
+    *parts, last = name.split(".")
+    for part in parts:
+        owner = getattr(owner, part)
+    bound(core, path)
+    error = raised(ValueError, "x")
+    core.record(error)
+    whole = getattr(owner, last)
+
+    def fail(*args, **options):
+        raise RuntimeError("cannot happen")
+
+    setattr(owner, last, fail)
+    answers = [type(core.record(error)).__name__ for _ in range(3)]
+    setattr(owner, last, whole)
+    core.record(error)
+    return answers
+
+
+def lock_is_held(core, path):
+    """Another process is stopped while it holds the lock that claims need."""
+    memory = importlib.import_module("faultplane._pure.memory")
+    memory.WAIT_SECONDS_MAX = 0.02
+    files = bound(core, path)
+    ready, go = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        fcntl.lockf(files.locks_fd, fcntl.LOCK_EX, 1, domain_fixture.schema.LOCK_CLAIM)
+        os.write(ready[1], b"!")
+        os.read(go[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    error = raised(ValueError, "x")
+    for _ in range(5):
+        core.record(error)
+    refusal = core.writer_state()["refusal"]
+    try:
+        files.registry.add(domain_fixture.schema.REGISTRY.offset["incarnation_next"], 1)
+    except Exception as refused:
+        text = str(refused)
+    os.write(go[1], b"!")
+    os.waitpid(pid, 0)
+    core.unbind(False)
+    core.bind(files.binding(slot=1))
+    core.record(error)
+    return [refusal, text]
 
 
 def prepared_ahead(core, path):

@@ -235,10 +235,11 @@ def other_line():
 
 
 def no_line():
-    """A traceback of an instruction that no line stands for."""
-    error = caught(deep, 1)
+    """A traceback of an instruction that no line stands for: the end of an except block."""
+    error = caught(with_cause)
     frame = error.__traceback__.tb_next.tb_frame
-    return error.with_traceback(types.TracebackType(None, frame, 10_000_000, 1))
+    starts = [start for start, _, line in frame.f_code.co_lines() if line is None]
+    return error.with_traceback(types.TracebackType(None, frame, (starts or [-1])[-1], 1))
 
 
 class Meta(type):

@@ -52,6 +52,17 @@ def test_the_oldest_segments_are_retired_and_accounted_for(core_name, child, tmp
         assert int.from_bytes(data[at + 8 : at + 16], "little") == 4 * 512
 
 
+def test_oldest_segments_that_are_gone_or_damaged_are_retired_all_the_same(
+    core_name, child, tmp_domain_dir
+):
+    path = domain_fixture.make(tmp_domain_dir / "d", lanes=4, segments_max=8)
+    reader = domain_fixture.Reader(path)
+    assert child(core_name, "retired_damaged", path) == [3, 0]
+    assert (reader.registry("segment_oldest"), reader.registry("segments_retired")) == (4, 3)
+    assert reader.registry("rows_retired") == 4 * schema.LANE_ROWS
+    assert reader.numbers() == [4, 5]
+
+
 def test_a_lane_ends_when_its_arena_is_full(core_name, child, reader):
     lanes = child(core_name, "fill_arena", reader.path)
     rows = reader.rows()

@@ -102,7 +102,7 @@ def test_sites_name_module_function_and_line(shapes):
     assert rows["in a class"]["type"] == "raising.in_class.<locals>.Local"
     assert rows["unnamed"]["type"] == "?"
     assert rows["other line"]["site"] == f"raising:deep:{line - 1}"  # the instruction's own
-    assert rows["no line"]["site"] == "raising:deep:-1"
+    assert rows["no line"]["site"] == "raising:with_cause:-1"
 
 
 def test_both_cores_paint_the_same_portraits(child, tmp_domain_dir, both_cores):

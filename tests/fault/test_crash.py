@@ -127,7 +127,8 @@ for number in range(rounds):
     os.waitpid(child, 0)
 print(json.dumps({"died": died, "records": total[0], "how": report.died[0]["how"],
                   "signal": report.died[0]["signal_name"],
-                  "frames": [f.rpartition(" in ")[2] for f in report.died[0]["frames"]], "deaths": len(deaths.read_deaths(store)),
+                  "frames": [f.rpartition(" in ")[2] for f in report.died[0]["frames"]],
+                  "deaths": len(deaths.read_deaths(store)),
                   "owners": len(owners.read_owners(store))}))
 """
 

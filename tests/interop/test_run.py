@@ -35,13 +35,11 @@ Launch = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def environment(child_environment: Any) -> Callable[..., dict[str, str]]:
-    """Function: environment for a program, with coverage of its own left out."""
+    """Function: environment for a program, with directories to look in first."""
 
     def build(*path: object, **variables: str | None) -> dict[str, str]:
         built: dict[str, str] = child_environment(**variables)
         built["PYTHONPATH"] = os.pathsep.join([*map(str, path), built["PYTHONPATH"]])
-        for name in [name for name in built if name.startswith("COVERAGE_")]:
-            del built[name]
         built["PYTHONDONTWRITEBYTECODE"] = "1"
         return built
 

@@ -38,7 +38,9 @@ cdef inline void cell_count_at(cell_t* cell, int64_t time_unix_nano) noexcept no
 
 
 cdef int aggregate_local(Aggregate* a) noexcept nogil
-cdef int aggregate_move(Aggregate* a, uint8_t* base, uint64_t allocated, int fd, bint keep) noexcept nogil
+cdef int aggregate_move(
+    Aggregate* a, uint8_t* base, uint64_t allocated, int fd, bint keep
+) noexcept nogil
 cdef uint32_t aggregate_series(
     Aggregate* a, uint8_t series, uint8_t kind, uint64_t fingerprint,
     const char* service, size_t service_bytes, const char* operation, size_t operation_bytes,

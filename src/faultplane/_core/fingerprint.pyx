@@ -240,7 +240,9 @@ cdef void frames(Draft* d, PyObject* traceback, Portrait* p) noexcept:
         ):
             frame(d, entry, entry.tb_next == NULL, p)
         elif i == STACK_FRAMES_MAX // 2:
-            n = snprintf(text, sizeof(text), "\x1eelided\x1f%ld\n", <long>(count - STACK_FRAMES_MAX))
+            n = snprintf(
+                text, sizeof(text), "\x1eelided\x1f%ld\n", <long>(count - STACK_FRAMES_MAX)
+            )
             append(d, text, <size_t>n)
         i += 1
         entry = entry.tb_next
@@ -353,7 +355,8 @@ cdef void finish_stack(
 
 cdef int add_codes(list kept, PyObject* exception) except -1:
     """Everything whose address the walk of one exception used."""
-    cdef PyTracebackObject* entry = <PyTracebackObject*>(<PyBaseExceptionObject*>exception).traceback
+    cdef PyBaseExceptionObject* e = <PyBaseExceptionObject*>exception
+    cdef PyTracebackObject* entry = <PyTracebackObject*>e.traceback
     cdef PyCodeObject* last = NULL
     cdef PyCodeObject* code
     kept.append(type(<object>exception))

@@ -239,74 +239,96 @@ cdef inline bint answered(const TypeInfo* info, PyObject* exception) noexcept:
     )
 
 
+cdef struct Facts:
+    # What one record is made of, gathered before anything is counted.
+    TypeInfo info
+    Text text
+    Row row
+    PyObject* encoded
+    uint64_t key
+    uint8_t ids[24]
+    uint8_t scratch[SCRATCH_BYTES]
+    uint8_t redacted[MESSAGE_BYTES_MAX + 16]
+
+
+cdef inline PyObject* know(PyObject* exception, TypeInfo* info) noexcept:
+    """A new reference to the classification, and the codes that go with it."""
+    cdef TypeInfo* known = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
+    if fp_unlikely(known.type == NULL or not answered(known, exception)):
+        return type_slow(exception, info)
+    info[0] = known[0]
+    Py_INCREF(info.classification)
+    return info.classification
+
+
+cdef inline void gather(
+    Facts* f, PyObject* exception, PyObject* operation, PyObject* attributes
+) noexcept:
+    """Everything that may run Python: message, trace, attributes; then the key."""
+    cdef uint32_t serial = 0
+    cdef const uint8_t* found
+    if operation != NULL:
+        serial = operation_find(operation)
+    text_of(exception, f.info.form, &f.text, f.scratch)
+    f.row.flags = prepare_text(&f.text, f.redacted) | f.info.flags
+    f.row.ids = NULL
+    found = trace_ids(&R.trace)
+    if found != NULL:
+        memcpy(f.ids, found, 24)
+        f.row.ids = f.ids
+    f.encoded = NULL
+    f.row.attributes = NULL
+    f.row.attributes_bytes = 0
+    if attributes != NULL:
+        f.encoded = put_attributes(attributes, &f.row)
+    f.key = key_of(exception, &f.info, serial)
+
+
+cdef inline Site* place(
+    Facts* f, PyObject* exception, PyObject* classification, PyObject* operation
+) noexcept:
+    """The site of the error, found or made; NULL without memory."""
+    cdef Site* site = site_find(&R.tables, f.key)
+    if fp_unlikely(site.key == 0):
+        return first_sighting(exception, f.key, &f.info, classification, operation, &f.text)
+    return site
+
+
+cdef inline void count_once(Facts* f, Site* site, PyObject* exception) noexcept:
+    """Count the error, stamp the row and mark the exception as recorded."""
+    clocks(R, &f.row.time_unix_nano, &f.row.mono_nano)
+    fp_mark(exception)
+    count(site, &f.info, f.row.time_unix_nano)
+
+
 cdef PyObject* record_one(
     PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
     PyObject* attributes, bint handled
 ) noexcept:
+    cdef Facts f
     cdef Mode mode = WRITING
-    cdef TypeInfo info
-    cdef TypeInfo* known
-    cdef PyObject* classification
-    cdef PyObject* encoded = NULL
-    cdef uint32_t serial = 0
-    cdef uint64_t key
-    cdef Text text
-    cdef uint8_t scratch[SCRATCH_BYTES]
-    cdef uint8_t redacted[MESSAGE_BYTES_MAX + 16]
-    cdef uint8_t ids[24]
-    cdef const uint8_t* found
+    cdef PyObject* classification = know(exception, &f.info)
     cdef Site* site
-    cdef Row row
     cdef bint counted = False
     cdef int reason
-
-    known = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
-    if fp_unlikely(known.type == NULL or not answered(known, exception)):
-        classification = type_slow(exception, &info)
-    else:
-        classification = known.classification
-        Py_INCREF(classification)
-        info = known[0]
-    if fp_unlikely(not R.active or info.traits & TRAIT_IGNORED):
+    if fp_unlikely(not R.active or f.info.traits & TRAIT_IGNORED):
         return classification
-
-    # What may run Python comes first.
-    if operation != NULL:
-        serial = operation_find(operation)
-    text_of(exception, info.form, &text, scratch)
-    row.flags = prepare_text(&text, redacted) | info.flags
+    gather(&f, exception, operation, attributes)
     if handled:
-        row.flags |= FLAG_HANDLED
-    row.ids = NULL
-    found = trace_ids(&R.trace)
-    if found != NULL:
-        memcpy(ids, found, 24)
-        row.ids = ids
-    row.attributes = NULL
-    row.attributes_bytes = 0
-    if attributes != NULL:
-        encoded = put_attributes(attributes, &row)
-    row.attempt = attempt
-    row.duration_nano = duration
-    key = key_of(exception, &info, serial)
-
+        f.row.flags |= FLAG_HANDLED
+    f.row.attempt = attempt
+    f.row.duration_nano = duration
     while True:
-        site = site_find(&R.tables, key)
-        if fp_unlikely(site.key == 0):
-            site = first_sighting(exception, key, &info, classification, operation, &text)
+        site = place(&f, exception, classification, operation)
         if fp_unlikely(not awake(R)):
             # Registering anew may flush the tables, so the site is looked up again.
             mode = wake()
-            site = site_find(&R.tables, key)
-            if site.key == 0:
-                site = first_sighting(exception, key, &info, classification, operation, &text)
+            site = place(&f, exception, classification, operation)
         # From here to the commit nothing runs Python.
         if not counted:
             counted = True
-            clocks(R, &row.time_unix_nano, &row.mono_nano)
-            fp_mark(exception)
-            count(site, &info, row.time_unix_nano)
-            if R.detail_per_second and site != NULL and not within_budget(site, row.mono_nano):
+            count_once(&f, site, exception)
+            if R.detail_per_second and site != NULL and not within_budget(site, f.row.mono_nano):
                 reason = DROP_DETAIL_BUDGET
                 break
         if fp_unlikely(mode != WRITING):
@@ -315,16 +337,16 @@ cdef PyObject* record_one(
         if fp_unlikely(site == NULL):
             reason = DROP_ROW_LOST
             break
-        reason = write_row(site, &row, &text)
+        reason = write_row(site, &f.row, &f.text)
         if reason != CLAIM_NEW_DICTIONARY:
             break
         renew_dictionary()
     if fp_unlikely(reason > 0):
         suppressed(site, reason)
-    if fp_unlikely(text.owner != NULL):
-        Py_DECREF(text.owner)
-    if fp_unlikely(encoded != NULL):
-        Py_DECREF(encoded)
+    if fp_unlikely(f.text.owner != NULL):
+        Py_DECREF(f.text.owner)
+    if fp_unlikely(f.encoded != NULL):
+        Py_DECREF(f.encoded)
     return classification
 
 

@@ -31,7 +31,8 @@ from .layout cimport (
 )
 from .memory cimport Mapping
 from .posix cimport fp_clock_monotonic, fp_page_wiped_on_fork
-from .ring cimport Writer, files_start, writer_clear, writer_forget, writer_stop
+from .ring cimport Writer, writer_clear, writer_forget, writer_stop
+from .segment cimport files_start
 from .sighting cimport classify_with, encode_with, ignore_types, intern_name, redact_with
 from .trace cimport trace_start
 

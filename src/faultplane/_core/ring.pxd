@@ -1,4 +1,4 @@
-"""Segments and lanes: claim, commit, close, prepare, publish, retire."""
+"""Lanes: claim, commit, close; and the ring of segments they lie in."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -26,32 +26,14 @@ from .layout cimport (
     COLUMN_TIME_UNIX_NANO,
     COLUMN_TRACE_ID,
     COLUMN_TYPE,
-    registry_t,
 )
-from .memory cimport Mapping
+from .segment cimport Files
 
 
 cdef enum:
     CHUNK_ROWS = 64
     CLAIM_OK = 0
     CLAIM_NEW_DICTIONARY = -1
-
-
-cdef struct Files:
-    int directory
-    int locks
-    registry_t* registry
-    uint32_t lanes
-    uint32_t segments_max
-    uint64_t dictionary_bytes
-    uint64_t segment_bytes
-    char tag[32]
-    # The segment this process prepares while it holds LOCK_PREPARE.
-    int prepare_fd
-    uint64_t prepared_bytes
-    # What is left to unmap of the segment it left behind.
-    uint8_t* unmap_base
-    size_t unmap_bytes
 
 
 cdef struct Writer:
@@ -160,11 +142,6 @@ cdef inline bint writer_put(Writer* w, const Row* row) noexcept nogil:
     return True
 
 
-cdef void files_clear(Files* f) noexcept nogil
-cdef int files_start(
-    Files* f, int directory, int locks, Mapping registry, uint32_t lanes, uint32_t segments_max,
-    uint64_t dictionary_bytes, bytes tag
-) except -1
 cdef void writer_clear(Writer* w) noexcept nogil
 cdef int writer_advance(Writer* w) noexcept nogil
 cdef void writer_leave_lane(Writer* w) noexcept nogil

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 import faultplane
-from faultplane import settings
+from faultplane import _native, settings
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json
 from faultplane.cli.output import paint, print_json, size
 from faultplane.errors import FaultplaneError
@@ -25,7 +25,7 @@ EXAMPLES: Final = (
     "faultplane doctor",
     "faultplane doctor --domain checkout --json",
 )
-_EXTRAS: Final = ("pyarrow", "polars", "duckdb", "textual", "faultplane_native")
+_EXTRAS: Final = ("pyarrow", "polars", "duckdb", "textual")
 _FULL_SHARE: Final = 0.9
 
 
@@ -53,6 +53,7 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
     report: dict[str, Any] = {
         "faultplane": faultplane.__version__,
         "core": faultplane.core,
+        "native": "",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{sys.platform} {platform.machine()}",
         "extras": {extra: find_spec(extra) is not None for extra in _EXTRAS},
@@ -74,6 +75,10 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
         _examine_domain(report, domains.find(name, base, found.runtime_directory))
     except FaultplaneError as error:
         report["note"] = f"{error}; a process makes it when it calls init()"
+    try:
+        report["native"] = _native.native_build() or ""
+    except FaultplaneError as error:
+        report["problems"].append(str(error))
     report["problems"] += _judge(report)
     return report
 
@@ -126,6 +131,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     limit = report["detail_per_second"] or "unlimited"
     out = [
         f"faultplane {report['faultplane']}, core {core}, {report['python']}, {report['platform']}",
+        f"native kernels: {report['native'] or 'not installed (pure Python instead)'}",
         f"optional packages: {', '.join(extras) or 'none'}{absent}",
         f"messages {report['messages']}, rows per error and second {limit}",
     ]

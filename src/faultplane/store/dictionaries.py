@@ -161,7 +161,9 @@ class Names:
 
     def _fresh(self) -> StringValues:
         # A byte that is not UTF-8 grows to three.
-        return StringValues(self._file.entries_max, 3 * self._file.bytes_max)
+        values = StringValues(self._file.entries_max, 3 * self._file.bytes_max)
+        values.append(b"")  # code 0, which is never published
+        return values
 
     def strings(self) -> Strings:
         """Every name there is: at least all that committed rows seen before refer to."""
@@ -169,11 +171,15 @@ class Names:
             # Published after younger ones were copied: the copy starts over, at another place.
             self._values = self._fresh()
             self._unpublished = []
-        for code in range(self._values.count, len(self._file)):
-            text = self._file.get(code)
-            if text is None and code != 0:
+        first = self._values.count
+        names = [self._file.get(code) for code in range(first, len(self._file))]
+        # The last ones are about to be published: no row that was seen refers to them yet.
+        while names and names[-1] is None:
+            names.pop()
+        for code, name in enumerate(names, first):
+            if name is None:
                 self._unpublished.append(code)
-            self._values.append(text or b"")
+            self._values.append(name or b"")
         return self._values.strings()
 
 

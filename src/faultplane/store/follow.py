@@ -20,8 +20,9 @@ WATCH_SECONDS_MAX: Final = 0.01
 """Longest look away from a domain that is followed: a burst after silence overruns 64 MiB of
 segments within some tens of milliseconds."""
 WATCH_SECONDS_MIN: Final = 0.0002
-LOOKS_PER_SEGMENT: Final = 4
+LOOKS_PER_SEGMENT: Final = 8
 MAINTAIN_SECONDS: Final = 1.0
+REOPEN_SECONDS: Final = 0.1
 POLL_SECONDS_MAX: Final = 3600.0
 
 
@@ -241,13 +242,14 @@ class Follow:
             return
         keeper.prepare()
         if now >= self._maintain_at:
-            self._maintain_at = now + MAINTAIN_SECONDS
             keeper.maintain()
+            pause_seconds = MAINTAIN_SECONDS if keeper.active else REOPEN_SECONDS
+            self._maintain_at = now + pause_seconds
 
     def _watch(self, now: float) -> bool:
         """Map what is new; whether a quarter of what a store keeps is new since the last reading.
 
-        Looks again after a quarter of the time that a segment lasted, so that each is mapped, and
+        Looks again after an eighth of the time that a segment lasted, so that each is mapped, and
         its successor prepared, in time.
         """
         pressed = False

@@ -187,9 +187,9 @@ class Domain:
 
     def problems(self) -> list[str]:
         """What could not be read, a sentence each; everything else is shown."""
-        found = [f"{name}: {problem}" for name, problem in self._refused.items()]
+        found = [f"{name}: {problem}" for name, problem in list(self._refused.items())]
         for name, reader in self._stores().items():
-            found += [f"{name}: {problem}" for problem in reader.problems.values()]
+            found += [f"{name}: {problem}" for problem in list(reader.problems.values())]
         return found
 
     # -------------------------------------------------------------------------------- records

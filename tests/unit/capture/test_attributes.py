@@ -281,6 +281,26 @@ def test_long_values_are_cut_at_a_code_point_and_listed() -> None:
     }
 
 
+def test_values_that_are_too_big_for_their_kind_are_cut_or_named() -> None:
+    spread = memoryview(bytes(4 * VALUE_BYTES_MAX))[::2]
+    long = "x" * (5 * VALUE_BYTES_MAX)
+    mapping = {"int": 1 << 2000, "spread": spread, "text": long}
+    decoded = decode_attributes(encode_attributes(mapping, lambda text: text.replace("x", "y")))
+    assert decoded == {
+        "int": "int",
+        "spread": b"",
+        "text": "y" * VALUE_BYTES_MAX,
+        REPLACED_KEY: ["int", "spread", "text"],
+    }
+
+
+def test_a_nested_mapping_that_is_too_long_is_cut_and_listed() -> None:
+    many = {f"k{n}": n for n in range(ATTRIBUTES_MAX + 1)}
+    decoded = decode_attributes(encode_attributes({"in": many}))
+    assert len(decoded["in"]) == ATTRIBUTES_MAX
+    assert decoded[REPLACED_KEY] == ["in"]
+
+
 def test_a_mapping_over_the_byte_limit_is_answered_with_more_bytes_than_fit() -> None:
     value = "x" * VALUE_BYTES_MAX
     assert len(encode_attributes(dict.fromkeys("abc", value))) <= schema.ATTRIBUTES_BYTES_MAX

@@ -53,6 +53,17 @@ def test_the_module_keeps_its_own_loader(module_name: str) -> None:
     assert Path(module.__file__ or "").name == f"{module_name}.py"
 
 
+def test_a_module_that_is_looked_up_but_not_imported_answers_as_ever(module_name: str) -> None:
+    calls: list[ModuleType] = []
+    when_imported(module_name, calls.append)
+    spec = importlib.util.find_spec(module_name)
+    assert spec is not None
+    assert spec.loader is not None
+    assert spec.loader.get_source(module_name) == "value = 41\nvalue += 1\n"
+    assert calls == []
+    forget(module_name, calls.append)
+
+
 def test_all_who_wait_are_called_in_order(module_name: str) -> None:
     calls: list[str] = []
     when_imported(module_name, lambda _: calls.append("first"))

@@ -14,7 +14,6 @@ import pytest
 from faultplane import schema
 from faultplane.store import deaths, host, maintain, owners
 
-
 FRAMES = b'  File "a.py", line 3 in f\n  File "b.py", line 7 in g\n'
 
 

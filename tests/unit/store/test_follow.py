@@ -113,7 +113,7 @@ def test_it_looks_again_before_another_segment_is_full(store, attach):
     store.write(1, 4 * ROWS)
     store.new_segment()
     follow._look()
-    assert follow._pause() == pytest.approx(0.001, rel=0.1)  # two segments in eight milliseconds
+    assert follow._pause() == pytest.approx(0.0005, rel=0.1)  # two segments in eight milliseconds
     for _ in range(10):
         follow._look()
         pause = follow._pause()

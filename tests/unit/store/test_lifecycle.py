@@ -234,6 +234,23 @@ def test_a_directory_of_another_user_is_refused_without_raising(run, tmp_domain_
     assert run(dedent(code)) == "False belong to uid 0, got uid 4321\n"
 
 
+def test_a_directory_that_cannot_be_written_to_raises_nothing(run, tmp_domain_dir):
+    code = """
+    if os.geteuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    status = lifecycle.init()
+    core.Counter("hits").add(2)
+    fail(2)
+    own = lifecycle.own_counts().tallies
+    print(status.bound, status.reason.rpartition(": ")[2], len(counts.count_rows(own)))
+    """
+    os.chmod(tmp_domain_dir, 0o555)
+    out = run(dedent(code))
+    os.chmod(tmp_domain_dir, 0o700)
+    assert out == "False Permission denied 1\n"
+
+
 @pytest.mark.parametrize("way", ["init", "rebind"])
 def test_a_domain_that_is_removed_under_a_process_is_made_anew(run, stores, way):
     code = """

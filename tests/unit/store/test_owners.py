@@ -145,6 +145,13 @@ def test_an_owner_of_another_interpreter_in_this_process_lives(store, owner, mon
     assert owners.life(store, one.row) is Life.GONE
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_pid_that_was_given_to_another_process_is_not_the_owner(store, owner):
+    one = owner()
+    one.write(pid=os.getppid(), pid_start_ticks=host.start_ticks(os.getppid()) - 1)
+    assert owners.life(store, one.die()) is Life.GONE
+
+
 def test_an_owner_of_another_boot_is_gone_whatever_its_pid_says(store, owner):
     one = owner()
     one.write(random_id=b"another!" + bytes(8))

@@ -367,6 +367,30 @@ def test_a_name_that_is_published_late_is_seen_late(build_store, attach):
     assert second.to_pylist()[2:] == first.to_pylist()[2:]
 
 
+def test_rows_without_any_name_are_valid(build_store, attach, builder):
+    store = build_store()
+    codes = dict.fromkeys(("type", "site", "operation", "resource"), 0)
+    lane = store.segments[1].open_lane(1)
+    store.segments[1].put(lane, builder.expected(1, 1), codes)
+    table = attach().records().to_pyarrow()
+    table.validate(full=True)
+    assert table.column("site").to_pylist() == [""]
+
+
+def test_a_name_that_is_just_being_published_costs_no_second_copy(build_store, attach):
+    store = build_store()
+    store.write(1, 3)
+    store.names.add("soon there", published=False)
+    store.names.save()
+    domain = attach()
+    first = domain.records().to_pyarrow().column("type").chunk(0).dictionary
+    store.names.publish("soon there")
+    store.names.save()
+    second = domain.records().to_pyarrow().column("type").chunk(0).dictionary
+    assert second.to_pylist() == [*first.to_pylist(), "soon there"]
+    assert second.buffers()[2].address == first.buffers()[2].address
+
+
 def test_names_are_valid_text_whatever_is_in_the_file(build_store, attach):
     store = build_store()
     store.names.add(b"caf\xe9 \xff")

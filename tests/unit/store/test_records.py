@@ -19,6 +19,7 @@ from faultplane.errors import (
     StorageError,
 )
 from faultplane.store import Domain, tables
+from faultplane.store.extras import require
 
 ROWS = schema.LANE_ROWS
 
@@ -228,6 +229,14 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, domai
         assert isinstance(raised.value, ImportError)
 
 
+def test_a_package_that_is_broken_is_not_taken_for_a_missing_one(tmp_path, monkeypatch):
+    (tmp_path / "duckdb.py").write_text("import something_it_needs\n")
+    monkeypatch.delitem(sys.modules, "duckdb", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="something_it_needs"):
+        require("duckdb", "Domain.query()")
+
+
 def test_duckdb_alone_is_enough_to_query(store, run_python):
     pytest.importorskip("duckdb")
     code = """
@@ -294,6 +303,18 @@ def test_what_is_not_given_comes_from_the_environment(store, tmp_domain_dir, mon
     monkeypatch.setenv("FAULTPLANE_DOMAIN", "other")
     with pytest.raises(DomainNotFound, match="'other'"):
         Domain.attach()
+
+
+def test_a_domain_that_is_removed_has_no_rows_and_comes_back(store, domain, build_store):
+    cursor = domain.records().cursor
+    for path in store.path.iterdir():
+        path.unlink()
+    store.path.rmdir()
+    assert len(domain.records()) == 0
+    store.path.parent.rmdir()
+    assert len(domain.records(cursor)) == 0
+    build_store().write(7, 3)
+    assert [row["owner"] for row in domain.records(cursor).rows()] == [7, 7, 7]
 
 
 def test_a_closed_domain_says_so_and_what_came_from_it_stays(store, attach):

@@ -1,0 +1,1 @@
+"""Segments as files: for the other modules of the core only."""

@@ -1,0 +1,150 @@
+"""Every command on a real domain: as a table, as JSON, and when there is nothing to show."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from faultplane.cli import COMMANDS
+
+
+def rows(answer):
+    return [json.loads(line) for line in answer.lines]
+
+
+def test_help_lists_every_command(command):
+    text = command("--help").out
+    for name in COMMANDS:
+        assert name in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_each_command_has_examples(command, name):
+    text = command(name, "--help").out
+    assert f"examples:\n  faultplane {name}" in text
+
+
+def test_no_command_is_a_usage_error_that_shows_the_help(command):
+    assert "COMMAND" in command(status=2).out
+
+
+def test_a_missing_domain_is_named_with_those_there_are(command, shop):
+    error = command("tail", "--domain", "nope", status=2).err
+    assert "'nope'" in error
+    assert "default" in error
+
+
+def test_tail_shows_the_newest_records(command, shop):
+    shown = command("tail", "--no-follow", "-n", "3").lines
+    assert len(shown) == 3
+    assert "parse  ValueError: invalid" in shown[-1]
+    assert "\x1b" not in "".join(shown)
+
+
+def test_tail_filters_by_kind_and_prints_json(command, shop):
+    found = rows(command("tail", "--no-follow", "-n", "100", "--kind", "transport", "--json"))
+    assert len(found) == 60
+    assert {row["kind"] for row in found} == {"Transport"}
+    assert {row["operation"] for row in found} == {"charge"}
+
+
+def test_tail_follows_until_its_time_is_up(command, shop):
+    assert len(command("tail", "-n", "2", "--seconds", "0.2").lines) == 2
+
+
+def test_top_once_shows_groups_with_exact_counts(command, shop):
+    found = rows(command("top", "--once", "--json", "--sort", "count"))
+    assert [(g["operation"], g["count"]) for g in found] == [("charge", 60), ("parse", 4)]
+    text = command("top", "--once", "--interval", "0.1", "--sort", "count").out
+    assert "errors 64" in text
+    assert text.index("Connection") < text.index("ValueError")
+
+
+def test_top_repeats_where_it_is_no_terminal(command, shop):
+    text = command("top", "--interval", "0.1", "--seconds", "0.3").out
+    assert text.count("errors 64") >= 2
+
+
+def test_show_finds_a_group_by_the_start_of_its_fingerprint(command, shop):
+    group = next(g for g in rows(command("top", "--once", "--json")) if g["count"] == 60)
+    text = command("show", group["fingerprint"][:6]).out
+    assert "60 times" in text
+    assert "in charge" in text
+    assert "ConnectionResetError: [Errno 104]" in text
+    (report,) = rows(command("show", group["fingerprint"], "--json", "--samples", "2"))
+    assert report["count"] == 60
+    assert len(report["samples"]) == 2
+    assert sum(report["rows_by_owner"].values()) == 60
+
+
+def test_show_says_when_no_group_or_several_start_so(command, shop):
+    assert "no group" in command("show", "zz", status=1).err
+    assert "several groups" in command("show", "", status=1).err
+
+
+def test_deaths_names_what_was_in_flight(command, shop):
+    text = command("deaths").out
+    assert "GET /pay" in text
+    assert "SIGKILL" in text
+    assert "ValueError" in text
+    (death,) = rows(command("deaths", "--json", "--last", "1"))
+    assert death["service"] == "shop"
+    assert death["in_flight"][0]["operation"] == "GET /pay"
+
+
+def test_query_answers_over_the_records_of_the_dead(command, shop):
+    sql = "select kind_name, count(*) as n from records group by 1 order by 1"
+    assert rows(command("query", "--json", sql)) == [
+        {"kind_name": "DataValidation", "n": 4},
+        {"kind_name": "Transport", "n": 60},
+    ]
+    assert command("query", sql).lines[0].split() == ["kind_name", "n"]
+
+
+def test_query_explains_what_it_cannot_run(command, shop):
+    error = command("query", "select * from nothing", status=2).err
+    assert "nothing" in error
+    assert "records" in error
+
+
+def test_doctor_names_core_directory_and_limits(command, shop):
+    text = command("doctor").out
+    assert "core " in text
+    assert "segments of" in text
+
+
+def test_doctor_says_what_is_wrong(command):
+    (report,) = rows(command("doctor", "--json", status=1, FAULTPLANE_BUDGET_BYTES="7"))
+    assert any("FAULTPLANE_BUDGET_BYTES" in problem for problem in report["problems"])
+
+
+def test_gc_removes_dead_domains_only_when_told(command, shop):
+    assert "would be removed" in command("gc", "--dry-run").out
+    assert "removed" in command("gc").out
+    assert command("gc").lines[0].startswith("There are no domains")
+
+
+def test_run_starts_a_program_with_recording_on(command, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("raise KeyError('nobody catches this')\n")
+    command("run", "--service", "batch", "--", program, status=1)
+    (group,) = rows(command("top", "--once", "--json"))
+    assert (group["service"], group["type"], group["count"]) == ("batch", "KeyError", 1)
+
+
+def test_run_refuses_what_it_does_not_know(command):
+    assert "command to start is missing" in command("run", status=2).err
+    assert "hooks must be of" in command("run", "--hooks", "x", "--", "true", status=2).err
+
+
+def test_a_reader_that_goes_away_is_no_error(child_environment, shop):
+    import subprocess
+    import sys
+
+    line = f"{sys.executable} -m faultplane tail --no-follow -n 1000 --json | head -n 1"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env=child_environment(), capture_output=True, text=True
+    )
+    assert json.loads(done.stdout)["seq"] > 0
+    assert done.stderr == ""

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Put figures of `faultplane bench` into README.md, between its two bench marks.
+
+    faultplane bench --json > figures.json
+    python tools/readme_table.py figures.json           fill README.md
+    python tools/readme_table.py --print figures.json   print the tables
+
+Figures that a run could not measure are a dash, a peer that was not installed has no line, and a
+run that failed in part is refused: a table with holes would be read as one without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+NONE = "–"
+
+CASES = {
+    "record": "`record`, 6 frames, raw message",
+    "record, redacted": "the same, redacted (the default)",
+    "record, a secret in it": "redacted, with a secret in it",
+    "record, a new span each time": "in a new OpenTelemetry span each time",
+    "record, 30 frames": "30 frames",
+    "record, 60 frames": "60 frames",
+    "record, with a cause": "with a cause",
+    "record, KeyError": "KeyError",
+    "record, OSError": "OSError",
+    "counter.add": "`counter.add`",
+    "classify": "`classify`, a type that is known",
+}
+PARTS = {
+    "first sighting": ("first_sighting", "minimum"),
+    "1 M records in a row, each": ("run", "nano"),
+    "one by one, p50": ("quantiles", "p50"),
+    "p99": ("quantiles", "p99"),
+    "p99.9": ("quantiles", "p99.9"),
+}
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A figure with thousands set apart; a dash for none, and for what cannot be."""
+    if value is None or value <= 0:
+        return NONE
+    return f"{value:,.{digits}f}" if value >= 10 else f"{value:,.1f}"
+
+
+def ratio(more: float | None, less: float | None) -> str:
+    """How many times ``less`` fits into ``more``."""
+    if not more or not less or more <= 0 or less <= 0:
+        return NONE
+    return f"{more / less:,.0f}×" if more / less >= 10 else f"{more / less:,.1f}×"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a Markdown table; all columns but the first are set flush right."""
+    yield f"| {' | '.join(heads)} |"
+    yield f"| --- |{' ---: |' * (len(heads) - 1)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def cores(report: dict[str, Any]) -> Iterator[str]:
+    """What a call costs with each core."""
+    both = [report["cores"].get(name) for name in ("cython", "python")]
+    rows = []
+    for case, title in CASES.items():
+        found = [core and core["cases"].get(case, {}).get("minimum") for core in both]
+        if any(found):
+            rows.append([title, *map(number, found), ratio(found[1], found[0])])
+    for title, (part, field) in PARTS.items():
+        found = [core and core.get(part, {}).get(field) for core in both]
+        if any(found):
+            rows.append([title, *map(number, found), ratio(found[1], found[0])])
+    yield from table(["nanoseconds a call", "compiled", "pure", "pure / compiled"], rows)
+
+
+def peers(report: dict[str, Any]) -> Iterator[str]:
+    """What users would pick instead, and what each captures."""
+    compiled = report["cores"].get("cython", {}).get("cases", {})
+    rows = []
+    for name, figures in report["peers"].items():
+        if "missing" in figures:
+            continue
+        ours = compiled.get(figures["against"], {}).get("minimum")
+        version = figures["version"]
+        named = name if version == "standard library" else f"{name} {version}"
+        captured = figures["captured"].rstrip(".")
+        captured = captured[:1].lower() + captured[1:]
+        against = f"{ratio(figures['minimum'], ours)} `{figures['against']}`"
+        rows.append([f"{named}: {captured}", number(figures["minimum"]), against])
+    yield from table(["instead", "ns", "times"], rows)
+
+
+def handover(report: dict[str, Any]) -> Iterator[str]:
+    """Records a second from one process to another."""
+    found = report["handover"]
+    best = found.get("faultplane, raw", {}).get("per_second")
+    rows = []
+    for name, figures in found.items():
+        if "missing" in figures:
+            continue
+        rate = figures["per_second"]
+        if "asleep" in name:
+            rate = figures.get("producer_per_second", rate)
+        ours = name.startswith("faultplane")
+        rows.append([name, number(rate), "" if ours else ratio(best, rate)])
+    yield from table(["to another process", "records/s", "faultplane, raw, is"], rows)
+
+
+def render(report: dict[str, Any]) -> str:
+    """All tables of a report, with the machine they were measured on."""
+    if report.get("failed"):
+        raise SystemExit("the run failed in part: " + "; ".join(report["failed"]))
+    parts = [f"{report['machine']}; minimum of interleaved rounds, net of raise and catch."]
+    for name, lines in (("cores", cores), ("peers", peers), ("handover", handover)):
+        if report.get(name):
+            parts.append("\n".join(lines(report)))
+    for name, core in report["cores"].items():
+        parts.append(
+            f"{name}: {core['calls']:,} calls of `record` = {core['rows']:,} rows = "
+            f"{core['counted']:,} counted."
+        )
+    return "\n\n".join(parts)
+
+
+def filled(readme: str, text: str) -> str:
+    """``readme`` with ``text`` between its marks, which must be there once each, in order."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise SystemExit(f"{README.name} must have {BEGIN} and then {END}, once each")
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fill the README, or print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("figures", type=Path, help="output of faultplane bench --json")
+    parser.add_argument("--print", action="store_true", dest="only_print", help="change nothing")
+    options = parser.parse_args(arguments)
+    report = json.loads(options.figures.read_text().splitlines()[-1])
+    text = render(report)
+    if options.only_print:
+        print(text)
+    else:
+        README.write_text(filled(README.read_text(), text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
