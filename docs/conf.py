@@ -41,7 +41,11 @@ _shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _directory = tempfile.mkdtemp(prefix="faultplane-docs-", dir=_shared)
 os.environ["FAULTPLANE_DIR"] = _directory
 """
+# A process records into one domain, and all pages run in one: each leaves as it came.
 doctest_global_cleanup = """
+from faultplane.store import lifecycle
+lifecycle._leave()
+lifecycle._process = lifecycle._Process()
 shutil.rmtree(_directory, ignore_errors=True)
 """
 

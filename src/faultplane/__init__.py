@@ -26,7 +26,16 @@ import faultplane.capture
 import faultplane.classify
 from faultplane import _backend
 from faultplane.capture.block import capture
-from faultplane.classify import Classification, register_rule, rule
+from faultplane.classify import (
+    Category,
+    Classification,
+    Kind,
+    RecoveryStrategy,
+    Severity,
+    register_rule,
+    rule,
+    unregister_rule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,11 +86,15 @@ else:
     Counter = _backend.core.Counter
 
 __all__ = [
+    "Category",
     "Classification",
     "Counter",
     "Domain",
+    "Kind",
     "RecordingHandler",
     "Records",
+    "RecoveryStrategy",
+    "Severity",
     "__version__",
     "attach",
     "capture",
@@ -97,6 +110,7 @@ __all__ = [
     "rule",
     "set_active",
     "uninstall_hooks",
+    "unregister_rule",
 ]
 
 __version__: Final = "0.1.0"

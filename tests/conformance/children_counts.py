@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import pickle
 import signal
@@ -97,13 +98,13 @@ def reentrant(core, path):
     return counts[0]
 
 
-def interrupted(core, path):
+def interrupted(core, path, base):
     """Signal handlers that raise, anywhere inside a record; None where that cannot be tried."""
     if "coverage" in sys.modules:
         return None  # its own lock does not survive them
     bound(core, path)
 
-    class Interrupt(BaseException):
+    class Interrupt(getattr(builtins, base)):
         pass
 
     def handler(number, frame):

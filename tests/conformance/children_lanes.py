@@ -87,7 +87,7 @@ def retired_damaged(core, path):
     core.unbind(False)
     os.unlink(f"{path}/seg-1")
     os.truncate(f"{path}/seg-2", 5000)
-    files.registry.store(domain_fixture.schema.REGISTRY.offset["segment_newest"], 10)
+    files.registry.store(domain_fixture.schema.REGISTRY.offset["segment_newest"], 11)
     ring = files.ring()
     return [ring.retire_over_budget(), ring.retire_over_budget()]
 
@@ -104,10 +104,9 @@ def failing_within(core, path, where):
     core.record(error)
     whole = getattr(owner, last)
 
-    def fail(*args, **options):
-        raise RuntimeError("cannot happen")
-
-    setattr(owner, last, fail)
+    scope = {"__package__": "faultplane._pure"}
+    exec("def fail(*args, **options): raise RuntimeError('cannot happen')", scope)
+    setattr(owner, last, scope["fail"])
     answers = [type(core.record(error)).__name__ for _ in range(3)]
     setattr(owner, last, whole)
     core.record(error)

@@ -131,6 +131,13 @@ def test_a_secret_across_a_block_of_the_scan_is_seen(module, offset):
         assert module.redact(f"{padding}{secret} y") == f"{padding}{hidden} y"
 
 
+@pytest.mark.parametrize("offset", range(50, 66))
+def test_the_rest_of_a_long_number_is_no_number_of_its_own(module, offset):
+    """Wherever the block of the scan ends that it begins in."""
+    text = "," * offset + "12345" + "4111111111111111"
+    assert module.redact(text) is text
+
+
 def test_only_the_first_bytes_are_looked_at(module):
     """So the price of a megabyte is that of its beginning."""
     for piece in HOSTILE:

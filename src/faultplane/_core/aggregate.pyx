@@ -51,11 +51,10 @@ cdef uint8_t* private_memory() noexcept nogil:
 
 
 cdef int aggregate_local(Aggregate* a) noexcept nogil:
-    """Start counting in private memory; 0, or -1 when there is none."""
+    """Start counting in private memory, ``a`` being zero; 0, or -1 when there is none."""
     cdef aggregate_t* h
     cdef uint64_t magic = MAGIC_AGGREGATE
     cdef int code
-    memset(a, 0, sizeof(Aggregate))
     a.base = private_memory()
     if a.base == NULL:
         return -1

@@ -104,6 +104,8 @@ cdef void tables_flush(Tables* t) noexcept:
     """
     cdef list dropped = []
     cdef int i
+    if t.type_count == 0 and t.site_count == 0:
+        return  # nothing to forget, and no page to touch for it
     for i in range(TYPE_SLOTS):
         if t.types[i].type != NULL:
             dropped.append(<object>t.types[i].type)

@@ -95,6 +95,7 @@ from .recorder cimport (
     overflow,
     recorder,
     renew_dictionary,
+    try_storage,
     wake,
 )
 from .redact cimport redact_into_cut
@@ -343,6 +344,8 @@ cdef PyObject* record_one(
         renew_dictionary()
     if fp_unlikely(reason > 0):
         suppressed(site, reason)
+        if reason == DROP_NO_STORAGE and mode == WRITING:
+            try_storage()  # the directory has gone: look for it where it should be
     if fp_unlikely(f.text.owner != NULL):
         Py_DECREF(f.text.owner)
     if fp_unlikely(f.encoded != NULL):

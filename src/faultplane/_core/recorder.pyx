@@ -9,7 +9,6 @@ import os
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
 
 from .aggregate cimport aggregate_local, aggregate_move
 from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire
@@ -112,9 +111,22 @@ def _after_fork_in_child():
     R.rebind_mono = 0
 
 
+cdef void try_storage() noexcept:
+    """Ask the store to bind this process again, at most once a second."""
+    cdef int64_t now = fp_clock_monotonic()
+    if hook_rebind is None or R.rebinding or now < R.rebind_mono:
+        return
+    R.rebinding = True
+    R.rebind_mono = now + RETRY_NANO
+    try:
+        hook_rebind()
+    except BaseException:
+        pass
+    R.rebinding = False
+
+
 cdef Mode wake() noexcept:
     """The slow entry: before init(), switched off, forked, or declared dead."""
-    cdef int64_t now
     if not R.active:
         return INACTIVE
     if R.bound and awake(&R):
@@ -122,18 +134,8 @@ cdef Mode wake() noexcept:
     if R.bound:
         detach()
         R.rebind_mono = 0
-    now = fp_clock_monotonic()
-    if hook_rebind is not None and not R.rebinding and now >= R.rebind_mono:
-        R.rebinding = True
-        R.rebind_mono = now + RETRY_NANO
-        try:
-            hook_rebind()
-        except BaseException:
-            pass
-        R.rebinding = False
-        if R.bound and awake(&R):
-            return WRITING
-    return COUNTING
+    try_storage()
+    return WRITING if R.bound and awake(&R) else COUNTING
 
 
 # --------------------------------------------------------------------------------- dictionaries
@@ -300,7 +302,7 @@ def writer_state():
 
 
 cdef int start() except -1:
-    memset(&R, 0, sizeof(R))
+    # R is zero from the start: clearing it would only make its 400 KiB resident.
     writer_clear(&R.writer)
     trace_start(&R.trace)
     sleep()

@@ -47,6 +47,7 @@ class Aggregate:
         self._fd = -1
         self._index: dict[tuple[int, int, int, bytes, bytes], int] = {}
         self.used = AGGREGATE.size
+        self._unfinished = 0
         with memoryview(self._memory) as view:
             AGGREGATE.write(view, 0, magic=MAGIC["aggregate"], layout_version=LAYOUT_VERSION)
         for reason in DROP_REASONS:
@@ -87,10 +88,13 @@ class Aggregate:
         known = self._index.get(key)
         if known is not None:
             return known
-        offset = self.used
         size = CELL.size + round_up(len(operation) + len(name), 64)
-        if len(self._index) >= SERIES_MAX or not self._make_room(offset + size):
+        if len(self._index) >= SERIES_MAX or not self._make_room(self.used + size):
             return 0
+        # Taken at once: a signal handler may come in that needs a cell of its own.
+        offset = self.used
+        self.used = offset + size
+        self._unfinished += 1
         with memoryview(self._memory) as view:
             view[offset : offset + size] = bytes(size)
             CELL.write(
@@ -105,10 +109,11 @@ class Aggregate:
             )
             strings = offset + CELL.size
             view[strings : strings + len(operation) + len(name)] = operation + name
-        self.used += size
-        order()
-        # Published last: a reader walks entries up to here.
-        self._words[_USED] = self.used
+        self._unfinished -= 1
+        if self._unfinished == 0:
+            order()
+            # Published last: a reader walks entries up to here.
+            self._words[_USED] = self.used
         self._index[key] = offset
         return offset
 

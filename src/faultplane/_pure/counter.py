@@ -7,7 +7,7 @@ from functools import partial
 from faultplane.schema import OVERFLOW_CELLS, SERIES_COUNTER
 
 from . import memory
-from .recorder import Mode, bounded, state
+from .recorder import bounded, state
 
 __all__ = ["Counter"]
 
@@ -29,7 +29,7 @@ class Counter:
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
         self._name = name
-        with memory.process_lock:
+        with memory.process_lock, state.busy():
             self._offset = state.aggregate.series(SERIES_COUNTER, 0, 0, b"", text)
 
     @property
@@ -40,8 +40,10 @@ class Counter:
     def add(self, n: int = 1) -> None:
         """Add ``n``, 0 to 2**63 - 1. Exact; raises ValueError or TypeError and adds nothing."""
         bounded(n, "n", INT64_MAX)
-        if (not state.live or state.fence[0]) and state.wake() is Mode.INACTIVE:
-            return
+        if not state.live or state.fence[0]:
+            state.wake()
+            if not state.active:
+                return
         with memory.process_lock:
             if state.inside:
                 state.deferred.append(partial(self._add, n))

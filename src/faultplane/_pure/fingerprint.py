@@ -8,7 +8,6 @@ printed traceback, and renders the stack once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import blake2b
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
@@ -155,6 +154,8 @@ class Portrait:
     """
 
     def __init__(self, exception: BaseException) -> None:
+        from hashlib import blake2b  # loads a library of a megabyte, for the first error only
+
         self.type = type_name(exception)
         self.site = b""
         self._frames = _Text(STRING_BYTES_MAX - HEAD_BYTES)

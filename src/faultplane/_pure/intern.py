@@ -7,11 +7,11 @@ and a process that dies in between blocks nobody. Appending takes `LOCK_INTERN`.
 from __future__ import annotations
 
 import os
-from hashlib import blake2b
+import time
 from typing import Final
 from zlib import crc32
 
-from faultplane.errors import CorruptFile
+from faultplane.errors import CorruptFile, StorageError
 from faultplane.schema import (
     DICTIONARY,
     DICTIONARY_ENTRY,
@@ -28,6 +28,7 @@ from .memory import FileLock, order
 __all__: list[str] = []
 
 PROBES_MAX: Final = 128
+RETRY_NANO: Final = 1_000_000_000
 _CRC_AT: Final = DICTIONARY.offset["crc"]
 _NEXT_ENTRY: Final = DICTIONARY.offset["next_entry"] // 8
 _NEXT_BYTE: Final = DICTIONARY.offset["next_byte"] // 8
@@ -36,6 +37,8 @@ _ENTRY_WORDS: Final = DICTIONARY_ENTRY.size // 8
 
 def hash_of(text: bytes) -> int:
     """The hash under which a string is kept: BLAKE2b of 8 bytes, little-endian."""
+    from hashlib import blake2b
+
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
@@ -80,6 +83,7 @@ class Dictionary:
     def __init__(self, directory_fd: int, locks_fd: int, prefix: str, generation: int) -> None:
         name = f"{prefix}-{generation}"
         self._locks_fd = locks_fd
+        self._retry_mono_nano = 0
         self._memory = files.map_file(directory_fd, name)
         size = self._memory.size
         view = memoryview(self._memory)
@@ -117,7 +121,7 @@ class Dictionary:
         self._memory.close()
 
     def intern(self, text: bytes) -> int:
-        """Id of a string, appended when it is new; -1 when the dictionary is full."""
+        """Id of a string, appended when it is new; -1 when there is no room for it."""
         return self._intern(hash_of(text), text, by_hash=False) if text else 0
 
     def intern_stack(self, fingerprint: int, text: bytes) -> int:
@@ -128,9 +132,16 @@ class Dictionary:
         found, _ = self._probe(key, text, by_hash)
         if found >= 0:
             return found
-        with FileLock(self._locks_fd, LOCK_INTERN):
-            found, bucket = self._probe(key, text, by_hash)
-            return found if found >= 0 else self._append(bucket, key, text)
+        if time.monotonic_ns() < self._retry_mono_nano:
+            return -1
+        try:
+            with FileLock(self._locks_fd, LOCK_INTERN).held():
+                found, bucket = self._probe(key, text, by_hash)
+                return found if found >= 0 else self._append(bucket, key, text)
+        except (OSError, StorageError):
+            # Its holder was stopped: strings do without a place rather than wait for it again.
+            self._retry_mono_nano = time.monotonic_ns() + RETRY_NANO
+            return -1
 
     def _probe(self, key: int, text: bytes, by_hash: bool) -> tuple[int, int]:
         """(Id of the string or -1, the free bucket where it would go or -1)."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import platform
+import sys
 import threading
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Literal, Self
 
 from faultplane.errors import StorageError
@@ -27,7 +28,9 @@ WAIT_SECONDS_MAX: Final = 1.0
 
 Code = Literal["Q", "I"]
 _WORD_MAX: Final = (1 << 64) - 1
-_KEEPS_STORE_ORDER: Final = platform.machine() in ("x86_64", "AMD64", "i686", "i386")
+_KEEPS_STORE_ORDER: Final = os.uname().machine in ("x86_64", "AMD64", "i686", "i386")
+
+_CAN_FORGET_DESCRIPTOR: Final = sys.version_info >= (3, 13)
 
 process_lock = threading.RLock()
 """Held by whoever changes shared memory or the recorder's own state; new in a forked child."""
@@ -73,52 +76,45 @@ def fence() -> None:
 
 
 class FileLock:
-    """One byte of a lock file, and the process lock with it, as a context manager.
+    """One byte of a lock file. A ``fd`` of -1 stands for no file: the process lock is enough."""
 
-    Raises StorageError after `WAIT_SECONDS_MAX`. The same thread may enter it again. A ``fd`` of
-    -1 leaves the process lock alone. A signal handler that raises leaves nothing taken.
-    """
-
-    __slots__ = ("_byte", "_depth", "_fd")
+    __slots__ = ("_byte", "_fd")
 
     def __init__(self, fd: int, byte: int) -> None:
         self._fd = fd
         self._byte = byte
-        self._depth = 0
 
-    def __enter__(self) -> None:
-        process_lock.acquire()
-        self._depth = _held.get((self._fd, self._byte), 0)
-        try:
-            deadline = 0.0
-            pause_seconds = 0.00002
-            while not self._take():
-                now = time.monotonic()
-                deadline = deadline or now + WAIT_SECONDS_MAX
-                if now >= deadline:
-                    raise StorageError(
-                        f"byte {self._byte} of the lock file was held for {WAIT_SECONDS_MAX} s"
-                    )
-                time.sleep(pause_seconds)
-                pause_seconds = min(2 * pause_seconds, 0.002)
-        except BaseException:
-            self._give_back_to(self._depth)
-            process_lock.release()
-            raise
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the byte, and the process lock with it; the same thread may do so again.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self._give_back_to(self._depth)
-        except BaseException:
-            self._give_back_to(self._depth)
-            raise
-        finally:
-            process_lock.release()
+        Raises StorageError after `WAIT_SECONDS_MAX`. A signal handler that raises leaves nothing
+        taken.
+        """
+        with process_lock:
+            depth = _held.get((self._fd, self._byte), 0)
+            try:
+                self._wait()
+                yield
+            finally:
+                try:
+                    self._give_back_to(depth)
+                except BaseException:
+                    self._give_back_to(depth)
+                    raise
+
+    def _wait(self) -> None:
+        deadline = 0.0
+        pause_seconds = 0.00002
+        while not self._take():
+            now = time.monotonic()
+            deadline = deadline or now + WAIT_SECONDS_MAX
+            if now >= deadline:
+                raise StorageError(
+                    f"byte {self._byte} of the lock file was held for {WAIT_SECONDS_MAX} s"
+                )
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, 0.002)
 
     def _take(self) -> bool:
         key = self._fd, self._byte
@@ -179,8 +175,10 @@ class Mapping(mmap.mmap):
             raise ValueError(f"size must be at least 1 byte, got {size}")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         flags = mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        # A file cannot be mapped beyond its end here, so `resize` maps what has been added.
-        self = super().__new__(cls, fd, size, flags=flags, prot=protection)
+        # A file cannot be mapped beyond its end here, so `resize` maps what has been added. Where
+        # the descriptor is not needed for that, none is kept: an application may close them all.
+        options = {"trackfd": False} if _CAN_FORGET_DESCRIPTOR and reserve <= size else {}
+        self = super().__new__(cls, fd, size, flags=flags, prot=protection, **options)
         self.writable = bool(writable)
         self.reserve = max(reserve, size)
         self._bytes = size
@@ -255,7 +253,7 @@ class Mapping(mmap.mmap):
     def cas(self, offset: int, expected: int, new: int) -> bool:
         """Replace the u64 at ``offset`` by ``new`` if it is ``expected``; say whether it was."""
         self._check_writable()
-        with self._exclusive():
+        with self._exclusive().held():
             if self.load(offset) != expected:
                 return False
             self.store(offset, new)
@@ -264,7 +262,7 @@ class Mapping(mmap.mmap):
     def add(self, offset: int, value: int) -> int:
         """Add ``value`` to the u64 at ``offset``; give the value before."""
         self._check_writable()
-        with self._exclusive():
+        with self._exclusive().held():
             before = self.load(offset)
             self.store(offset, (before + value) & _WORD_MAX)
             return before
@@ -320,8 +318,9 @@ def _address(buffer: object) -> int:
 
 def _after_fork_in_child() -> None:
     """Lock bytes are not inherited, and the thread that held the lock is not there."""
-    global process_lock
+    global process_lock, _barrier
     process_lock = threading.RLock()
+    _barrier = threading.Lock()
     _held.clear()
 
 

@@ -31,7 +31,7 @@ from .fingerprint import (
     walk_group,
 )
 from .message import prepare, text_of
-from .recorder import DROP, Mode, bounded, state
+from .recorder import DROP, bounded, state
 from .sighting import UNCLASSIFIED, Site, TypeInfo, encode, find_type, sight
 from .trace import trace_ids
 from .writer import CLAIM_NEW_DICTIONARY, CLAIM_OK
@@ -73,7 +73,9 @@ def record(
         bounded(duration_nano, "duration_nano", DURATION_NANO_MAX)
     try:
         return _record(exc, operation, attempt, duration_nano, attributes, handled)
-    except Exception:  # noqa: BLE001 - whatever it is, it is not the application's affair
+    except Exception as error:
+        if not _is_ours(error):
+            raise
         _lose(KIND_INTERNAL)
         return UNCLASSIFIED
 
@@ -124,15 +126,28 @@ def _record(
             )
             if reason:
                 _suppress(site, reason)
-        except BaseException as error:
+        except Exception as error:
+            if not _is_ours(error):
+                raise
             _lose(None if counted else info.kind)
-            if not isinstance(error, Exception):
-                raise  # by a signal handler
         finally:
             state.inside = False
         if state.deferred:
             state.run_deferred()
     return classification
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error comes from this core, and not from a signal handler that raised.
+
+    What fails here is not the application's affair. What its signal handlers raise is: a time
+    limit that came due while an error was recorded must not be lost.
+    """
+    entry = traceback_of(error)
+    while entry.tb_next is not None:
+        entry = entry.tb_next
+    scope: dict[str, object] = entry.tb_frame.f_globals
+    return scope.get("__package__") == __package__
 
 
 def _lose(kind: int | None) -> None:
@@ -281,7 +296,7 @@ def enter(operation: str, parent: int = 0) -> int:
     """
     if not isinstance(operation, str):
         raise TypeError(f"operation must be a str, got {type(operation).__name__}")
-    if (not state.live or state.fence[0]) and state.wake() is not Mode.WRITING:
+    if (not state.live or state.fence[0]) and not state.wake():
         return 0
     try:
         text = operation.encode()

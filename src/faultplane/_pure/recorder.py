@@ -7,14 +7,14 @@ and one that was switched off all take the slow entry, `wake`.
 
 from __future__ import annotations
 
-import enum
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from faultplane.errors import CorruptFile
+from faultplane.errors import CorruptFile, StorageError
 from faultplane.schema import (
     DROP_REASONS,
     OVERFLOW_CELLS,
@@ -38,15 +38,6 @@ DROP: Final = {reason.name: reason.code for reason in DROP_REASONS}
 MESSAGES: Final = ("redact", "template", "raw")
 RETRY_NANO: Final = 1_000_000_000
 UNFENCED: Final = (0,)
-
-
-class Mode(enum.Enum):
-    """What a record may do."""
-
-    WRITING = 1
-    COUNTING = 2
-    """No domain at hand: exact counts in the process, no rows."""
-    INACTIVE = 3
 
 
 class Recorder:
@@ -88,28 +79,32 @@ class Recorder:
 
     # ------------------------------------------------------------------------ waking, leaving
 
-    def wake(self) -> Mode:
-        """The slow entry: before init(), switched off, forked, or declared dead."""
+    def wake(self) -> bool:
+        """The slow entry: before init(), switched off, forked, or declared dead.
+
+        Whether the process may write after all. If not, errors are counted in the process, unless
+        the recorder is switched off.
+        """
         if not self.active:
-            return Mode.INACTIVE
-        with memory.process_lock:
+            return False
+        with memory.process_lock, self.busy():
             if self.live and not self.fence[0]:
-                return Mode.WRITING
+                return True
             if self.binding is not None:
                 self.detach()
                 self._rebind_mono_nano = 0
             now = time.monotonic_ns()
             if self.rebind is None or self._rebinding or now < self._rebind_mono_nano:
-                return Mode.COUNTING
+                return False
             self._rebinding = True
             self._rebind_mono_nano = now + RETRY_NANO
         try:
             self.rebind()
-        except BaseException:  # noqa: BLE001 - what rebinds is the store's
-            return Mode.COUNTING
+        except Exception:  # noqa: BLE001 - what rebinds is the store's
+            return False
         finally:
             self._rebinding = False
-        return Mode.WRITING if self.live and not self.fence[0] else Mode.COUNTING
+        return self.live and not self.fence[0]
 
     def detach(self, *, forked: bool = False) -> None:
         """Let go of the domain and go on counting in private memory, from zero.
@@ -184,10 +179,30 @@ class Recorder:
     def count_overflow(self, cell: int, n: int) -> None:
         """Count where no series has room: by kind, exact, shared by all processes."""
         self.aggregate.drop(DROP["series_overflow"])
+        self.overflow[cell] += n
         if self.binding is not None:
-            self.binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
-        else:
-            self.overflow[cell] += n
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Add what has overflowed to the cells of the domain; later, where that is not possible."""
+        for cell, n in enumerate(self.overflow):
+            if n:
+                try:
+                    self.binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
+                except (OSError, StorageError):
+                    return
+                self.overflow[cell] -= n
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """What signal handlers and finalizers record meanwhile waits until the end."""
+        outer, self.inside = self.inside, True
+        try:
+            yield
+        finally:
+            self.inside = outer
+        if not outer:
+            self.run_deferred()
 
     def run_deferred(self) -> None:
         """Do what came while this thread was inside."""
@@ -236,7 +251,7 @@ def bind(binding: Any) -> None:
     What was counted before is carried over. Raises OSError when the counts do not fit the file;
     the process goes on counting in its own memory then.
     """
-    with memory.process_lock:
+    with memory.process_lock, state.busy():
         if state.binding is not None:
             state.detach()
         segments = Segments(
@@ -257,10 +272,7 @@ def bind(binding: Any) -> None:
         state.binding = binding
         state.writer = writer
         state.was_bound = True
-        for cell, n in enumerate(state.overflow):
-            if n:
-                binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
-                state.overflow[cell] = 0
+        state.hand_over()
         state.breath = Breath(binding.breath, binding.directory_fd, f"breath-{slot}")
         state.flush()
         state.open_dictionaries(writer)
@@ -276,7 +288,7 @@ def unbind(exiting: bool = False) -> None:
     change of domain leave the same way.
     """
     del exiting
-    with memory.process_lock:
+    with memory.process_lock, state.busy():
         if state.binding is not None:
             state.detach()
 

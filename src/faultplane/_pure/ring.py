@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import AbstractContextManager
 from typing import Final
 from zlib import crc32
 
@@ -120,9 +121,9 @@ class Segments:
         self._prepare_fd = -1
         self._prepared_bytes = 0
 
-    def exclusive(self) -> FileLock:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Held for every read-modify-write of lane words and of the registry's words."""
-        return FileLock(self.locks_fd, LOCK_CLAIM)
+        return FileLock(self.locks_fd, LOCK_CLAIM).held()
 
     def load(self, field: str) -> int:
         """A word of the registry."""

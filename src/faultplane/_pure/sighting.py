@@ -102,14 +102,13 @@ class TypeInfo:
 class Site(Codes):
     """One error: what its rows have in common, its count, its detail budget.
 
-    ``refs`` keeps alive what its key names by address; ``epoch`` is that of the tables it is in.
+    ``refs`` keeps alive what its key names by address.
     """
 
-    __slots__ = ("cell", "classification", "epoch", "left", "refs", "second", "template")
+    __slots__ = ("cell", "classification", "left", "refs", "second", "template")
 
     cell: int
     classification: Any
-    epoch: int
     left: int
     refs: tuple[object, ...]
     second: int
@@ -124,7 +123,7 @@ def _is_ignored(type_: type[BaseException]) -> bool:
         return False
 
 
-def errno_of(exception: OSError) -> int:
+def errno_of(exception: BaseException) -> int:
     """The error number that is part of an OSError's key; 0 where it has none."""
     value = _errno_of(exception)
     return value if type(value) is int and 0 < value <= ERRNO_MAX else 0
@@ -221,7 +220,6 @@ def sight(
     site.refs = info.type, *references(exception)
     if len(state.sites) >= SITES_MAX:
         state.flush()
-    site.epoch = state.epoch
     state.sites[key] = site
     return site
 

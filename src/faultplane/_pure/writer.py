@@ -159,7 +159,7 @@ class Writer:
         """
         lane = self._lane
         if lane is not None and lane.arena_used + arena_bytes > ARENA_BYTES_PER_LANE:
-            self.leave_lane()
+            return self._renew()
         return self._advance() if self.is_between_chunks else CLAIM_OK
 
     def put(
@@ -268,6 +268,10 @@ class Writer:
                 lane.limit += CHUNK_ROWS
                 self.is_between_chunks = False
                 return CLAIM_OK
+        return self._renew()
+
+    def _renew(self) -> int:
+        """Claim another lane, unless storage was refused a moment ago."""
         if self.refusal and time.monotonic_ns() < self._retry_mono_nano:
             return self.refusal
         try:
@@ -385,11 +389,13 @@ class Writer:
     def leave_lane(self) -> None:
         """Close the lane: its rows are final, the rest of it is never shown."""
         lane = self._lane
-        if lane is not None:
+        if lane is None:
+            return
+        if self._words[lane.word] == lane.expected:
             with self.segments.exclusive():
                 if self._words[lane.word] == lane.expected:
                     self._words[lane.word] = closed_word(lane.expected)
-            self._forget_lane()
+        self._forget_lane()
 
     # Each of these lets go first and tidies up after: a signal handler may raise in between.
 

@@ -59,10 +59,18 @@ class Segment:
         self._spans: list[tuple[int, int]] | None = None
 
     def counts(self) -> tuple[int, ...]:
-        """Committed rows of each lane; CorruptFile when one has more than a lane can hold."""
+        """Committed rows of each lane; CorruptFile when one has more than a lane can hold.
+
+        Whoever is in a lane has finished those it was in before. So that no row is shown without
+        the rows that its writer committed before it, lanes in use are loaded once more.
+        """
         if self.complete:
             return self._counts
         words = core.lane_words(self.mapping, self.lanes)
+        for lane, word in enumerate(words):
+            if 0 < word & schema.LANE_COUNT_MASK < _ROWS:
+                offset = schema.LANE_WORDS_OFFSET + lane * schema.LANE_WORD_STRIDE
+                words[lane] = self.mapping.load(offset)
         counts = tuple([word & schema.LANE_COUNT_MASK for word in words])
         if max(counts) > _ROWS:
             raise CorruptFile(
@@ -211,12 +219,14 @@ class StoreReader:
         floor, rows_before = since.floor, since.rows_before
         if floor < oldest:
             floor, rows_before = oldest, rows_retired
+        numbers = [*held, *range(floor, newest + 1)]
+        # The newest first, for the same reason that lanes in use are loaded twice.
+        loaded = {number: self._load(number) for number in reversed(numbers)}
         found: list[tuple[Segment, tuple[int, ...]]] = []
         seen: dict[int, tuple[int, ...]] = {}
-        for number in [*held, *range(floor, newest + 1)]:
+        for number in numbers:
             had = since.seen.get(number, ())
-            segment = self._segment(number)
-            counts = None if segment is None else self._load(segment)
+            segment, counts = loaded[number]
             if segment is not None and counts is not None and counts != had:
                 found.append((segment, had))
             if number < floor:
@@ -259,12 +269,16 @@ class StoreReader:
             self._segments[number] = segment
         return segment
 
-    def _load(self, segment: Segment) -> tuple[int, ...] | None:
+    def _load(self, number: int) -> tuple[Segment | None, tuple[int, ...] | None]:
+        """A segment and its counts, each None if it cannot be read."""
+        segment = self._segment(number)
+        if segment is None:
+            return None, None
         try:
-            return segment.counts()
+            return segment, segment.counts()
         except CorruptFile as error:
-            self.problems[f"seg-{segment.number}"] = str(error)
-            return None
+            self.problems[f"seg-{number}"] = str(error)
+            return segment, None
 
     def _strings(self, generation: int) -> Strings:
         """The names that rows refer to whose lane words have been loaded."""

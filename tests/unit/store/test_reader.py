@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import subprocess
 import sys
 import threading
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from faultplane import schema
 from faultplane.store import Domain
+from faultplane.store import reader as reader_module
 from faultplane.store.domain import Store
 from faultplane.store.reader import Segment, StoreReader, spans
 
@@ -164,6 +166,57 @@ def test_a_cursor_of_a_store_that_was_made_again_counts_as_none(
     records = domain.records(cursor)
     assert len(records) == 7
     assert records.lost == 0
+
+
+class StoppedAt:
+    """A mapping whose reader is stopped at some of its loads, while a writer goes on."""
+
+    def __init__(self, mapping, loads, stops, write):
+        self._mapping, self._loads, self._stops, self._write = mapping, loads, stops, write
+
+    def load(self, offset):
+        word = self._mapping.load(offset)
+        self._loads.append(offset)
+        if len(self._loads) in self._stops:
+            self._write()
+        return word
+
+
+class LaneByLane:
+    """The core, except that the words of lanes are loaded by Python."""
+
+    @staticmethod
+    def lane_words(mapping, lanes):
+        places = (schema.LANE_WORDS_OFFSET + n * schema.LANE_WORD_STRIDE for n in range(lanes))
+        return [mapping.load(place) for place in places]
+
+
+@pytest.mark.parametrize("owners", [[1], [1, 2, 3]])
+@pytest.mark.parametrize("rows", [420, 600])
+def test_no_row_is_shown_before_those_its_writer_committed_earlier(
+    build_store, open_reader, monkeypatch, owners, rows
+):
+    """The reader is stopped at any one or two of its loads, while a writer goes on.
+
+    Owner 1 goes on in the same segment, or, where others took its other lanes, in the next.
+    """
+    for number, stops in enumerate(combinations(range(1, 10), 2)):
+        store = build_store(domain=f"domain-{number}", lanes=2 if len(owners) > 1 else 6)
+        for owner in owners:
+            store.write(owner, 100)
+        reader, loads = open_reader(store), []
+        reader.map_new(None)
+        for segment in reader._segments.values():
+            segment.mapping = StoppedAt(
+                segment.mapping, loads, stops, functools.partial(store.write, 1, rows)
+            )
+        with monkeypatch.context() as patched:
+            patched.setattr(reader_module, "core", LaneByLane)
+            first = reader.read(None)
+        second = open_reader(store).read(first.position)
+        found = [seq for owner, seq in rows_of(first) + rows_of(second) if owner == 1]
+        assert found == list(range(1, store.writers[1].next_number))
+        assert len(loads) >= 6
 
 
 # ------------------------------------------------------------------------------ retire and lose
