@@ -225,6 +225,8 @@ def layout_header() -> str:
         lines.append("")
     widths = ", ".join(str(column.width) for column in schema.COLUMNS)
     lines.append(f"static const uint8_t COLUMN_WIDTHS[COLUMN_COUNT] = {{{widths}}};")
+    reasons = "".join(f'    "{reason.name}",\n' for reason in schema.DROP_REASONS)
+    lines.append(f"static const char *const DROP_NAMES[DROP_COUNT] = {{\n{reasons}}};")
     lines.append("")
     for layout in schema.LAYOUTS:
         lines.extend(_c_struct(layout))
@@ -259,6 +261,7 @@ def layout_declarations() -> str:
         lines.extend(f"    const uint64_t {name}" for name in wide)
         lines.append("")
     lines.append(f"    const uint8_t COLUMN_WIDTHS[{len(schema.COLUMNS)}]")
+    lines.append(f"    const char* DROP_NAMES[{len(schema.DROP_REASONS)}]")
     lines.append("")
     for layout in schema.LAYOUTS:
         lines.append(f"    ctypedef struct {layout.name}_t:")

@@ -145,7 +145,6 @@ DROP_REASONS: Final = _terms(
     ("no_space", "no segment could be prepared (storage full)"),
     ("not_initialised", "recorded before init(); the count is handed over by init()"),
     ("dictionary_full", "a name did not fit the dictionary; the row was written without it"),
-    ("arena_full", "a message or attributes did not fit the lane's arena; row written without"),
     ("inflight_overflow", "an operation found no free in-flight slot"),
     ("reentrant", "recorded while this thread was inside the recorder"),
     ("series_overflow", "a series went to the overflow cells"),

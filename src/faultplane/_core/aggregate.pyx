@@ -14,6 +14,7 @@ from .layout cimport (
     AGGREGATE_SIZE,
     CELL_SIZE,
     DROP_COUNT,
+    DROP_NAMES,
     LAYOUT_VERSION,
     MAGIC_AGGREGATE,
     NAME_BYTES_MAX,
@@ -30,14 +31,8 @@ cdef extern from "<sys/mman.h>" nogil:
     int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
     void* MAP_FAILED
 
-cdef extern from *:
-    """
-    static const char *const fp_drop_names[] = {
-        "detail_budget", "no_storage", "no_space", "not_initialised", "dictionary_full",
-        "arena_full", "inflight_overflow", "reentrant", "series_overflow", "row_lost"};
-    """
-    const char* fp_drop_names[]
-    size_t strlen(const char* text) nogil
+cdef extern from "<string.h>" nogil:
+    size_t strlen(const char* text)
 
 cdef enum:
     GROW_BYTES = 65536
@@ -67,7 +62,7 @@ cdef int aggregate_local(Aggregate* a) noexcept nogil:
     h.used = a.used
     for code in range(DROP_COUNT):
         aggregate_series(
-            a, SERIES_DROP, 0, 0, b"", 0, b"", 0, fp_drop_names[code], strlen(fp_drop_names[code])
+            a, SERIES_DROP, 0, 0, b"", 0, b"", 0, DROP_NAMES[code], strlen(DROP_NAMES[code])
         )
     return 0
 

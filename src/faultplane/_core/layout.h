@@ -143,12 +143,11 @@
 #define DROP_NO_SPACE 3
 #define DROP_NOT_INITIALISED 4
 #define DROP_DICTIONARY_FULL 5
-#define DROP_ARENA_FULL 6
-#define DROP_INFLIGHT_OVERFLOW 7
-#define DROP_REENTRANT 8
-#define DROP_SERIES_OVERFLOW 9
-#define DROP_ROW_LOST 10
-#define DROP_COUNT 10
+#define DROP_INFLIGHT_OVERFLOW 6
+#define DROP_REENTRANT 7
+#define DROP_SERIES_OVERFLOW 8
+#define DROP_ROW_LOST 9
+#define DROP_COUNT 9
 
 /* Severities (OpenTelemetry severity numbers) */
 #define SEVERITY_LOW 9
@@ -350,6 +349,17 @@
 #define FATAL_FRAMES_BYTES_OFFSET 40
 
 static const uint8_t COLUMN_WIDTHS[COLUMN_COUNT] = {8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 4, 4, 4, 4, 4, 2, 1, 1, 1, 1};
+static const char *const DROP_NAMES[DROP_COUNT] = {
+    "detail_budget",
+    "no_storage",
+    "no_space",
+    "not_initialised",
+    "dictionary_full",
+    "inflight_overflow",
+    "reentrant",
+    "series_overflow",
+    "row_lost",
+};
 
 typedef struct {
     uint8_t magic[8];

@@ -143,7 +143,6 @@ cdef extern from "layout.h" nogil:
         DROP_NO_SPACE
         DROP_NOT_INITIALISED
         DROP_DICTIONARY_FULL
-        DROP_ARENA_FULL
         DROP_INFLIGHT_OVERFLOW
         DROP_REENTRANT
         DROP_SERIES_OVERFLOW
@@ -363,6 +362,7 @@ cdef extern from "layout.h" nogil:
         FATAL_FRAMES_BYTES_OFFSET
 
     const uint8_t COLUMN_WIDTHS[20]
+    const char* DROP_NAMES[9]
 
     ctypedef struct registry_t:
         uint8_t magic[8]

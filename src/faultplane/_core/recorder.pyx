@@ -26,6 +26,7 @@ from .layout cimport (
     OVERFLOW_CELLS,
     OVERFLOW_CELLS_OFFSET,
     OWNER_FENCE_OFFSET,
+    OWNER_MAPPED_SEGMENT_LOW_OFFSET,
     OWNER_SIZE,
 )
 from .memory cimport Mapping
@@ -103,7 +104,8 @@ def _after_fork_in_child():
     """Counts of a forked child start from zero, also when its parent had no domain."""
     cdef int cell
     if R.bound:
-        return  # found out by the first call, and by bind()
+        R.page[0] = 0  # where the kernel has not wiped it; the first call and bind() find out
+        return
     if aggregate_move(&R.aggregate, NULL, 0, -1, False) == 0:
         for cell in range(OVERFLOW_CELLS):
             R.overflow[cell] = 0
@@ -207,6 +209,9 @@ def bind(binding):
     breath_start(&R.breath, breath.base)
     writer.dictionary_generation = fp_load_acquire(
         &writer.files.registry.dictionary_generation[0]
+    )
+    writer.mapped_segment_low = <uint64_t*>(
+        owners.base + slot * OWNER_SIZE + OWNER_MAPPED_SEGMENT_LOW_OFFSET
     )
     tables_flush(&R.tables)
     open_dictionaries()

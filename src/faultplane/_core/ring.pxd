@@ -55,6 +55,7 @@ cdef struct Writer:
     uint64_t segment_number
     uint64_t dictionary_generation
     uint64_t lane_tag
+    uint64_t* mapped_segment_low  # in the owner's slot: what it keeps in memory
     int64_t retry_mono_nano
     int refusal
     bint prepared

@@ -7,7 +7,7 @@ at the boundaries of 64-row chunks.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
-from .atomics cimport fp_add, fp_cas, fp_load_acquire, fp_load_relaxed
+from .atomics cimport fp_add, fp_cas, fp_load_acquire, fp_load_relaxed, fp_store_release
 from .digest cimport fp_crc32
 from .layout cimport (
     ARENA_BYTES_PER_LANE,
@@ -164,6 +164,7 @@ cdef int map_segment(Writer* w, uint64_t number) noexcept nogil:
     w.segment_number = number
     w.segments_mapped += 1
     w.prepared = False
+    fp_store_release(w.mapped_segment_low, number)
     return 0
 
 

@@ -41,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
     """Print records until interrupted."""
     with attach(options) as domain:
         records = domain.records()
-        _print(records.rows(last=max(options.lines, 0)), options)
+        filtered = options.kind or options.service
+        rows = _wanted(records.rows(None if filtered else max(options.lines, 0)), options)
+        _print(rows[max(len(rows) - options.lines, 0) :], options)
         if options.no_follow:
             return 0
         lost = 0
@@ -50,21 +52,24 @@ def run(options: argparse.Namespace) -> int:
                 if news.lost > 0:
                     lost += news.lost
                     print(paint(f"… {news.lost} records were retired unread", "dim"))
-                _print(news.rows(), options)
+                _print(_wanted(news.rows(), options), options)
     return 0
 
 
-def _print(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> None:
-    wanted = [
+def _wanted(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:
+    return [
         row
         for row in rows
         if (not options.kind or row["kind"].lower() == options.kind.lower())
         and (not options.service or f'"service.name":"{options.service}"' in row["resource"])
     ]
+
+
+def _print(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> None:
     if options.json:
-        print_json(wanted)
+        print_json(rows)
         return
-    for row in wanted:
+    for row in rows:
         print(line(row), flush=True)
 
 

@@ -20,12 +20,12 @@ from faultplane.cli.output import (
     clock,
     coloured,
     fingerprint_text,
-    fit,
     paint,
     plain,
     print_json,
     table,
 )
+from faultplane.store.maintain import maintain
 
 EXAMPLES: Final = (
     "faultplane top",
@@ -106,8 +106,9 @@ class View:
         self.dropped = 0
 
     def look(self) -> None:
-        """Read the domain once more."""
+        """Read the domain once more, and bury its dead where this process may."""
         now = time.monotonic()
+        maintain(self.domain.path)
         self._rows = self.domain.counts_rows()
         self.owners = [row for row in self.domain.owners_rows() if row["life"] == "alive"]
         self.deaths = len([r for r in self.domain.deaths_rows() if r["how"] != "exit"])
@@ -164,8 +165,8 @@ def cells_of(group: dict[str, Any]) -> list[str]:
         f"{group['count']:,}",
         fingerprint_text(group["fingerprint"])[:8],
         group["kind"],
-        fit(plain(group["operation"]), 16) or "-",
-        fit(plain(group["type"]).rpartition(".")[2], 18),
+        plain(group["operation"]) or "-",
+        plain(group["type"]).rpartition(".")[2],
         clock(group["last_seen_unix_nano"])[:8],
     ]
 

@@ -66,7 +66,9 @@ class Top(App[int]):
     def compose(self) -> ComposeResult:
         """A summary, the groups, the processes, the keys."""
         yield Static(id="summary")
-        groups: DataTable[Text] = DataTable(id="groups", cursor_type="row", zebra_stripes=True)
+        groups: DataTable[Text] = DataTable(
+            id="groups", cursor_type="row", zebra_stripes=True, cell_padding=0
+        )
         yield groups
         yield Static(id="owners")
         yield Footer()
@@ -95,10 +97,15 @@ class Top(App[int]):
         row = groups.cursor_row
         groups.clear()
         self._shown = []
+        # In 80 columns the long names give way; a wide terminal shows them whole.
+        spare = max(self.size.width - 80, 0) // 3
+        widths = (8, 9, 8, 13 + spare, 11 + spare, 15 + spare, 8)
         for group in self._view.groups():
             style = _COLOUR_OF_KIND.get(group["kind"], "")
-            cells = [Text(cell, style=style if i == 3 else "") for i, cell in
-                     enumerate(cells_of(group))]  # fmt: skip
+            cells = [
+                Text(fit(cell, width) + " ", style=style if i == 3 else "")
+                for i, (cell, width) in enumerate(zip(cells_of(group), widths, strict=True))
+            ]
             cells[0].justify = cells[1].justify = "right"
             groups.add_row(*cells)
             self._shown.append(group["fingerprint"])

@@ -124,13 +124,13 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
 
 def _fail(directory: Path, port: int, seconds: int, seed: int) -> int:
     """Load, deaths, live table, report; the exit status."""
-    measured = ask(port, "/price")
     with faultplane.attach("demo", str(directory)) as domain:
         with Load(port, CLIENTS, seed) as load:
             killer = threading.Thread(target=_kill, args=(port, seconds), daemon=True)
             killer.start()
             _watch(domain, seconds)
             killer.join(HANG_SECONDS + 10)
+        measured = ask(port, "/price")
         _settle(domain)
         book, right = report.ledger(domain, load)
         died = [row for row in domain.deaths_rows() if row["how"] != "exit"]
