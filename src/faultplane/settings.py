@@ -255,7 +255,9 @@ VARIABLES: Final = (
         "list",
         "`all`, `none`, or a comma-separated list",
         _parse_hooks,
-        "Hooks that `install_hooks()` and `faultplane run` install: " + ", ".join(HOOKS) + ".",
+        "Hooks that `install_hooks()` and `faultplane run` install: "
+        + ", ".join(HOOKS)
+        + ". Unset, `install_hooks()` leaves `logging` out.",
     ),
     Variable(
         "FAULTPLANE_IGNORE",

@@ -19,6 +19,8 @@ from faultplane.schema import (
     STRING_BYTES_MAX,
 )
 
+from .digest import Digest
+
 __all__ = ["fingerprint"]
 
 WALK_FRAMES: Final = range(4096)
@@ -154,17 +156,15 @@ class Portrait:
     """
 
     def __init__(self, exception: BaseException) -> None:
-        from hashlib import blake2b  # loads a library of a megabyte, for the first error only
-
         self.type = type_name(exception)
         self.site = b""
         self._frames = _Text(STRING_BYTES_MAX - HEAD_BYTES)
-        self._digest = blake2b(b"%d\n%s" % (FINGERPRINT_VERSION, self.type), digest_size=8)
+        self._digest = Digest(b"%d\n%s" % (FINGERPRINT_VERSION, self.type))
         self._add_frames(exception, is_subject=True)
         for relation, linked in _chain(exception):
             self._add_part(relation.encode(), linked)
         self._add_members(exception, 0)
-        self.fingerprint = int.from_bytes(self._digest.digest(), "little") or 1
+        self.fingerprint = self._digest.value() or 1
 
     def _add_part(self, relation: bytes, exception: BaseException) -> None:
         """A cause, context or member: its relation, its type, its frames."""

@@ -23,6 +23,7 @@ from faultplane.schema import (
 )
 
 from . import files
+from .digest import digest_of
 from .memory import FileLock, order
 
 __all__: list[str] = []
@@ -33,13 +34,6 @@ _CRC_AT: Final = DICTIONARY.offset["crc"]
 _NEXT_ENTRY: Final = DICTIONARY.offset["next_entry"] // 8
 _NEXT_BYTE: Final = DICTIONARY.offset["next_byte"] // 8
 _ENTRY_WORDS: Final = DICTIONARY_ENTRY.size // 8
-
-
-def hash_of(text: bytes) -> int:
-    """The hash under which a string is kept: BLAKE2b of 8 bytes, little-endian."""
-    from hashlib import blake2b
-
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
 def create(directory_fd: int, prefix: str, generation: int, file_bytes: int, tag: str) -> None:
@@ -122,7 +116,7 @@ class Dictionary:
 
     def intern(self, text: bytes) -> int:
         """Id of a string, appended when it is new; -1 when there is no room for it."""
-        return self._intern(hash_of(text), text, by_hash=False) if text else 0
+        return self._intern(digest_of(text), text, by_hash=False) if text else 0
 
     def intern_stack(self, fingerprint: int, text: bytes) -> int:
         """The same for a stack, which its fingerprint alone identifies."""

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
-from faultplane.cli.output import clock, fingerprint_text, plain
+from faultplane.cli.output import clock, fingerprint_text, fit, plain
 from faultplane.cli.top import HEADS, ORDERS, View, cells_of, summary
 from faultplane.errors import StackNotFound
 
@@ -77,7 +77,7 @@ class Top(App[int]):
         """Start looking."""
         groups = self.query_one("#groups", DataTable)
         for head in HEADS:
-            groups.add_column(head, key=head)
+            groups.add_column(f"{head} ", key=head)
         self._look()
         self.set_interval(self._interval, self._look)
         if self._seconds:
@@ -102,11 +102,11 @@ class Top(App[int]):
         widths = (8, 9, 8, 13 + spare, 11 + spare, 15 + spare, 8)
         for group in self._view.groups():
             style = _COLOUR_OF_KIND.get(group["kind"], "")
+            texts = [fit(text, w) for text, w in zip(cells_of(group), widths, strict=True)]
+            texts[0], texts[1] = texts[0].rjust(widths[0]), texts[1].rjust(widths[1])
             cells = [
-                Text(fit(cell, width) + " ", style=style if i == 3 else "")
-                for i, (cell, width) in enumerate(zip(cells_of(group), widths, strict=True))
+                Text(f"{text} ", style=style if i == 3 else "") for i, text in enumerate(texts)
             ]
-            cells[0].justify = cells[1].justify = "right"
             groups.add_row(*cells)
             self._shown.append(group["fingerprint"])
         if self._shown:
