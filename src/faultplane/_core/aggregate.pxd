@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .atomics cimport fp_store_relaxed
 from .layout cimport cell_t
+from .posix cimport fp_identity_t
 
 
 cdef enum:
@@ -16,6 +17,7 @@ cdef struct Aggregate:
     uint64_t used
     uint64_t allocated
     int fd
+    fp_identity_t identity
     uint32_t series
     uint32_t index[INDEX_SLOTS]
 

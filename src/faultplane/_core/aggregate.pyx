@@ -23,7 +23,7 @@ from .layout cimport (
     aggregate_t,
     cell_t,
 )
-from .posix cimport fp_reserve
+from .posix cimport fp_identify, fp_is_still, fp_reserve
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t size, int protection, int flags, int fd, long offset)
@@ -103,6 +103,7 @@ cdef int aggregate_move(
     a.base = base
     a.allocated = allocated
     a.fd = fd
+    a.identity = fp_identify(fd)
     fp_store_release(&h.used, a.used)
     if old_is_local:
         munmap(old, AGGREGATE_RESERVE_BYTES)
@@ -162,7 +163,9 @@ cdef uint32_t aggregate_series(
     if a.series >= SERIES_MAX or a.used + size > AGGREGATE_RESERVE_BYTES:
         return 0
     if a.used + size > a.allocated:
-        if a.fd < 0 or fp_reserve(a.fd, <int64_t>a.allocated, GROW_BYTES):
+        if not fp_is_still(a.fd, a.identity):
+            return 0
+        if fp_reserve(a.fd, <int64_t>a.allocated, GROW_BYTES):
             return 0
         a.allocated += GROW_BYTES
     offset = <uint32_t>a.used

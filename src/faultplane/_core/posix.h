@@ -86,6 +86,24 @@ static inline uint8_t *fp_map(int fd, size_t bytes) {
 
 static const uint8_t fp_zeros[65536];
 
+/* Which file a descriptor stands for. An application may close every descriptor that it finds, and
+   get their numbers back for files of its own: what is kept open is used after a look at this. */
+typedef struct {
+    uint64_t device, inode;
+} fp_identity_t;
+
+static inline fp_identity_t fp_identify(int fd) {
+    struct stat s;
+    fp_identity_t none = {0, 0};
+    if (fd < 0 || fstat(fd, &s)) return none;
+    return (fp_identity_t){(uint64_t)s.st_dev, (uint64_t)s.st_ino};
+}
+
+static inline int fp_is_still(int fd, fp_identity_t known) {
+    fp_identity_t now = fp_identify(fd);
+    return now.inode != 0 && now.inode == known.inode && now.device == known.device;
+}
+
 /* A private page that reads as zero in every forked child, however it was forked. */
 static inline uint64_t *fp_page_wiped_on_fork(void) {
     void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

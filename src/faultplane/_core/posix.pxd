@@ -14,6 +14,11 @@ cdef extern from "posix.h" nogil:
     int fp_create(int directory, const char* name) noexcept
     uint8_t* fp_map(int fd, size_t bytes) noexcept
     const uint8_t fp_zeros[65536]
+    ctypedef struct fp_identity_t:
+        uint64_t device
+        uint64_t inode
+    fp_identity_t fp_identify(int fd) noexcept
+    bint fp_is_still(int fd, fp_identity_t known) noexcept
     uint64_t* fp_page_wiped_on_fork() noexcept
     void fp_touch(const uint8_t* start, size_t bytes) noexcept
     int munmap(void* address, size_t size) noexcept
@@ -28,4 +33,4 @@ cdef extern from "posix.h" nogil:
     ) noexcept
     int snprintf(char* out, size_t n, const char* format, ...) noexcept
     int errno
-    int ENOSPC, EEXIST, ENOENT, EDQUOT
+    int EBADF, ENOSPC, EEXIST, ENOENT, EDQUOT

@@ -50,11 +50,13 @@ from .posix cimport (
 from .segment cimport (
     Files,
     close_owner_lanes,
+    files_are_open,
     files_clear,
     files_start,
     lane_word,
     prepare_abandon,
     prepare_begin,
+    prepare_forget,
     prepare_up_to,
     publish,
     raise_newest,
@@ -122,9 +124,7 @@ cdef void writer_forget(Writer* w) noexcept nogil:
     w.word = NULL
     w.row = 0
     w.limit = 0
-    if w.files.prepare_fd >= 0:
-        close(w.files.prepare_fd)
-        w.files.prepare_fd = -1
+    prepare_forget(&w.files)
     leave_segment(w)
     unmap_some(&w.files, w.files.unmap_bytes)
 
@@ -281,6 +281,9 @@ cdef int writer_advance(Writer* w) noexcept nogil:
         housekeep(w)
         w.limit += CHUNK_ROWS
         return CLAIM_OK
+    if not files_are_open(&w.files):
+        writer_leave_lane(w)
+        return DROP_NO_STORAGE  # a daemon closes all descriptors: others have to be opened
     # Once a lane, see whether the next segment still wants somebody to prepare it.
     if w.segment != NULL and not w.prepared and not prepare_begin(&w.files):
         w.prepared = fp_exists(w.files.directory, "tmp-ready")

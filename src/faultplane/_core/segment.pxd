@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from .layout cimport LANE_WORD_STRIDE, LANE_WORDS_OFFSET, registry_t
 from .memory cimport Mapping
+from .posix cimport fp_identity_t
 
 
 cdef struct Files:
@@ -15,8 +16,10 @@ cdef struct Files:
     uint64_t dictionary_bytes
     uint64_t segment_bytes
     char tag[32]
+    fp_identity_t directory_identity
     # The segment this process prepares while it holds LOCK_PREPARE.
     int prepare_fd
+    fp_identity_t prepare_identity
     uint64_t prepared_bytes
     # What is left to unmap of the segment it left behind.
     uint8_t* unmap_base
@@ -35,6 +38,8 @@ cdef int files_start(
 cdef bint prepare_begin(Files* f) noexcept nogil
 cdef int prepare_up_to(Files* f, uint64_t bytes_wanted, uint64_t step) noexcept nogil
 cdef void prepare_abandon(Files* f) noexcept nogil
+cdef void prepare_forget(Files* f) noexcept nogil
+cdef bint files_are_open(Files* f) noexcept nogil
 cdef int publish(Files* f, uint64_t number) noexcept nogil
 cdef void raise_newest(Files* f, uint64_t number) noexcept nogil
 cdef int retire_over_budget(Files* f) noexcept nogil

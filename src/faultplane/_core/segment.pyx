@@ -43,6 +43,7 @@ from .layout cimport (
 )
 from .memory cimport Mapping
 from .posix cimport (
+    EBADF,
     EEXIST,
     ENOENT,
     close,
@@ -51,6 +52,8 @@ from .posix cimport (
     fp_create,
     fp_exists,
     fp_file_bytes,
+    fp_identify,
+    fp_is_still,
     fp_map,
     fp_open,
     fp_reserve,
@@ -111,6 +114,7 @@ cdef int files_start(
         raise ValueError(f"tag must be at most {sizeof(f.tag) - 1} bytes, got {len(tag)}")
     files_clear(f)
     f.directory = directory
+    f.directory_identity = fp_identify(directory)
     f.locks = locks
     f.registry = <registry_t*>registry.base
     f.lanes = lanes
@@ -119,6 +123,11 @@ cdef int files_start(
     f.segment_bytes = shape(lanes, offsets, &arena)
     memcpy(f.tag, <const char*>tag, len(tag))
     return 0
+
+
+cdef bint files_are_open(Files* f) noexcept nogil:
+    """Whether the directory is still the one that it was, and not closed by the application."""
+    return fp_is_still(f.directory, f.directory_identity)
 
 
 # ---------------------------------------------------------------------------------- preparing
@@ -138,6 +147,7 @@ cdef bint prepare_begin(Files* f) noexcept nogil:
     if f.prepare_fd < 0:
         fp_unlock(f.locks, LOCK_PREPARE)
         return False
+    f.prepare_identity = fp_identify(f.prepare_fd)
     return True
 
 
@@ -145,11 +155,18 @@ cdef void prepare_abandon(Files* f) noexcept nogil:
     cdef char name[NAME_BYTES]
     if f.prepare_fd < 0:
         return
-    snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
-    unlinkat(f.directory, name, 0)
-    close(f.prepare_fd)
+    prepare_forget(f)
+    if files_are_open(f):
+        snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
+        unlinkat(f.directory, name, 0)
+        fp_unlock(f.locks, LOCK_PREPARE)
+
+
+cdef void prepare_forget(Files* f) noexcept nogil:
+    """Close what is being prepared, unless the application has closed it already."""
+    if fp_is_still(f.prepare_fd, f.prepare_identity):
+        close(f.prepare_fd)
     f.prepare_fd = -1
-    fp_unlock(f.locks, LOCK_PREPARE)
 
 
 cdef int prepare_up_to(Files* f, uint64_t bytes_wanted, uint64_t step) noexcept nogil:
@@ -161,6 +178,10 @@ cdef int prepare_up_to(Files* f, uint64_t bytes_wanted, uint64_t step) noexcept 
     cdef char name[NAME_BYTES]
     cdef uint64_t end, n
     cdef Py_ssize_t written
+    cdef int failed
+    if not fp_is_still(f.prepare_fd, f.prepare_identity):
+        prepare_abandon(f)
+        return EBADF
     if bytes_wanted > f.segment_bytes:
         bytes_wanted = f.segment_bytes
     end = f.prepared_bytes + step
@@ -172,14 +193,14 @@ cdef int prepare_up_to(Files* f, uint64_t bytes_wanted, uint64_t step) noexcept 
             n = ZEROS_BYTES
         written = pwrite(f.prepare_fd, fp_zeros, n, <long>f.prepared_bytes)
         if written <= 0:
+            failed = errno if written < 0 else ENOENT
             prepare_abandon(f)
-            return errno if written < 0 else ENOENT
+            return failed
         f.prepared_bytes += <uint64_t>written
     if f.prepared_bytes == f.segment_bytes:
         snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
         renameat(f.directory, name, f.directory, "tmp-ready")
-        close(f.prepare_fd)
-        f.prepare_fd = -1
+        prepare_forget(f)
         fp_unlock(f.locks, LOCK_PREPARE)
     return 0
 

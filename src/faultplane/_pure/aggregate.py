@@ -47,7 +47,6 @@ class Aggregate:
         self._fd = -1
         self._index: dict[tuple[int, int, int, bytes, bytes], int] = {}
         self.used = AGGREGATE.size
-        self._unfinished = 0
         with memoryview(self._memory) as view:
             AGGREGATE.write(view, 0, magic=MAGIC["aggregate"], layout_version=LAYOUT_VERSION)
         for reason in DROP_REASONS:
@@ -89,33 +88,42 @@ class Aggregate:
         if known is not None:
             return known
         size = CELL.size + round_up(len(operation) + len(name), 64)
-        if len(self._index) >= SERIES_MAX or not self._make_room(self.used + size):
-            return 0
-        # Taken at once: a signal handler may come in that needs a cell of its own.
-        offset = self.used
-        self.used = offset + size
-        self._unfinished += 1
-        with memoryview(self._memory) as view:
-            view[offset : offset + size] = bytes(size)
-            CELL.write(
-                view,
-                offset,
-                size=size,
-                series=series,
-                kind=kind,
-                operation_bytes=len(operation),
-                fingerprint=fingerprint,
-                name_bytes=len(name),
-            )
-            strings = offset + CELL.size
-            view[strings : strings + len(operation) + len(name)] = operation + name
-        self._unfinished -= 1
-        if self._unfinished == 0:
-            order()
-            # Published last: a reader walks entries up to here.
-            self._words[_USED] = self.used
-        self._index[key] = offset
+        entry = bytearray(size)
+        CELL.write(
+            entry,
+            0,
+            size=size,
+            series=series,
+            kind=kind,
+            operation_bytes=len(operation),
+            fingerprint=fingerprint,
+            name_bytes=len(name),
+        )
+        strings = operation + name
+        entry[CELL.size : CELL.size + len(strings)] = strings
+        offset = self._append(entry) if len(self._index) < SERIES_MAX else 0
+        if offset:
+            self._index[key] = offset
         return offset
+
+    def _append(self, entry: bytearray) -> int:
+        """Offset of a new entry; 0 when there is no room for it."""
+        size = len(entry)
+        while self._make_room(self.used + size):
+            bytes_mapped = self._memory.size
+            with memoryview(self._memory) as view:
+                # Between these lines nothing is called, so no signal handler comes in that needs
+                # an entry of its own.
+                offset = self.used
+                end = offset + size
+                if end <= bytes_mapped:
+                    self.used = end
+                    view[offset:end] = entry
+                    order()
+                    # Published last: a reader walks entries up to here.
+                    self._words[_USED] = self.used
+                    return offset
+        return 0
 
     def _make_room(self, end: int) -> bool:
         """Make sure that the first ``end`` bytes may be touched."""

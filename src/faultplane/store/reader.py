@@ -231,10 +231,11 @@ class StoreReader:
                 found.append((segment, had))
             if number < floor:
                 continue
-            if segment is not None and counts is not None and segment.complete and not seen:
-                floor, rows_before = number + 1, rows_before + sum(counts)
-            else:
-                seen[number] = had if counts is None else counts
+            complete = counts is not None and segment is not None and segment.complete
+            if complete and number == floor:
+                floor, rows_before = number + 1, rows_before + sum(counts or ())
+            elif known := had if counts is None else counts:
+                seen[number] = known
         runs = self._runs(found)
         self._forget(oldest)
         return Reading(runs, Position(created, floor, rows_before, seen), lost)
