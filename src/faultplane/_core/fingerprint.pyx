@@ -40,11 +40,14 @@ from .exception cimport (
     fp_traceback_code,
 )
 from .layout cimport CHAIN_MAX, FINGERPRINT_VERSION, GROUP_MAX, STACK_FRAMES_MAX, STRING_BYTES_MAX
+from .message cimport cut_utf8
 from .posix cimport snprintf
 
 cdef enum:
     GROUP_DEPTH_MAX = 4
     NAME_BYTES = 512
+    SITE_NAME_BYTES = 400
+    TYPE_NAME_BYTES = 500
 
 cdef object NAME_NAME = "__name__"
 
@@ -135,13 +138,15 @@ cdef struct Draft:
     char* out
     uint32_t used
     uint32_t capacity
+    bint full
     char last[2 * NAME_BYTES + 32]
     uint32_t last_bytes
 
 
 cdef void append(Draft* d, const char* text, size_t n) noexcept:
-    """Add to the stack text; what does not fit is left off."""
-    if d.used + n <= d.capacity:
+    """Add to the stack text; it ends with the last piece that fits."""
+    d.full = d.full or d.used + n > d.capacity
+    if not d.full:
         memcpy(d.out + d.used, text, n)
         d.used += <uint32_t>n
 
@@ -155,6 +160,11 @@ cdef void append_line(Draft* d, const char* text, size_t n) noexcept:
         else:
             append(d, text + i, 1)
     append(d, b"\n", 1)
+
+
+cdef inline int shortened(const char* text, Py_ssize_t n, Py_ssize_t limit) noexcept:
+    """At most ``limit`` bytes, never inside a code point, as printf counts them."""
+    return <int>cut_utf8(<const uint8_t*>text, n, limit)
 
 
 cdef const char* utf8(PyObject* text, Py_ssize_t* n, PyObject** owner) noexcept:
@@ -199,8 +209,8 @@ cdef void frame(Draft* d, PyTracebackObject* entry, bint innermost, Portrait* p)
     file = utf8(code.co_filename, &file_bytes, &owners[2])
     n = snprintf(
         line, sizeof(line), "\n%.*s\x1f%.*s\x1f%d",
-        <int>min(module_bytes, <Py_ssize_t>NAME_BYTES), module,
-        <int>min(qualname_bytes, <Py_ssize_t>NAME_BYTES), qualname, at - code.co_firstlineno
+        shortened(module, module_bytes, NAME_BYTES), module,
+        shortened(qualname, qualname_bytes, NAME_BYTES), qualname, at - code.co_firstlineno
     )
     if <uint32_t>n != d.last_bytes or memcmp(line, d.last, <size_t>n) != 0:
         fp_digest_update(&d.digest, line, <size_t>n)
@@ -216,8 +226,8 @@ cdef void frame(Draft* d, PyTracebackObject* entry, bint innermost, Portrait* p)
     if innermost and p.site_bytes == 0:
         n = snprintf(
             p.site, sizeof(p.site), "%.*s:%.*s:%d",
-            <int>min(module_bytes, <Py_ssize_t>400), module,
-            <int>min(qualname_bytes, <Py_ssize_t>400), qualname, at
+            shortened(module, module_bytes, SITE_NAME_BYTES), module,
+            shortened(qualname, qualname_bytes, SITE_NAME_BYTES), qualname, at
         )
         p.site_bytes = <uint32_t>n
     for n in range(3):
@@ -259,7 +269,8 @@ cdef bytes type_name(PyObject* exception):
         name = kind.__qualname__
         if type(module) is str and module != "builtins":
             name = f"{module}.{name}"
-        return name.encode("utf-8", "replace")[:500]
+        encoded = name.encode("utf-8", "replace")
+        return encoded[: shortened(<const char*><bytes>encoded, len(encoded), TYPE_NAME_BYTES)]
     except BaseException:
         return b"?"
 
@@ -306,6 +317,7 @@ cdef int portray(
     cdef char rendered[STRING_BYTES_MAX]
     d.out = rendered
     d.used = 0
+    d.full = False
     d.capacity = STRING_BYTES_MAX - 4096
     d.last_bytes = 0
     p.site_bytes = 0
@@ -346,6 +358,7 @@ cdef void finish_stack(
     cdef Draft d
     d.out = p.stack
     d.used = 0
+    d.full = False
     d.capacity = STRING_BYTES_MAX
     append_line(&d, p.type, p.type_bytes)
     append_line(&d, p.site, p.site_bytes)

@@ -14,6 +14,8 @@ Everything that may run Python (``__str__``, the classifier, attribute encoding,
 of an error) comes before the count; from the count to the commit nothing can come between.
 """
 
+from collections.abc import Mapping
+
 cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -399,6 +401,8 @@ def record(exc, operation=None, attempt=0, duration_nano=0, attributes=None, bin
         if type(operation) is not str:
             operation = plain(operation)
         name = <PyObject*>operation
+    if attributes is not None and type(attributes) is not dict:
+        check_mapping(attributes)
     if attempt is not ZERO:
         tries = bounded(attempt, "attempt", 65_535)
     if duration_nano is not ZERO:
@@ -416,6 +420,13 @@ cdef inline object take(PyObject* owned):
     result = <object>owned
     Py_DECREF(owned)
     return result
+
+
+cdef int check_mapping(object attributes) except -1:
+    if not isinstance(attributes, Mapping):
+        kind = type(attributes).__name__
+        raise TypeError(f"attributes must be a mapping or None, got {kind}")
+    return 0
 
 
 cdef str plain(object operation):

@@ -191,7 +191,9 @@ cdef int next_segment(Writer* w) noexcept nogil:
     raise_newest(&w.files, number)
     # Unlinking the oldest takes half a millisecond: the next chunk's record pays for it.
     w.retire_due = True
-    return map_segment(w, number)
+    failed = map_segment(w, number)
+    # Something else has that name: go past it, as the next attempt will.
+    return 0 if failed == EEXIST else failed
 
 
 cdef void open_lane(Writer* w, uint64_t lane, uint64_t word) noexcept nogil:

@@ -379,7 +379,8 @@ cdef Site* sight(
     )
     fresh.type = intern_name(p.type, p.type_bytes)
     fresh.site = intern_name(p.site, p.site_bytes)
-    fresh.operation = intern_name(operation_text, <uint32_t>min(operation_n, 1024))
+    operation_n = cut_utf8(<const uint8_t*>operation_text, operation_n, 1024)
+    fresh.operation = intern_name(operation_text, <uint32_t>operation_n)
     dictionary_intern(&R.stacks, p.fingerprint, <uint8_t*>p.stack, p.stack_bytes, True)
     if T.site_count >= SITES_MAX:
         tables_flush(T)

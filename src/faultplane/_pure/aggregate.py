@@ -45,6 +45,7 @@ class Aggregate:
         self._memory = Mapping.anonymous(RESERVE_BYTES)
         self._words = memoryview(self._memory).cast("Q")
         self._fd = -1
+        self._identity = (0, 0)
         self._index: dict[tuple[int, int, int, bytes, bytes], int] = {}
         self.used = AGGREGATE.size
         with memoryview(self._memory) as view:
@@ -130,7 +131,7 @@ class Aggregate:
         size = self._memory.size
         if end <= size:
             return True
-        if end > RESERVE_BYTES:
+        if end > RESERVE_BYTES or not files.is_still(self._fd, self._identity):
             return False
         try:
             files.reserve(self._fd, size, GROW_BYTES)
@@ -158,6 +159,7 @@ class Aggregate:
         with memoryview(memory) as view, memoryview(self._memory) as old:
             view[AGGREGATE.size : self.used] = old[AGGREGATE.size : self.used]
         self._fd = fd
+        self._identity = files.identity(fd)
         self._use(memory)
         if not keep:
             self._clear()

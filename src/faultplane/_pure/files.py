@@ -24,6 +24,24 @@ def create(directory_fd: int, name: str) -> int:
     return fd
 
 
+def identity(fd: int) -> tuple[int, int]:
+    """Which file a descriptor stands for: device and inode, (0, 0) for none.
+
+    An application may close every descriptor that it finds, and get their numbers back for files
+    of its own: what is kept open is used after a look at this.
+    """
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def is_still(fd: int, known: tuple[int, int]) -> bool:
+    """Whether a descriptor stands for the file that it stood for."""
+    return known != (0, 0) and identity(fd) == known
+
+
 def map_file(directory_fd: int, name: str, size: int = 0, head: int = 0) -> Mapping:
     """Map the file ``name`` for writing; its first ``head`` bytes where that is not 0.
 

@@ -274,6 +274,6 @@ def fingerprint(exc: BaseException) -> int:
     >>> fingerprint(ValueError("a")) == fingerprint(ValueError("b"))
     True
     """
-    if not isinstance(exc, BaseException):
+    if not issubclass(type(exc), BaseException):
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
     return Portrait(exc).fingerprint

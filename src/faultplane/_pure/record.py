@@ -63,10 +63,13 @@ def record(
     goes on. Raises TypeError or ValueError for arguments out of bounds, before anything is
     written; never raises because of storage. Before init() errors are counted in the process.
     """
-    if not isinstance(exc, BaseException):
+    if not issubclass(type(exc), BaseException):
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
     if operation is not None and type(operation) is not str:
         operation = _plain(operation)
+    if attributes is not None and not isinstance(attributes, Mapping):
+        kind = type(attributes).__name__
+        raise TypeError(f"attributes must be a mapping or None, got {kind}")
     if attempt is not _ZERO:
         bounded(attempt, "attempt", ATTEMPT_MAX)
     if duration_nano is not _ZERO:
@@ -118,6 +121,7 @@ def _record(
             return classification
         state.inside = True
         counted = False
+        reason = 0
         try:
             site, now = _count(exc, key, look, info.kind)
             counted = True
@@ -134,6 +138,8 @@ def _record(
             state.inside = False
         if state.deferred:
             state.run_deferred()
+    if reason == DROP["no_storage"]:
+        state.try_storage()  # the directory has gone: look for it where it should be
     return classification
 
 
@@ -271,7 +277,7 @@ def classify(exc: BaseException) -> Any:
     A cached lookup for a type that was seen before. Raises TypeError for anything but an
     exception.
     """
-    if not isinstance(exc, BaseException):
+    if not issubclass(type(exc), BaseException):
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
     info = state.types.get(id(type(exc)))
     return info.classification if info is not None and info.is_plain else find_type(exc)[1]
@@ -280,7 +286,7 @@ def classify(exc: BaseException) -> Any:
 def seen(exc: object) -> bool:
     """Whether this very exception object was recorded in this process."""
     # The mark names process and object: a copy, and what another process sent, are others.
-    if not isinstance(exc, BaseException):
+    if not issubclass(type(exc), BaseException):
         return False
     found: object = _fields_of(exc).get(_MARK)
     return found == state.mark ^ id(exc)

@@ -93,18 +93,23 @@ class Recorder:
             if self.binding is not None:
                 self.detach()
                 self._rebind_mono_nano = 0
+        self.try_storage()
+        return self.live and not self.fence[0]
+
+    def try_storage(self) -> None:
+        """Ask the store to bind this process again, at most once a second."""
+        with memory.process_lock, self.busy():
             now = time.monotonic_ns()
             if self.rebind is None or self._rebinding or now < self._rebind_mono_nano:
-                return False
+                return
             self._rebinding = True
             self._rebind_mono_nano = now + RETRY_NANO
         try:
             self.rebind()
         except Exception:  # noqa: BLE001 - what rebinds is the store's
-            return False
+            return
         finally:
             self._rebinding = False
-        return self.live and not self.fence[0]
 
     def detach(self, *, forked: bool = False) -> None:
         """Let go of the domain and go on counting in private memory, from zero.

@@ -120,6 +120,12 @@ class Segments:
         self._prepare_name = f"tmp-next-{tag}"
         self._prepare_fd = -1
         self._prepared_bytes = 0
+        self._identity = files.identity(directory_fd)
+        self._prepare_identity = (0, 0)
+
+    def are_open(self) -> bool:
+        """Whether the directory is still the one that it was, not closed by the application."""
+        return files.is_still(self.directory_fd, self._identity)
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Held for every read-modify-write of lane words and of the registry's words."""
@@ -156,21 +162,27 @@ class Segments:
         except OSError:
             self._prepare_lock.give_back()
             return False
+        self._prepare_identity = files.identity(self._prepare_fd)
         self._prepared_bytes = 0
         return True
 
     def prepare_abandon(self) -> None:
         """Give back what was being prepared, and the right to do so."""
-        if self.is_preparing:
+        if not self.is_preparing:
+            return
+        self.prepare_forget()
+        if self.are_open():
             files.remove(self.directory_fd, self._prepare_name)
-            self.prepare_forget()
             self._prepare_lock.give_back()
 
     def prepare_forget(self) -> None:
-        """In a forked child: file and lock are the parent's."""
-        if self.is_preparing:
+        """Close what is being prepared, unless the application has closed it already.
+
+        In a forked child, file and lock are the parent's.
+        """
+        if files.is_still(self._prepare_fd, self._prepare_identity):
             os.close(self._prepare_fd)
-            self._prepare_fd = -1
+        self._prepare_fd = -1
 
     def prepare_up_to(self, bytes_wanted: int, step: int) -> None:
         """Write at most ``step`` more zeros; raises OSError, and has given up then.
@@ -180,6 +192,9 @@ class Segments:
         """
         size = self.shape.file_bytes
         end = min(self._prepared_bytes + step, bytes_wanted, size)
+        if not files.is_still(self._prepare_fd, self._prepare_identity):
+            self.prepare_abandon()
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
             while self._prepared_bytes < end:
                 part = ZEROS[: end - self._prepared_bytes]

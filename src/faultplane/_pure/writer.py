@@ -272,6 +272,9 @@ class Writer:
 
     def _renew(self) -> int:
         """Claim another lane, unless storage was refused a moment ago."""
+        if not self.segments.are_open():
+            self._forget_lane()
+            return DROP["no_storage"]  # a daemon closes all descriptors: others are to be opened
         if self.refusal and time.monotonic_ns() < self._retry_mono_nano:
             return self.refusal
         try:

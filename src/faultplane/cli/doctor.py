@@ -104,11 +104,6 @@ def _judge(report: dict[str, Any]) -> Iterator[str]:
     """What is wrong, each with what helps."""
     if report["disabled"]:
         yield "FAULTPLANE_DISABLED is set: nothing is recorded"
-    if report["core"] == "python":
-        yield (
-            "the pure-Python core is in use, some fifty times slower: install a wheel for this "
-            "platform, or a C compiler before installing"
-        )
     if not report["directories"]:
         yield "no shared directory: each process keeps its counts to itself; set FAULTPLANE_DIR"
     if report["drops"].get("no_space"):
@@ -128,6 +123,8 @@ def lines(report: dict[str, Any]) -> list[str]:
     missing = [name for name, there in report["extras"].items() if not there]
     absent = f" (not installed: {', '.join(missing)})" if missing else ""
     core = paint(report["core"], "bold")
+    if report["core"] == "python":
+        core += " (some sixty times slower: a wheel or a C compiler brings the compiled one)"
     limit = report["detail_per_second"] or "unlimited"
     out = [
         f"faultplane {report['faultplane']}, core {core}, {report['python']}, {report['platform']}",

@@ -32,7 +32,7 @@ EXAMPLES: Final = (
 )
 PARTS: Final = ("record", "peers", "handover")
 BUDGET_BYTES: Final = 1 << 30
-SECONDS_MAX: Final = 600
+SECONDS_MAX: Final = 90
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

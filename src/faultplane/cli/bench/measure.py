@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 
 BLOCK_NANO: Final = 1_000_000
 """Longest block aimed at: shorter than a slice of the scheduler, so that most run undisturbed."""
-CALLS_MAX: Final = 2_000
+CALLS_MAX: Final = 400
+"""Fewer than the rows of a lane, so that many blocks claim none: the price in a warm lane."""
 
 Block = Callable[[int], int]
 """Takes a number of calls, gives the nanoseconds they took."""

@@ -1,0 +1,50 @@
+"""A daemon closes every descriptor it finds, and gets the numbers back for files of its own."""
+
+from __future__ import annotations
+
+DAEMON = """
+import os, sys
+import faultplane as fp
+from faultplane import _backend
+
+domain = fp.init(service="daemon")
+try:
+    raise ValueError("again")
+except ValueError as caught:
+    error = caught
+
+
+def record(rows):
+    for _ in range(rows):
+        fp.record(error)
+
+
+def series(first):
+    for number in range(first, first + 600):
+        fp.counter(f"counter number {number}")
+
+
+record(600)  # more than a lane: the next segment is being prepared
+theirs = {512, 513, 514}  # the directory, its locks and the counts
+with os.scandir("/proc/self/fd") as entries:
+    theirs |= {int(entry.name) for entry in entries if "tmp-next" in os.readlink(entry.path)}
+assert len(theirs) == 4, "nothing is being prepared"
+os.closerange(3, 65_536)
+own = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.write(own, b"mine")
+for number in theirs:
+    os.dup2(own, number)
+record(20_000)
+series(0)  # as many as make the file of counts grow
+for number in theirs:
+    assert os.path.samefile(f"/proc/self/fd/{number}", sys.argv[1]), f"{number} was closed"
+with open(sys.argv[1], "rb") as file:
+    assert file.read() == b"mine"
+state = _backend.core.writer_state()
+print(state["seq"] > 19_000, state["refusal"], domain.counts()["count"].to_pylist())
+"""
+
+
+def test_files_of_the_application_are_neither_written_nor_closed(core_name, run_python, tmp_path):
+    done = run_python(DAEMON, tmp_path / "own", core=core_name)
+    assert done.stdout.split() == ["True", "0", "[20600]"]
