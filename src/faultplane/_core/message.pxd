@@ -10,6 +10,7 @@ from .exception cimport (
     PyUnicode_AsUTF8AndSize,
     PyUnicode_CheckExact,
     PyErr_Clear,
+    Py_INCREF,
     fp_ascii,
     fp_is_compact_ascii,
 )
@@ -32,7 +33,10 @@ cdef struct Text:
 
 
 cdef inline bint message_plain(PyObject* exception, Text* text) noexcept:
-    """The usual case, one str argument: its bytes are read in place. False: not that case."""
+    """The usual case, one str argument: its bytes are read in place. False: not that case.
+
+    The str is kept: what runs Python before the row is written may give the exception other args.
+    """
     cdef PyObject* args = (<PyBaseExceptionObject*>exception).args
     cdef PyObject* argument
     cdef Py_ssize_t count = PyTuple_GET_SIZE(args)
@@ -41,11 +45,15 @@ cdef inline bint message_plain(PyObject* exception, Text* text) noexcept:
         argument = PyTuple_GET_ITEM(args, 0)
         if fp_is_compact_ascii(argument):
             text.data = fp_ascii(argument, &text.n)
+            text.owner = argument
+            Py_INCREF(argument)
             return True
         if PyUnicode_CheckExact(argument):
             # Caches the UTF-8 form in the str; fails for lone surrogates only.
             text.data = <const uint8_t*>PyUnicode_AsUTF8AndSize(argument, &text.n)
             if text.data != NULL:
+                text.owner = argument
+                Py_INCREF(argument)
                 return True
             PyErr_Clear()
         return False

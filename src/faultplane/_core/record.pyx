@@ -3,7 +3,8 @@
 What the path of a repeated error creates and looks up by name, as read in the generated C:
 
 * Python objects created: none. The Classification that is returned exists; the caller gets a new
-  reference. The message of a plain exception is read inside its str argument. (A message that
+  reference. The message of a plain exception is read inside its str argument, which is kept
+  while it is. (A message that
   is not ASCII makes CPython cache its UTF-8 form in that str; an exception with a ``__str__`` of
   its own makes one str.)
 * Attributes looked up by name: none. With OpenTelemetry loaded and another context than last

@@ -161,8 +161,9 @@ cdef void renew_dictionary() noexcept:
     """After a claim in a segment of another dictionary generation: codes start anew."""
     dictionary_close(&R.names)
     dictionary_close(&R.stacks)
-    tables_flush(&R.tables)
     open_dictionaries()
+    # Last: forgetting may run Python, and what that records has codes of the new generation.
+    tables_flush(&R.tables)
 
 
 # ------------------------------------------------------------------------- binding, configuring
@@ -189,6 +190,9 @@ def bind(binding):
         R.page = fp_page_wiped_on_fork()
         if R.page == NULL:
             raise MemoryError
+    # Codes are of a dictionary. Forgetting them may run Python, and other threads that record:
+    # they count in private memory until the last line, and may know nothing of what is half done.
+    tables_flush(&R.tables)
     writer_clear(writer)
     files_start(
         &writer.files, binding.directory_fd, binding.locks_fd, registry,
@@ -213,7 +217,6 @@ def bind(binding):
     writer.mapped_segment_low = <uint64_t*>(
         owners.base + slot * OWNER_SIZE + OWNER_MAPPED_SEGMENT_LOW_OFFSET
     )
-    tables_flush(&R.tables)
     open_dictionaries()
     R.page[0] = 1
     R.fence = <uint32_t*>(owners.base + slot * OWNER_SIZE + OWNER_FENCE_OFFSET)

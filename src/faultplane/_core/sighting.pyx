@@ -366,6 +366,8 @@ cdef Site* sight(
             PyErr_Clear()
             operation_text = b"?"
             operation_n = 1
+    if T.site_count >= SITES_MAX:
+        tables_flush(T)  # may run Python, which may bind anew: codes and cells come after it
     memset(&fresh, 0, sizeof(Site))
     fresh.key = key
     fresh.fingerprint = p.fingerprint
@@ -382,8 +384,6 @@ cdef Site* sight(
     operation_n = cut_utf8(<const uint8_t*>operation_text, operation_n, 1024)
     fresh.operation = intern_name(operation_text, <uint32_t>operation_n)
     dictionary_intern(&R.stacks, p.fingerprint, <uint8_t*>p.stack, p.stack_bytes, True)
-    if T.site_count >= SITES_MAX:
-        tables_flush(T)
     # From here to the return no Python object is made or dropped.
     slot = site_find(T, key)
     if slot.key == 0:

@@ -131,15 +131,17 @@ def _add_members(exception: BaseException, kept: dict[int, object], depth: int) 
 
 
 class _Text:
-    """Bytes under construction, at most ``limit``; a part that does not fit is left off."""
+    """Bytes under construction, at most ``limit``; they end with the last part that fits."""
 
     def __init__(self, limit: int) -> None:
         self.data = bytearray()
         self._limit = limit
+        self._is_full = False
 
     def add(self, *parts: bytes) -> None:
         for part in parts:
-            if len(self.data) + len(part) <= self._limit:
+            self._is_full = self._is_full or len(self.data) + len(part) > self._limit
+            if not self._is_full:
                 self.data += part
 
     def add_line(self, line: bytes) -> None:

@@ -73,6 +73,4 @@ def _words() -> str:
     return ", ".join([*fields, f"CASE {cases} END AS severity_name"])
 
 
-_RECORDS_VIEW: Final = (
-    f"CREATE TEMP VIEW records AS SELECT *, {_words()} FROM {_SCANNED}"  # noqa: S608 - constants
-)
+_RECORDS_VIEW: Final = f"CREATE TEMP VIEW records AS SELECT *, {_words()} FROM {_SCANNED}"  # noqa: S608 - constants
