@@ -1,7 +1,7 @@
 """Counters that all processes of a domain share, exact."""
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from .aggregate cimport aggregate_series, cell_at, cell_count
 from .layout cimport OVERFLOW_CELLS, SERIES_COUNTER

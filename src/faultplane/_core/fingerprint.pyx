@@ -6,12 +6,11 @@ printed traceback, and renders the stack once.
 """
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from .digest cimport fp_digest, fp_digest_end, fp_digest_start, fp_digest_update
 from .exception cimport (
-    FP_K0,
     FP_K1,
     CTypeObject,
     PyBaseExceptionGroupObject,
@@ -279,6 +278,7 @@ cdef int portray_part(
     Draft* d, PyObject* exception, bytes relation, Portrait* p
 ) except -1:
     """A cause, context or member: its relation, its type, its frames."""
+    cdef object held = <object>exception  # its type's name may be made by Python that drops it
     cdef bytes name = type_name(exception)
     cdef bytes line = b"\n" + relation + b"\n" + name
     fp_digest_update(&d.digest, <const char*>line, len(line))
@@ -292,8 +292,10 @@ cdef int portray_members(Draft* d, PyObject* exception, Portrait* p, int depth) 
     cdef PyObject* inner = members(exception)
     cdef PyObject* member
     cdef Py_ssize_t i
+    cdef object held
     if inner == NULL or depth > GROUP_DEPTH_MAX:
         return 0
+    held = <object>inner
     for i in range(min(PyTuple_GET_SIZE(inner), <Py_ssize_t>GROUP_MAX)):
         member = PyTuple_GET_ITEM(inner, i)
         portray_part(d, member, b"member", p)
@@ -312,6 +314,7 @@ cdef int portray(
     cdef bytes head
     cdef PyObject* next
     cdef PyObject* current = exception
+    cdef list held = []
     cdef int depth = 0
     # The frames come first, since the head of the stack text names the site they end at.
     cdef char rendered[STRING_BYTES_MAX]
@@ -333,6 +336,7 @@ cdef int portray(
         p.site[0] = 0
     next = chained(current)
     while next != NULL and next != exception and depth < CHAIN_MAX:
+        held.append(<object>next)
         portray_part(
             &d, next, b"cause" if (<PyBaseExceptionObject*>current).cause != NULL else b"context", p
         )
@@ -368,23 +372,23 @@ cdef void finish_stack(
     p.stack_bytes = d.used
 
 
-cdef int add_codes(list kept, PyObject* exception) except -1:
+cdef int add_codes(dict kept, PyObject* exception) except -1:
     """Everything whose address the walk of one exception used."""
     cdef PyBaseExceptionObject* e = <PyBaseExceptionObject*>exception
     cdef PyTracebackObject* entry = <PyTracebackObject*>e.traceback
     cdef PyCodeObject* last = NULL
     cdef PyCodeObject* code
-    kept.append(type(<object>exception))
+    kept[<size_t>Py_TYPE(exception)] = type(<object>exception)
     while entry != NULL:
         code = fp_traceback_code(entry)
         if code != last:
-            kept.append(<object><PyObject*>code)
+            kept[<size_t>code] = <object><PyObject*>code
             last = code
         entry = entry.tb_next
     return 0
 
 
-cdef int add_members(list kept, PyObject* exception, int depth) except -1:
+cdef int add_members(dict kept, PyObject* exception, int depth) except -1:
     cdef PyObject* inner = members(exception)
     cdef PyObject* member
     cdef Py_ssize_t i
@@ -400,7 +404,8 @@ cdef int add_members(list kept, PyObject* exception, int depth) except -1:
 
 cdef object references(PyObject* exception, object template):
     """Tuple of the template and of every object whose address is part of the hot key."""
-    cdef list kept = [template]
+    # Each once: two functions that call each other fill a stack in turns.
+    cdef dict kept = {}
     cdef PyObject* current = exception
     cdef int depth = 0
     add_codes(kept, exception)
@@ -411,7 +416,7 @@ cdef object references(PyObject* exception, object template):
         depth += 1
     if is_group(exception):
         add_members(kept, exception, 0)
-    return tuple(kept)
+    return template, *kept.values()
 
 
 def fingerprint(exc):

@@ -48,8 +48,8 @@ cdef int dictionary_create(
     """Make the file of a generation unless it is there; 0, or an errno. ``tag`` is unique."""
     cdef char name[64]
     cdef char temporary[96]
-    cdef uint8_t page[PAGE_BYTES]
-    cdef dictionary_t* header = <dictionary_t*>page
+    cdef dictionary_t page  # aligned as its type asks for, as plain bytes would not be
+    cdef dictionary_t* header = &page
     cdef uint64_t magic = MAGIC_DICTIONARY
     cdef uint64_t entries = file_bytes // 128
     cdef uint64_t buckets = 1
@@ -64,7 +64,7 @@ cdef int dictionary_create(
     fd = fp_create(directory, temporary)
     if fd < 0:
         return errno
-    memset(page, 0, PAGE_BYTES)
+    memset(header, 0, PAGE_BYTES)
     memcpy(header.magic, &magic, 8)
     header.layout_version = LAYOUT_VERSION
     header.entries_max = <uint32_t>entries
@@ -74,10 +74,10 @@ cdef int dictionary_create(
     header.buckets_offset = round_up(PAGE_BYTES + entries * DICTIONARY_ENTRY_SIZE, 64)
     header.bytes_offset = round_up(header.buckets_offset + buckets * 4, 64)
     header.file_bytes = file_bytes
-    header.crc = fp_crc32(page, DICTIONARY_CRC_OFFSET)
+    header.crc = fp_crc32(<uint8_t*>header, DICTIONARY_CRC_OFFSET)
     header.next_entry[0] = 1
     failed = fp_reserve(fd, 0, <long>file_bytes)
-    if not failed and pwrite(fd, page, PAGE_BYTES, 0) != PAGE_BYTES:
+    if not failed and pwrite(fd, header, PAGE_BYTES, 0) != PAGE_BYTES:
         failed = errno
     close(fd)
     if not failed and linkat(directory, temporary, directory, name, 0) and errno != EEXIST:
@@ -165,7 +165,7 @@ cdef int32_t dictionary_intern(
 
     ``by_hash`` identifies strings by ``hash`` alone (stacks, whose hash is the fingerprint).
     """
-    cdef uint32_t bucket, taken, probe
+    cdef uint32_t bucket, taken, _probe
     cdef uint64_t id = 0
     cdef uint64_t offset
     if d.base == NULL:
@@ -173,7 +173,7 @@ cdef int32_t dictionary_intern(
     if n == 0:
         return 0
     bucket = <uint32_t>hash & d.mask
-    for probe in range(<uint32_t>PROBES_MAX):
+    for _probe in range(<uint32_t>PROBES_MAX):
         taken = fp_load32_acquire(&d.buckets[bucket])
         if taken == 0:
             if id == 0:

@@ -19,7 +19,6 @@ from .exception cimport (
     PyOSErrorObject,
     PyTuple_GET_ITEM,
     PyTuple_GET_SIZE,
-    PyUnicode_AsEncodedString,
     PyUnicode_AsUTF8AndSize,
     Py_DECREF,
     fp_ascii,

@@ -82,8 +82,6 @@ from .message cimport (
     message_plain,
 )
 from .recorder cimport (
-    COUNTING,
-    INACTIVE,
     OPERATIONS_RECENT,
     RAW,
     TEMPLATE,

@@ -8,16 +8,15 @@ so a child of any fork, an unbound process and one that was switched off all tak
 import os
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .aggregate cimport aggregate_local, aggregate_move
-from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire
+from .atomics cimport fp_add, fp_load_acquire
 from .breath cimport breath_clear, breath_start
 from .intern cimport dictionary_close, dictionary_open
 from .exception cimport Py_INCREF
 from .fingerprint cimport tables_flush
 from .layout cimport (
-    AGGREGATE_SIZE,
     DROP_SERIES_OVERFLOW,
     LANE_GENERATION_MASK,
     LANE_GENERATION_SHIFT,

@@ -234,7 +234,7 @@ cdef bint take_lane(Writer* w) noexcept nogil:
 
 cdef int claim(Writer* w) noexcept nogil:
     """A new lane; CLAIM_OK, CLAIM_NEW_DICTIONARY or a drop reason."""
-    cdef int attempt, failed
+    cdef int _attempt, failed
     cdef int64_t now
     cdef uint64_t generation
     writer_leave_lane(w)
@@ -242,7 +242,7 @@ cdef int claim(Writer* w) noexcept nogil:
         now = fp_clock_monotonic()
         if now < w.retry_mono_nano:
             return w.refusal
-    for attempt in range(ATTEMPTS_MAX):
+    for _attempt in range(ATTEMPTS_MAX):
         if w.segment != NULL and take_lane(w):
             w.refusal = 0
             w.limit = CHUNK_ROWS

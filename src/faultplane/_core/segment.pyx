@@ -277,8 +277,8 @@ cdef int publish(Files* f, uint64_t number) noexcept nogil:
     """Make segment ``number`` visible unless somebody else does; 0, or an errno."""
     cdef char name[NAME_BYTES]
     cdef char segment[NAME_BYTES]
-    cdef uint8_t page[PAGE_BYTES]
-    cdef segment_t* h = <segment_t*>page
+    cdef segment_t header  # aligned as its type asks for, as plain bytes would not be
+    cdef segment_t* h = &header
     cdef int fd, failed = 0
     cdef uint64_t magic = MAGIC_SEGMENT
     snprintf(name, sizeof(name), "tmp-pub-%s", f.tag)
@@ -286,7 +286,7 @@ cdef int publish(Files* f, uint64_t number) noexcept nogil:
     fd = take_prepared(f, name, segment)
     if fd < 0:
         return 0 if fd == -EEXIST else -fd
-    memset(page, 0, PAGE_BYTES)
+    memset(h, 0, PAGE_BYTES)
     memcpy(h.magic, &magic, 8)
     h.layout_version = LAYOUT_VERSION
     h.lanes = f.lanes
@@ -299,10 +299,10 @@ cdef int publish(Files* f, uint64_t number) noexcept nogil:
     h.file_bytes = shape(f.lanes, h.column_offsets, &h.arena_offset)
     h.arena_bytes_per_lane = ARENA_BYTES_PER_LANE
     h.column_count = COLUMN_COUNT
-    h.crc = fp_crc32(page, SEGMENT_CRC_OFFSET)
+    h.crc = fp_crc32(<uint8_t*>h, SEGMENT_CRC_OFFSET)
     if h.dictionary_generation == 0:
         failed = ENOENT
-    elif pwrite(fd, page, PAGE_BYTES, 0) != PAGE_BYTES:
+    elif pwrite(fd, h, PAGE_BYTES, 0) != PAGE_BYTES:
         failed = errno
     close(fd)
     # Linked only when complete, and never over another: a half-made segment is never visible.

@@ -1,7 +1,6 @@
 """Trace context of the current OpenTelemetry span, only when OpenTelemetry is loaded."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from .exception cimport (

@@ -67,9 +67,7 @@ def record(
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
     if operation is not None and type(operation) is not str:
         operation = _plain(operation)
-    if attributes is not None and not isinstance(attributes, Mapping):
-        kind = type(attributes).__name__
-        raise TypeError(f"attributes must be a mapping or None, got {kind}")
+    _check_mapping(attributes)
     if attempt is not _ZERO:
         bounded(attempt, "attempt", ATTEMPT_MAX)
     if duration_nano is not _ZERO:
@@ -81,6 +79,12 @@ def record(
             raise
         _lose(KIND_INTERNAL)
         return UNCLASSIFIED
+
+
+def _check_mapping(attributes: object) -> None:
+    if attributes is not None and not isinstance(attributes, Mapping):
+        kind = type(attributes).__name__
+        raise TypeError(f"attributes must be a mapping or None, got {kind}")
 
 
 def _record(

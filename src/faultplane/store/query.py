@@ -48,7 +48,7 @@ class Engine:
                 tables.create_in_duckdb(connection, name, rows(name))
         if "records" in mentioned:
             connection.register(_SCANNED, records().without_time_zone())
-            connection.execute(_RECORDS_VIEW)
+            connection.execute(_VIEW)
         try:
             relation = connection.sql(sql)
         except duckdb.Error as error:
@@ -73,4 +73,4 @@ def _words() -> str:
     return ", ".join([*fields, f"CASE {cases} END AS severity_name"])
 
 
-_RECORDS_VIEW: Final = f"CREATE TEMP VIEW records AS SELECT *, {_words()} FROM {_SCANNED}"  # noqa: S608 - constants
+_VIEW: Final = f"CREATE TEMP VIEW records AS SELECT *, {_words()} FROM {_SCANNED}"  # noqa: S608

@@ -300,7 +300,6 @@ def test_a_segment_retired_while_it_is_looked_for_is_lost_at_the_next_reading(
     assert (between.lost, between.runs) == (0, [])
     assert not reader.problems
     path.write_bytes(content)
-    store.write(1, 0)
     for _ in range(3):
         store.retire_oldest()
     assert reader.read(between.position).lost == 30
@@ -355,11 +354,9 @@ def test_a_segment_that_says_another_number_is_refused(build_store, tmp_domain_d
 
 def test_the_same_rows_are_read_when_nothing_is_damaged(build_store, attach):
     """Negative control of the damage."""
-    store = build_store(lanes=2)
-    store.write(1, 5 * ROWS)
+    build_store(lanes=2).write(1, 5 * ROWS)
     domain = attach()
-    assert len(domain.records()) == 5 * ROWS
-    assert domain.problems() == []
+    assert (len(domain.records()), domain.problems()) == (5 * ROWS, [])
 
 
 def test_without_its_dictionary_a_segment_shows_rows_without_names(build_store, attach):
@@ -545,18 +542,16 @@ def test_rows_of_live_writers_are_whole_and_all_there(
 def test_segments_are_mapped_for_reading_only(build_store, open_reader):
     store = build_store()
     store.write(1, 1)
-    reader = open_reader(store)
-    run = reader.read(None).runs[0]
-    assert not run.columns.keep.writable
-    with memoryview(run.columns.keep) as view:
+    mapping = open_reader(store).read(None).runs[0].columns.keep
+    assert not mapping.writable
+    with memoryview(mapping) as view:
         assert view.readonly
 
 
 def test_threads_may_share_a_reader(build_store, open_reader):
-    store = build_store()
+    store, found, failed = build_store(), [], []
     store.write(1, 3000)
     reader = open_reader(store)
-    found, failed = [], []
 
     def read():
         try:

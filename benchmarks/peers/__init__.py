@@ -1,0 +1,1 @@
+"""Both cores and every peer, measured in one run."""
