@@ -262,14 +262,15 @@ cdef void frames(Draft* d, PyObject* traceback, Portrait* p) noexcept:
 cdef bytes type_name(PyObject* exception):
     """``module.qualname`` of the type, ``builtins`` left off; never fails."""
     cdef object name
+    cdef bytes encoded
     try:
         kind = type(<object>exception)
         module = kind.__module__
-        name = kind.__qualname__
+        name = str.__str__(kind.__qualname__)  # a str of a subclass encodes as it likes
         if type(module) is str and module != "builtins":
             name = f"{module}.{name}"
         encoded = name.encode("utf-8", "replace")
-        return encoded[: shortened(<const char*><bytes>encoded, len(encoded), TYPE_NAME_BYTES)]
+        return encoded[: shortened(<const char*>encoded, len(encoded), TYPE_NAME_BYTES)]
     except BaseException:
         return b"?"
 

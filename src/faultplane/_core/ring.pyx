@@ -181,19 +181,24 @@ cdef int next_segment(Writer* w) noexcept nogil:
             return 0
         # Present but not ours to write (garbage, another layout): go past it.
     number = newest + 1
-    if map_segment(w, number) == 0:
-        # Its publisher stopped before it said so.
+    failed = map_segment(w, number)
+    if failed != 0:
+        failed = publish(&w.files, number)
+        if failed == 0:
+            # Unlinking the oldest takes half a millisecond: the next chunk's record pays for it.
+            w.retire_due = True
+            failed = map_segment(w, number)
+    if number < fp_load_acquire(&w.files.registry.segment_oldest[0]):
+        # This process slept while others published and retired that many: rows written here
+        # would be shown to nobody. Look again.
+        if failed == 0:
+            leave_segment(w)
+        return 0
+    if failed == 0 or failed == EEXIST:
+        # Also for a publisher that stopped before it said so, and past what has another's name.
         raise_newest(&w.files, number)
         return 0
-    failed = publish(&w.files, number)
-    if failed:
-        return failed
-    raise_newest(&w.files, number)
-    # Unlinking the oldest takes half a millisecond: the next chunk's record pays for it.
-    w.retire_due = True
-    failed = map_segment(w, number)
-    # Something else has that name: go past it, as the next attempt will.
-    return 0 if failed == EEXIST else failed
+    return failed
 
 
 cdef void open_lane(Writer* w, uint64_t lane, uint64_t word) noexcept nogil:
@@ -286,8 +291,14 @@ cdef int writer_advance(Writer* w) noexcept nogil:
     if not files_are_open(&w.files):
         writer_leave_lane(w)
         return DROP_NO_STORAGE  # a daemon closes all descriptors: others have to be opened
-    # Once a lane, see whether the next segment still wants somebody to prepare it.
-    if w.segment != NULL and not w.prepared and not prepare_begin(&w.files):
+    # Once a lane, see whether the next segment still wants somebody to prepare it. The first
+    # quarter of a segment is left to readers, whose time is nobody's record.
+    if (
+        w.segment != NULL
+        and not w.prepared
+        and fp_load_relaxed(&(<segment_t*>w.segment).next_lane[0]) * 4 >= w.files.lanes
+        and not prepare_begin(&w.files)
+    ):
         w.prepared = fp_exists(w.files.directory, "tmp-ready")
     return claim(w)
 

@@ -309,6 +309,9 @@ cdef int publish(Files* f, uint64_t number) noexcept nogil:
     if not failed and linkat(f.directory, name, f.directory, segment, 0):
         failed = errno
     unlinkat(f.directory, name, 0)
+    if not failed and number < fp_load_acquire(&f.registry.segment_oldest[0]):
+        # This process slept while others published that number and retired it.
+        unlinkat(f.directory, segment, 0)
     return 0 if failed == EEXIST else failed
 
 
@@ -365,11 +368,12 @@ cdef int retire_oldest(Files* f) noexcept nogil:
         close(fd)
         fp_store_release(entry + 1, rows)
         fp_store_release(entry, number)
-        unlinkat(f.directory, name, 0)
     # Whoever moves the word on adds to the totals: once, however many retire at the same time.
     if fp_cas(&f.registry.segment_oldest[0], number, number + 1):
         fp_add(&f.registry.rows_retired, rows)
         fp_add(&f.registry.segments_retired, 1)
+    # Unlinked last: whoever finds the name free can see that its number has been used.
+    unlinkat(f.directory, name, 0)
     return 1
 
 

@@ -228,6 +228,9 @@ class Segments:
             # Linked only when complete, and never over another: a half-made segment is never
             # visible.
             files.link_once(self.directory_fd, name, segment)
+            if number < self.load("segment_oldest"):
+                # This process slept while others published that number and retired it.
+                files.remove(self.directory_fd, segment)
         finally:
             os.close(fd)
             files.remove(self.directory_fd, name)
@@ -354,13 +357,14 @@ class Segments:
                 rows = 0
             self.registry.store(entry + 8, rows)
             self.registry.store(entry, number)
+            self.registry.store(REGISTRY.offset["segment_oldest"], number + 1)
+            self._add("rows_retired", rows)
+            self._add("segments_retired", 1)
+            # Unlinked last: whoever finds the name free can see that its number has been used.
             try:
                 files.remove(self.directory_fd, f"seg-{number}")
             except OSError:
                 pass
-            self.registry.store(REGISTRY.offset["segment_oldest"], number + 1)
-            self._add("rows_retired", rows)
-            self._add("segments_retired", 1)
 
     def _map_head(self, number: int) -> Mapping:
         """The part of a segment that says who wrote how much."""

@@ -357,6 +357,11 @@ class Writer:
             segments.publish(number)
         except CorruptFile:
             pass
+        if number < segments.load("segment_oldest"):
+            # This process slept while others published and retired that many: rows written here
+            # would be shown to nobody. Look again.
+            self._leave_segment()
+            return
         segments.raise_newest(number)
         segments.retire_over_budget()
 

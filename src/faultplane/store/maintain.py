@@ -197,7 +197,15 @@ def _tidy(store: Store, report: Report, step: Step) -> None:
     """Remove what killed processes left and dictionaries that no segment refers to."""
     step("tidy")
     report.removed += files.remove_stale(store.directory_fd)
+    report.removed += _remove_retired(store)
     report.removed += _remove_dictionaries(store)
+
+
+def _remove_retired(store: Store) -> list[str]:
+    """Remove segments that were retired by somebody who was killed before unlinking them."""
+    oldest = store.load("segment_oldest")
+    names = [f"seg-{number}" for number in store.segments() if number < oldest]
+    return [name for name in names if files.remove(store.directory_fd, name)]
 
 
 def _remove_dictionaries(store: Store) -> list[str]:

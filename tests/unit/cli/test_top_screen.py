@@ -38,7 +38,7 @@ def test_keys_change_the_order_pause_and_show_a_group(domain):
             assert groups.row_count == 2
             await pilot.press("s")
             assert "by count" in str(program.query_one("#summary", Static).content)
-            assert str(groups.get_row_at(0)[1]) == "2"
+            assert str(groups.get_row_at(0)[1]).strip() == "2"
             await pilot.press("p")
             assert "PAUSED" in str(program.query_one("#summary", Static).content)
             await pilot.press("enter")
