@@ -11,20 +11,7 @@ import os
 import shutil
 import tempfile
 
-CORES = ("cython", "python")
-
-
-def load(core):
-    """The package on ``core``; skips the benchmark where that core is not built."""
-    os.environ["FAULTPLANE_CORE"] = core
-    try:
-        import faultplane
-    except ImportError as error:
-        raise NotImplementedError(f"the {core} core is not there: {error}") from error
-    if faultplane.core != core:
-        raise NotImplementedError(f"this process already runs the {faultplane.core} core")
-    return faultplane
-
+from .cores import CORES, load
 
 def plain(a):
     """What is decorated: as little as possible."""

@@ -8,11 +8,11 @@ them.
 
 from __future__ import annotations
 
-import os
 import timeit
 import urllib.error
 
-CORES = ("cython", "python")
+from .cores import CORES, load
+
 CALLS = 10_000
 ROUNDS = 15
 
@@ -43,17 +43,12 @@ ERRORS = {
 }
 
 
-def load(core):
-    """The rules and ``classify`` on ``core``; skips the benchmark where that is not built."""
-    os.environ["FAULTPLANE_CORE"] = core
-    try:
-        import faultplane
-        from faultplane import classify
-        from faultplane.classify import classify_for_core
-    except ImportError as error:
-        raise NotImplementedError(f"the {core} core is not there: {error}") from error
-    if faultplane.core != core:
-        raise NotImplementedError(f"this process already runs the {faultplane.core} core")
+def rules(core):
+    """The two functions that give answers, on ``core``."""
+    load(core)
+    from faultplane import classify
+    from faultplane.classify import classify_for_core
+
     return classify, classify_for_core
 
 
@@ -65,7 +60,7 @@ class Answer:
     unit = "ns"
 
     def setup(self, core, error):
-        classify, hook = load(core)
+        classify, hook = rules(core)
         exc = ERRORS[error]()
         classify(exc)
         scope = {"classify": classify, "hook": hook, "exc": exc}

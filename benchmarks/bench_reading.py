@@ -14,24 +14,18 @@ import tempfile
 import time
 from importlib.util import find_spec
 
-CORES = ["cython", "python"]
+from .cores import CORES, load
+
 WORKERS = 16
 ROWS_PER_WORKER = 12_800
 ROUNDS = 200
 
 
-def load(core):
-    """The package on ``core``; skips the benchmark where that core is not built."""
-    os.environ["FAULTPLANE_CORE"] = core
+def with_arrow(core):
+    """The package on ``core``; skips the benchmark where pyarrow is not there."""
     if find_spec("pyarrow") is None:
         raise NotImplementedError("pyarrow is not there")
-    try:
-        import faultplane
-    except ImportError as error:
-        raise NotImplementedError(f"the {core} core is not there: {error}") from error
-    if faultplane.core != core:
-        raise NotImplementedError(f"this process already runs the {faultplane.core} core")
-    return faultplane
+    return load(core)
 
 
 def work(fp, directory, number, ready):
@@ -93,7 +87,7 @@ class ProcessToProcess:
     def setup(self, core):
         os.environ["FAULTPLANE_MESSAGES"] = "raw"
         os.environ["FAULTPLANE_BUDGET_BYTES"] = "512MiB"
-        self.fp = load(core)
+        self.fp = with_arrow(core)
         self.rows = 3_000_000 if core == "cython" else 100_000
         shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.directory = tempfile.mkdtemp(prefix="faultplane-bench-", dir=shared)
@@ -143,7 +137,7 @@ class SixteenWriters:
     timeout = 120
 
     def setup(self, core):
-        fp = load(core)
+        fp = with_arrow(core)
         from faultplane import arrow
 
         shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -230,7 +230,7 @@ def type_name(exception: BaseException) -> bytes:
     try:
         kind = type(exception)
         module = kind.__module__
-        name = kind.__qualname__
+        name = str.__str__(kind.__qualname__)  # a str of a subclass encodes as it likes
         if type(module) is str and module != "builtins":
             name = f"{module}.{name}"
         return name.encode("utf-8", "replace")[:TYPE_NAME_BYTES]

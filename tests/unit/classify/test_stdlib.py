@@ -140,14 +140,15 @@ def test_cancellation_and_exit_are_never_retried(name):
 def test_a_type_is_recognised_without_importing_its_module(run_python):
     done = run_python(
         """
-import sys, types
+import sys
+before = set(sys.modules)  # measuring coverage brings some of them
 from faultplane.classify import rules
 wanted = {name.rpartition(".")[0] for name in rules.BUILT_IN}
 here = wanted & set(sys.modules)
 rules.classify_for_core(type("Odd", (Exception,), {})())
 assert wanted & set(sys.modules) == here
 for heavy in ("ssl", "socket", "asyncio", "http.client", "sqlite3", "email", "json", "decimal"):
-    assert heavy not in sys.modules, heavy
+    assert heavy in before or heavy not in sys.modules, heavy
 print("ok")
 """
     )

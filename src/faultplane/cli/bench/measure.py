@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any, Final, NamedTuple
+
+from faultplane import _backend
+from faultplane.errors import FaultplaneError
 
 BLOCK_NANO: Final = 1_000_000
 """Longest block aimed at: shorter than a slice of the scheduler, so that most run undisturbed."""
@@ -15,6 +19,18 @@ CALLS_MAX: Final = 400
 
 Block = Callable[[int], int]
 """Takes a number of calls, gives the nanoseconds they took."""
+
+
+def refuse_debug_build() -> None:
+    """Raise FaultplaneError when this process's core was built checked: its figures mislead."""
+    module = getattr(_backend.core, "record", None)
+    path = getattr(sys.modules.get(f"{_backend.core.__name__}.record", module), "__file__", "")
+    if not path or not path.endswith(".so"):
+        return
+    with open(path, "rb") as file:
+        # Release builds carry no debugging sections, checked ones do.
+        if b"\0.debug_info\0" in file.read():
+            raise FaultplaneError(f"a benchmark needs a release build, {path} is a checked one")
 
 
 class Timing(NamedTuple):

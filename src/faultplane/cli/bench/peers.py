@@ -157,13 +157,13 @@ def multiprocessing_value() -> Case:
 
 
 PEERS: Final[dict[str, tuple[str, str, Callable[[], Case]]]] = {
-    "logging.exception, NullHandler": ("record", "", logging_null),
-    "logging.exception, formatted": ("record", "", logging_formatted),
-    "structlog, JSON": ("record", "structlog", structlog_json),
-    "loguru": ("record", "loguru", loguru_plain),
-    "OpenTelemetry record_exception": ("record", "opentelemetry-sdk", opentelemetry_span),
-    "sentry_sdk, lean": ("record", "sentry-sdk", sentry_lean),
-    "sentry_sdk, defaults": ("record", "sentry-sdk", sentry_defaults),
+    "logging.exception, NullHandler": ("raw", "", logging_null),
+    "logging.exception, formatted": ("raw", "", logging_formatted),
+    "structlog, JSON": ("raw", "structlog", structlog_json),
+    "loguru": ("raw", "loguru", loguru_plain),
+    "OpenTelemetry record_exception": ("raw", "opentelemetry-sdk", opentelemetry_span),
+    "sentry_sdk, lean": ("raw", "sentry-sdk", sentry_lean),
+    "sentry_sdk, defaults": ("raw", "sentry-sdk", sentry_defaults),
     "multiprocessing.Value, locked": ("counter.add", "", multiprocessing_value),
     "prometheus_client multiprocess": ("counter.add", "prometheus_client", prometheus_child),
 }
