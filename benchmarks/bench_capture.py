@@ -13,6 +13,7 @@ import tempfile
 
 from .cores import CORES, load
 
+
 def plain(a):
     """What is decorated: as little as possible."""
     return a
