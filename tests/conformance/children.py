@@ -8,7 +8,8 @@ import sys
 
 import domain_fixture
 
-MODULES = tuple(f"children_{kind}" for kind in ("rows", "counts", "lanes", "processes", "script"))
+KINDS = ("rows", "counts", "lanes", "processes", "script", "hostile")
+MODULES = tuple(f"children_{kind}" for kind in KINDS)
 PACKAGES = {"cython": "faultplane._core", "python": "faultplane._pure"}
 
 

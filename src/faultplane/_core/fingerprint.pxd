@@ -21,7 +21,6 @@ cdef enum:
     SITE_SLOTS = 4096
     SITES_MAX = 3072
     TYPES_MAX = 1536
-    WALK_FRAMES_MAX = 4096
 
     TRAIT_OSERROR = 1   # errno is part of the key
     TRAIT_GROUP = 2     # members are part of the key
@@ -92,19 +91,15 @@ cdef inline uint64_t walk(PyObject* traceback, uint64_t key) noexcept:
     """Fold code object and instruction of every frame into ``key``.
 
     Addresses stand for code objects: every entry keeps those of its key alive, so an address that
-    is found is the object it was.
+    is found is the object it was. Every frame: the fingerprint knows the innermost of any depth.
     """
     cdef PyTracebackObject* entry = <PyTracebackObject*>traceback
-    cdef uint32_t frames = 0
     while entry != NULL:
         key = fp_mix(
             key ^ <uint64_t><size_t>fp_traceback_code(entry),
             FP_K0 ^ <uint32_t>entry.tb_lasti,
         )
         entry = entry.tb_next
-        frames += 1
-        if frames == WALK_FRAMES_MAX:
-            break
     return key
 
 

@@ -279,7 +279,7 @@ cdef int portray_part(
     Draft* d, PyObject* exception, bytes relation, Portrait* p
 ) except -1:
     """A cause, context or member: its relation, its type, its frames."""
-    cdef object held = <object>exception  # its type's name may be made by Python that drops it
+    cdef object _held = <object>exception  # its type's name may be made by Python that drops it
     cdef bytes name = type_name(exception)
     cdef bytes line = b"\n" + relation + b"\n" + name
     fp_digest_update(&d.digest, <const char*>line, len(line))
@@ -293,10 +293,10 @@ cdef int portray_members(Draft* d, PyObject* exception, Portrait* p, int depth) 
     cdef PyObject* inner = members(exception)
     cdef PyObject* member
     cdef Py_ssize_t i
-    cdef object held
+    cdef object _held
     if inner == NULL or depth > GROUP_DEPTH_MAX:
         return 0
-    held = <object>inner
+    _held = <object>inner
     for i in range(min(PyTuple_GET_SIZE(inner), <Py_ssize_t>GROUP_MAX)):
         member = PyTuple_GET_ITEM(inner, i)
         portray_part(d, member, b"member", p)
@@ -315,7 +315,7 @@ cdef int portray(
     cdef bytes head
     cdef PyObject* next
     cdef PyObject* current = exception
-    cdef list held = []
+    cdef list _held = []
     cdef int depth = 0
     # The frames come first, since the head of the stack text names the site they end at.
     cdef char rendered[STRING_BYTES_MAX]
@@ -337,7 +337,7 @@ cdef int portray(
         p.site[0] = 0
     next = chained(current)
     while next != NULL and next != exception and depth < CHAIN_MAX:
-        held.append(<object>next)
+        _held.append(<object>next)
         portray_part(
             &d, next, b"cause" if (<PyBaseExceptionObject*>current).cause != NULL else b"context", p
         )

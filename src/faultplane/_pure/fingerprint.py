@@ -71,6 +71,17 @@ def walk(exception: BaseException, key: list[object]) -> None:
             break
         key += id(entry.tb_frame.f_code), entry.tb_lasti
         entry = entry.tb_next
+    if entry is not None:
+        key.append(rest(entry))
+
+
+def rest(entry: Any) -> int:
+    """What stands for the frames of a stack that is deeper than a key shall be long."""
+    frames: list[int] = []
+    while entry is not None:
+        frames += id(entry.tb_frame.f_code), entry.tb_lasti
+        entry = entry.tb_next
+    return hash(tuple(frames))
 
 
 def walk_chain(exception: BaseException, key: list[object]) -> None:

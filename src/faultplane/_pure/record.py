@@ -26,6 +26,7 @@ from .fingerprint import (
     WALK_FRAMES,
     cause_of,
     context_of,
+    rest,
     traceback_of,
     walk_chain,
     walk_group,
@@ -251,6 +252,8 @@ def _key(exception: BaseException, info: TypeInfo, operation: str | None) -> tup
             break
         key += id(entry.tb_frame.f_code), entry.tb_lasti
         entry = entry.tb_next
+    if entry is not None:
+        key.append(rest(entry))
     if cause_of(exception) is not None or context_of(exception) is not None:
         walk_chain(exception, key)
     if info.is_group:
