@@ -12,7 +12,7 @@ from children import bound, kept, raised
 def args_replaced(core, path):
     """Encoding the attributes gives the exception another message, and uses the memory again."""
     bound(core, path)
-    error = raised(ValueError, "".join(["the first message ", "a" * 700]))
+    error = ValueError("".join(["the first message ", "a" * 700]))
     used_again = []
 
     class Attributes(dict):
@@ -68,7 +68,8 @@ def innermost_of_deep_stacks(core, path):
     def down(n, last):
         return down(n - 1, last) if n else last()
 
-    errors = [raising.caught(down, 5000, last) for last in (raising.with_cause, raising.with_context)]
+    ends = (lambda: raising.deep(0), lambda: raising.mutual(0))
+    errors = [raising.caught(down, 5000, end) for end in ends]
     for error in errors:
         core.record(error)
     return [core.fingerprint(error) for error in errors]
