@@ -30,6 +30,6 @@ def test_stacks_that_differ_at_their_innermost_end_are_two_errors(core_name, chi
 
 def test_an_error_that_is_recorded_while_a_domain_is_bound_is_counted(core_name, child, reader):
     calls, bound = child(core_name, "records_while_binding", reader.path)
-    assert bound
+    assert bound and calls
     counted = sum(domain_fixture.errors(reader.cells()).values())
     assert counted == 2 + len(calls)

@@ -24,7 +24,7 @@ def series(first):
         fp.counter(f"counter number {number}")
 
 
-record(600)  # more than a lane: the next segment is being prepared
+record(5_500)  # more than a quarter of a segment: the next one is being prepared
 theirs = {512, 513, 514}  # the directory, its locks and the counts
 with os.scandir("/proc/self/fd") as entries:
     theirs |= {int(entry.name) for entry in entries if "tmp-next" in os.readlink(entry.path)}
@@ -47,4 +47,4 @@ print(state["seq"] > 19_000, state["refusal"], domain.counts()["count"].to_pylis
 
 def test_files_of_the_application_are_neither_written_nor_closed(core_name, run_python, tmp_path):
     done = run_python(DAEMON, tmp_path / "own", core=core_name)
-    assert done.stdout.split() == ["True", "0", "[20600]"]
+    assert done.stdout.split() == ["True", "0", "[25500]"]

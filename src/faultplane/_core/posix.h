@@ -87,7 +87,8 @@ static inline uint8_t *fp_map(int fd, size_t bytes) {
 static const uint8_t fp_zeros[65536];
 
 /* Which file a descriptor stands for. An application may close every descriptor that it finds, and
-   get their numbers back for files of its own: what is kept open is used after a look at this. */
+   get their numbers back for files of its own: what is kept open is used after a look at this.
+   None for what was removed, where nobody will look for anything. */
 typedef struct {
     uint64_t device, inode;
 } fp_identity_t;
@@ -95,7 +96,7 @@ typedef struct {
 static inline fp_identity_t fp_identify(int fd) {
     struct stat s;
     fp_identity_t none = {0, 0};
-    if (fd < 0 || fstat(fd, &s)) return none;
+    if (fd < 0 || fstat(fd, &s) || s.st_nlink == 0) return none;
     return (fp_identity_t){(uint64_t)s.st_dev, (uint64_t)s.st_ino};
 }
 

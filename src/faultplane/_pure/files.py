@@ -25,7 +25,7 @@ def create(directory_fd: int, name: str) -> int:
 
 
 def identity(fd: int) -> tuple[int, int]:
-    """Which file a descriptor stands for: device and inode, (0, 0) for none.
+    """Which file a descriptor stands for: device and inode, (0, 0) for none or a removed one.
 
     An application may close every descriptor that it finds, and get their numbers back for files
     of its own: what is kept open is used after a look at this.
@@ -34,7 +34,7 @@ def identity(fd: int) -> tuple[int, int]:
         status = os.fstat(fd)
     except OSError:
         return 0, 0
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if status.st_nlink else (0, 0)
 
 
 def is_still(fd: int, known: tuple[int, int]) -> bool:

@@ -87,7 +87,9 @@ class Recorder:
         """
         if not self.active:
             return False
-        with memory.process_lock, self.busy():
+        with memory.process_lock, self.busy() as alone:
+            if not alone:
+                return False  # from inside bind() or the like: what is half done stays as it is
             if self.live and not self.fence[0]:
                 return True
             if self.binding is not None:
@@ -199,11 +201,14 @@ class Recorder:
                 self.overflow[cell] -= n
 
     @contextmanager
-    def busy(self) -> Iterator[None]:
-        """What signal handlers and finalizers record meanwhile waits until the end."""
+    def busy(self) -> Iterator[bool]:
+        """What signal handlers and finalizers record meanwhile waits until the end.
+
+        Gives False to one of those, and to whatever else is called from inside.
+        """
         outer, self.inside = self.inside, True
         try:
-            yield
+            yield not outer
         finally:
             self.inside = outer
         if not outer:

@@ -21,6 +21,9 @@ RETIRED_SLOT: Final = 0xFFFF_FFFF
 AGGREGATE_BYTES_FIRST: Final = 64 << 10
 """A process's file starts with room for some four hundred series and grows in such steps."""
 AGGREGATE_BYTES_RESERVED: Final = 1 << 20
+COUNT_MAX: Final = (1 << 64) - 1
+TIME_NANO_MAX: Final = (1 << 63) - 1
+"""What a cell has room for; a damaged file may say more, or add up to more."""
 
 _CELL = schema.CELL
 _AGGREGATE = schema.AGGREGATE
@@ -162,8 +165,8 @@ def read(directory_fd: int, name: str) -> Aggregate:
             load = mapping.load
             return Tally(
                 load(position + _COUNT),
-                load(position + _FIRST),
-                load(position + _LAST),
+                min(load(position + _FIRST), TIME_NANO_MAX),
+                min(load(position + _LAST), TIME_NANO_MAX),
                 load(position + _SUPPRESSED),
             )
 
@@ -226,10 +229,10 @@ def entry(series: Series, tally: Tally) -> bytes:
         len(series.service),
         len(series.operation),
         series.fingerprint,
-        tally.count,
+        min(tally.count, COUNT_MAX),
         tally.first_seen_unix_nano,
         tally.last_seen_unix_nano,
-        tally.suppressed,
+        min(tally.suppressed, COUNT_MAX),
         len(series.name),
     )
     return (cell + text).ljust(size, b"\0")

@@ -52,6 +52,15 @@ class Cursor:
         return ";".join([_VERSION, *(_store(*item) for item in sorted(self.positions.items()))])
 
     @classmethod
+    def of(cls, since: Cursor | str | None) -> Cursor | None:
+        """A cursor given as one or as its text; InvalidSetting for anything else."""
+        if since is None or isinstance(since, Cursor):
+            return since
+        if isinstance(since, str):
+            return cls.parse(since)
+        raise InvalidSetting(f"since must be a cursor or its text, got {since!r}")
+
+    @classmethod
     def parse(cls, text: str) -> Cursor:
         """The cursor that `str` made ``text`` of; InvalidSetting for any other text."""
         if len(text) > TEXT_MAX:

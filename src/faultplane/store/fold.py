@@ -156,18 +156,24 @@ def read_head(store: Store) -> aggregate.Aggregate:
     """The header of the totals: the fold epoch and what the last fold added."""
     try:
         return aggregate.read_head(store.directory_fd, aggregate.RETIRED_NAME)
-    except DomainNotFound:
+    except (DomainNotFound, CorruptFile, LayoutMismatch):
         return aggregate.parse(aggregate.empty_retired(), aggregate.RETIRED_NAME)
 
 
 def read_retired(store: Store) -> tuple[aggregate.Aggregate, list[str]]:
-    """(Totals of the processes that are gone, a sentence for what is wrong with the file)."""
+    """(Totals of the processes that are gone, a sentence for what is wrong with the file).
+
+    Of a file that cannot be read they are zero, and the next fold replaces it: it must neither
+    hide the counts of the living nor keep the slots of the dead.
+    """
     name = aggregate.RETIRED_NAME
     try:
         retired = aggregate.parse(files.read_file(store.directory_fd, name), name)
     except DomainNotFound:
         missing = f"{store.path}: {name} is missing"
         return aggregate.parse(aggregate.empty_retired(), name), [missing]
+    except (CorruptFile, LayoutMismatch) as error:
+        return aggregate.parse(aggregate.empty_retired(), name), [f"{store.path}: {error}"]
     return retired, [f"{store.path}: {retired.problem}"] if retired.problem else []
 
 

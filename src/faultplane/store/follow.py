@@ -139,7 +139,7 @@ class Follow:
             )
         if timeout_seconds is not None and not timeout_seconds >= 0:
             raise InvalidSetting(f"timeout_seconds must be at least 0, got {timeout_seconds}")
-        self.cursor = Cursor.parse(since) if isinstance(since, str) else since
+        self.cursor = Cursor.of(since)
         self.lost = 0
         self._source = source
         self._poll_seconds = poll_seconds

@@ -203,7 +203,7 @@ class Domain:
         from faultplane.store.cursor import Cursor
         from faultplane.store.records import Records
 
-        cursor = Cursor.parse(since) if isinstance(since, str) else since or Cursor()
+        cursor = Cursor.of(since) or Cursor()
         positions = dict(cursor.positions)
         runs, lost = [], 0
         for name, reader in self._stores().items():

@@ -236,7 +236,7 @@ def _():
 
 @failure("program too slow")
 def _():
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         try:
             process.wait(timeout=0.01)
         finally:
@@ -291,7 +291,7 @@ def _():
 def _():
     with scratch() as directory:
         path = directory / "sleep"
-        shutil.copy(shutil.which("sleep"), path)
+        shutil.copy("/bin/sleep", path)
         with subprocess.Popen([path, "60"]) as process:
             try:
                 open(path, "r+b").close()

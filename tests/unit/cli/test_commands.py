@@ -142,7 +142,7 @@ def test_a_reader_that_goes_away_is_no_error(child_environment, shop):
     import subprocess
     import sys
 
-    line = f"{sys.executable} -m faultplane tail --no-follow -n 1000 --json | head -n 1"
+    line = f"{sys.executable} -m faultplane tail --no-follow -n 1000 --json | /usr/bin/head -n 1"
     done = subprocess.run(
         ["/bin/sh", "-c", line], env=child_environment(), capture_output=True, text=True
     )

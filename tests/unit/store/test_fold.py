@@ -165,3 +165,29 @@ def test_a_store_stays_within_its_cap_and_loses_no_count(store, owner):
     fold.fold(store, [dead(two)])
     assert sum(row.count for row in counts.read_counts(store)) == most + 50
     assert len(fold.read_retired(store)[0].tallies) == most
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 100, b"x" * 5000, aggregate.empty_retired()[:128]])
+def test_damaged_totals_hide_no_live_counts_and_keep_no_slot(store, owner, damaged):
+    first, second = owner(hits=3), owner(hits=4)
+    with open(f"{store.path}/agg-retired", "wb") as file:
+        file.write(damaged)
+    assert counter(store) == 7
+    (problem,) = counts.snapshot(store).problems
+    assert problem.startswith(f"{store.path}: agg-retired must ")
+    assert fold.fold(store, [dead(first)]) == [problem]
+    assert counter(store) == 7
+    assert [row.slot for row in owners.read_owners(store)] == [1]
+    assert fold.fold(store, [dead(second)]) == []
+    assert counter(store) == 7
+
+
+def test_absurd_numbers_of_a_dead_owner_are_folded_as_the_most_there_can_be(store, owner):
+    one, other = owner(hits=1), owner(hits=1)
+    for each in (one, other):
+        start = schema.AGGREGATE.size + 128 * len(schema.DROP_REASONS)
+        for field in ("count", "suppressed", "first_seen_unix_nano", "last_seen_unix_nano"):
+            each.registration.aggregate.store(start + schema.CELL.offset[field], (1 << 64) - 1)
+    assert fold.fold(store, [dead(one), dead(other)]) == []
+    assert counter(store) == (1 << 64) - 1
+    assert owners.read_owners(store) == []
