@@ -126,7 +126,8 @@ def _check_names(service: str | None, domain_name: str | None, directory: str | 
         location.check_service_name(service)
     if domain_name is not None:
         location.check_domain_name(domain_name)
-    if directory is not None and (not isinstance(directory, str | os.PathLike) or not directory):
+    path: object = directory
+    if path is not None and (not isinstance(path, str | os.PathLike) or not path):
         raise InvalidSetting(f"directory must be a path, got {directory!r}")
 
 

@@ -45,7 +45,8 @@ def check_domain_name(name: str) -> str:
     >>> check_domain_name("default")
     'default'
     """
-    if not isinstance(name, str) or not settings.DOMAIN_NAME.fullmatch(name):
+    given: object = name  # whatever a caller without a type checker gave
+    if not isinstance(given, str) or not settings.DOMAIN_NAME.fullmatch(given):
         raise InvalidName(
             "domain must be 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or "
             f"digit, got {name!r}"
@@ -57,7 +58,8 @@ def check_domain_name(name: str) -> str:
 
 def check_service_name(name: str) -> str:
     """``name`` if it can be counted under: 1 to 255 bytes of printable UTF-8, else InvalidName."""
-    if not isinstance(name, str) or not name or not name.isprintable():
+    given: object = name  # whatever a caller without a type checker gave
+    if not isinstance(given, str) or not given or not given.isprintable():
         raise InvalidName(f"service must be printable text, got {name!r}")
     if (size := len(name.encode("utf-8", "replace"))) > schema.NAME_BYTES_MAX:
         raise InvalidName(f"service must be at most {schema.NAME_BYTES_MAX} bytes, got {size}")
