@@ -7,6 +7,7 @@ A command module has ``SUMMARY`` (one line), ``EXAMPLES`` (lines of a shell), ``
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ EXIT_USAGE: Final = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_output()
     parser = _parser(words)
     options = parser.parse_args(words)
     if options.command is None:
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     try:
         status: int = _module(options.command).run(options)
+        sys.stdout.flush()
     except FaultplaneError as error:
         print(f"faultplane {options.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -51,9 +54,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output went away: nobody is left to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_OK
+    except OSError as error:
+        print(f"faultplane {options.command}: {error}", file=sys.stderr)
+        _drop_output()
+        return EXIT_FOUND_TROUBLE
     return status
+
+
+def _prepare_output() -> None:
+    """Be ready for a closed output, and for one that cannot say what names and messages hold."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for good
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """What is still to be written has nowhere to go, and shall not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -148,3 +150,45 @@ def test_a_reader_that_goes_away_is_no_error(child_environment, shop):
     )
     assert json.loads(done.stdout)["seq"] > 0
     assert done.stderr == ""
+
+
+OUTPUTS = {
+    "closed": (">&-", 0, ""),
+    "full": (">/dev/full", 1, "faultplane counted: [Errno 28] No space left on device\n"),
+    "ascii": ("| cat", 0, ""),
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_an_output_that_takes_nothing_or_no_accents_is_no_traceback(
+    child_environment, run_python, output
+):
+    run_python("import faultplane as fp; fp.init(service='café'); fp.record(ValueError('é'))")
+    redirection, status, complaint = OUTPUTS[output]
+    words = (
+        ["tail", "--no-follow"],
+        ["deaths"],
+        ["doctor"],
+        ["query", "select message from records"],
+    )
+    for command in words:
+        done = subprocess.run(
+            [
+                "/bin/bash",
+                "-o",
+                "pipefail",
+                "-c",
+                f'"$@" {redirection}',
+                "-",
+                sys.executable,
+                "-m",
+                "faultplane",
+                *command,
+            ],
+            env=child_environment(LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stderr == complaint.replace("counted", command[0])
+        assert done.returncode == status

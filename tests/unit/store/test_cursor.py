@@ -72,3 +72,11 @@ def test_the_number_of_lanes_is_bounded_from_both_sides():
         len(Cursor.parse(f"1;1-cython:5:2:9:3=1x{LANES_MAX}").positions["1-cython"].seen[3])
         == LANES_MAX
     )
+
+
+@pytest.mark.parametrize("since", [5, b"1", ["1"], object()])
+def test_what_is_no_cursor_is_refused_with_its_value(since):
+    with pytest.raises(InvalidSetting, match="since must be a cursor or its text, got"):
+        Cursor.of(since)
+    assert Cursor.of(None) is None
+    assert Cursor.of("1") == Cursor()

@@ -22,7 +22,7 @@ def test_names_within_bounds_are_taken(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "x" * 65, "-a", "_a", "a\0", "é", "a b", "tmp-1", "a\n"]
+    "name", ["", ".", "..", "a/b", "x" * 65, "-a", "_a", "a\0", "é", "a b", "tmp-1", "a\n", 5, b"a"]
 )
 def test_names_out_of_bounds_are_refused_with_the_name(name):
     with pytest.raises(InvalidName, match="domain must") as caught:
@@ -34,7 +34,7 @@ def test_service_names_have_bounds():
     assert location.check_service_name("é" * 127) == "é" * 127
     with pytest.raises(InvalidName, match="at most 255 bytes, got 256"):
         location.check_service_name("é" * 128)
-    for bad in ("", "a\nb"):
+    for bad in ("", "a\nb", 5, b"a"):
         with pytest.raises(InvalidName, match="printable"):
             location.check_service_name(bad)
 
