@@ -7,14 +7,13 @@ from typing import Final
 
 from faultplane.schema import FLAG_REDACTED, FLAG_TRUNCATED, MESSAGE_BYTES_MAX
 
-from .redact import redact
+from .redact import BYTES_MAX as READ_BYTES_MAX
+from .redact import redact_bytes
 
 __all__: list[str] = []
 
 UNPRINTABLE: Final = b"<exception str() failed>"
 REDACTION_FAILED: Final = b"<redaction failed>"
-READ_BYTES_MAX: Final = 4 * MESSAGE_BYTES_MAX
-"""Of a long message this much is looked at before it is cut to `MESSAGE_BYTES_MAX`."""
 
 
 def cut_utf8(data: bytes, limit: int) -> bytes:
@@ -61,8 +60,8 @@ def prepare(
         data = cut_utf8(data, READ_BYTES_MAX)
         flags = FLAG_TRUNCATED
     if hide:
-        hidden = _redacted(redact, data)
-        if hidden != data:
+        hidden = redact_bytes(data, READ_BYTES_MAX)
+        if hidden is not None:
             flags |= FLAG_REDACTED
             data = hidden
         if redact_more is not None:
@@ -74,7 +73,7 @@ def prepare(
 
 
 def _redacted(rule: Callable[[str], str], data: bytes) -> bytes:
-    """Run a rule, the library's or the user's; where it fails, nothing of the message is kept."""
+    """Run the user's rule; where it fails, nothing of the message is kept."""
     try:
         return str.encode(rule(data.decode()), "utf-8", "replace")
     except BaseException:  # noqa: BLE001 - the application's code may raise anything

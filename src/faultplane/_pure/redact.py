@@ -68,10 +68,12 @@ def _rule(s: str, i: int, floor: int, mail_floor: int) -> Span | None:
 
 def _redact(s: str) -> str | None:
     """The message redacted, or None where it stays as it is. One character stands for a byte."""
+    places = [place for first, place in _PLACES if first in s and place.search(s)]
+    if not places:
+        return None
     parts: list[str] = []
     position = copied = mail_floor = 0
-    found = [m.start() for first, place in _PLACES if first in s for m in place.finditer(s)]
-    for i in sorted(found):
+    for i in sorted(match.start() for place in places for match in place.finditer(s)):
         if i < position:
             continue
         span = _rule(s, i, copied, max(mail_floor, copied))
