@@ -14,6 +14,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #define FATAL_SIGNALS 5
 #define FATAL_THREADS 8 /* threads that can be inside the handler at once; others only pass on */
 #define FATAL_STACK_BYTES 65536
+#define FATAL_WAIT_MILLI 1000
 #define FATAL_FRAMES_MAX (FATAL_SIZE - FATAL_HEAD_BYTES)
 
 enum { FATAL_NONE = 0, FATAL_WRITING = 1, FATAL_COMPLETE = 2 };
@@ -142,6 +144,15 @@ static fatal_t *fatal_begin(int number, const siginfo_t *info, uint64_t thread) 
     return slot;
 }
 
+/* While another thread writes, a signal of this one must not end the process: a moment's wait. */
+static void fatal_await(void) {
+    fatal_t *slot = __atomic_load_n(&fatal_slot, __ATOMIC_ACQUIRE);
+    if (slot == NULL || getpid() != fatal_pid)
+        return;
+    for (int k = 0; k < FATAL_WAIT_MILLI && fp_load_acquire(&slot->word) == FATAL_WRITING; k++)
+        poll(NULL, 0, 1);
+}
+
 static void fatal_complete(fatal_t *slot, size_t frames_bytes) {
     slot->frames_bytes = frames_bytes;
     /* Published last: whoever sees it sees the head and all frames. */
@@ -258,6 +269,8 @@ static void fatal_handler(int number, siginfo_t *info, void *context) {
             next = &entry->original;
             fatal_complete(slot, 0);
         }
+    } else {
+        fatal_await();
     }
     int survived = fatal_call(number, info, context, next);
     if (slot && fp_load_acquire(&slot->word) == FATAL_WRITING)
