@@ -17,7 +17,7 @@ import faultplane
 from faultplane import _native, settings
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json
 from faultplane.cli.output import paint, print_json, size
-from faultplane.errors import FaultplaneError
+from faultplane.errors import DomainNotFound, FaultplaneError
 from faultplane.store import domain as domains
 from faultplane.store import health, location, reading
 
@@ -63,6 +63,7 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
         "directories": [
             {"path": path, "free_bytes": _free(path)}
             for path in location.readable_bases(base, found.runtime_directory)
+            or location.bases_to_make(found.runtime_directory)
         ],
         "domains": reading.names(base, found.runtime_directory),
         "domain": name,
@@ -73,11 +74,11 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
     }
     try:
         _examine_domain(report, domains.find(name, base, found.runtime_directory))
-    except FaultplaneError as error:
+    except DomainNotFound as error:
         report["note"] = f"{error}; a process makes it when it calls init()"
     try:
         report["native"] = _native.native_build() or ""
-    except FaultplaneError as error:
+    except (FaultplaneError, ImportError) as error:
         report["problems"].append(str(error))
     report["problems"] += _judge(report)
     return report
@@ -93,10 +94,10 @@ def _examine_domain(report: dict[str, Any], path: str) -> None:
 
 
 def _free(path: str) -> int:
-    try:
-        status = os.statvfs(path)
-    except OSError:
-        return 0
+    """Bytes left where a directory is, or will be made."""
+    while not os.path.exists(path):
+        path = os.path.dirname(os.path.abspath(path))
+    status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
 
 

@@ -130,6 +130,16 @@ def readable_bases(directory: str | None, runtime_directory: str | None = None) 
     return paths
 
 
+def bases_to_make(runtime_directory: str | None = None) -> list[str]:
+    """Directories that are not there yet, and that a writer makes when it needs one."""
+    return [
+        base.path
+        for base in _candidates(runtime_directory)
+        if not os.path.lexists(base.path)
+        and os.access(os.path.dirname(base.path), os.W_OK | os.X_OK)
+    ]
+
+
 def _open_base(base: Base, mode: int) -> int:
     parent, name = os.path.split(os.path.abspath(base.path))
     try:

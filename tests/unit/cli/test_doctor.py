@@ -1,0 +1,146 @@
+"""What ``faultplane doctor`` finds wrong, and what it does not mistake for wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+
+import pytest
+
+from faultplane import schema
+
+ELSEWHERE = """
+import sys
+from faultplane.store import location
+location.SHARED_MEMORY = sys.argv[1]  # as on a host that has none, or another
+from faultplane.cli import main
+sys.exit(main(["doctor", "--json"]))
+"""
+
+
+def report_of(answer):
+    (line,) = answer.lines
+    return json.loads(line)
+
+
+def test_a_host_on_which_nothing_was_recorded_yet_is_in_order(run_python, tmp_path):
+    done = run_python(ELSEWHERE, tmp_path, FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None)
+    report = json.loads(done.stdout)
+    (place,) = report["directories"]
+    assert place["path"] == f"{tmp_path}/faultplane-{os.geteuid()}"
+    assert place["free_bytes"] > 0
+    assert report["problems"] == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_host_without_a_directory_to_share_is_not(run_python):
+    done = run_python(
+        ELSEWHERE, "/nonexistent", FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None, check=False
+    )
+    assert done.returncode == 1
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert "no shared directory" in problem
+
+
+def test_a_domain_that_nobody_has_made_is_no_problem(command, tmp_path):
+    text = command("doctor", "--directory", tmp_path / "later", "--domain", "shop").out
+    assert "'shop' was not found" in text
+    assert "a process makes it when it calls init()" in text
+    assert "Nothing is wrong." in text
+    assert f"directory {tmp_path}/later, 0 B free" not in text
+
+
+def test_a_name_that_no_domain_can_have_is_a_usage_error(command):
+    assert "domain must be" in command("doctor", "--domain", "a b", status=2).err
+
+
+def test_switched_off_is_said(command):
+    text = command("doctor", status=1, FAULTPLANE_DISABLED="1").out
+    assert "! FAULTPLANE_DISABLED is set: nothing is recorded" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("__version__ = '0.0.1'", "0.0.1"), ("raise ImportError('undefined symbol')", "undefined")],
+)
+def test_native_kernels_that_cannot_be_used_are_named(command, tmp_path, source, told):
+    (tmp_path / "faultplane_native.py").write_text(source)
+    import faultplane
+
+    path = os.pathsep.join([str(tmp_path), os.path.dirname(next(iter(faultplane.__path__)))])
+    report = report_of(command("doctor", "--json", status=1, PYTHONPATH=path))
+    assert report["native"] == ""
+    (problem,) = report["problems"]
+    assert told in problem
+
+
+def test_rows_that_had_no_room_and_errors_without_storage_are_counted(
+    command, run_python, tmp_domain_dir
+):
+    run_python("import faultplane as fp; fp.init(); fp.record(ValueError(1))")
+    (store,) = (tmp_domain_dir / "default").iterdir()
+    with open(store / "agg-0", "r+b") as file:
+        # The first cells of the file are the reasons, in the order of their codes.
+        for reason in schema.DROP_REASONS:
+            if reason.name in ("no_space", "no_storage"):
+                at = schema.AGGREGATE.size + (reason.code - 1) * 128
+                file.seek(at + schema.CELL.offset["count"])
+                file.write(struct.pack("<Q", 7000 + reason.code))
+    text = command("doctor", status=1).out
+    assert "! storage was full at times" in text
+    assert "! some errors were counted while there was no storage" in text
+    assert "rows not written: " in text
+    assert text.count(" 7,00") == 2
+
+
+def test_a_store_from_before_the_last_start_is_named(command, build_store):
+    build_store()  # with no boot id at all
+    text = command("doctor", status=1).out
+    assert "! 1-cython is from before the last start of this host" in text
+
+
+def test_owner_slots_that_run_out_are_told_before_they_have(command, run_python, tmp_domain_dir):
+    code = """
+import os, sys
+import faultplane as fp
+fp.init()
+children = []
+said, say = os.pipe()
+hold, release = os.pipe()
+for _ in range(int(sys.argv[1]) - 1):
+    child = os.fork()
+    if child == 0:
+        os.close(release)
+        os.write(say, b"x")
+        os.read(hold, 1)
+        os._exit(0)
+    children.append(child)
+for _ in children:
+    os.read(said, 1)
+import subprocess
+words = [sys.executable, "-m", "faultplane", "doctor", "--json"]
+print(subprocess.run(words, capture_output=True, text=True).stdout)
+os.close(release)
+for child in children:
+    os.waitpid(child, 0)
+"""
+    for owners, warned in ((28, 0), (29, 1)):  # nine tenths of 32 are 28.8
+        done = run_python(
+            code, owners, FAULTPLANE_BUDGET_BYTES="2MiB", FAULTPLANE_DOMAIN=f"d{owners}"
+        )
+        report = json.loads(done.stdout)
+        assert report["stores"][0]["owners_alive"] == owners
+        told = [text for text in report["problems"] if f"{owners} of 32 owner slots" in text]
+        assert len(told) == warned
+
+
+def test_deaths_and_what_is_held_are_numbers_of_the_store(command, shop):
+    report = report_of(command("doctor", "--json"))
+    (store,) = report["stores"]
+    assert report["deaths"] == 1
+    assert store["owners_alive"] == 0
+    assert store["bytes_held"] > store["segment_bytes"] > 0
+    text = command("doctor").out
+    assert "1 deaths recorded" in text
+    assert "0 processes alive of " in text
