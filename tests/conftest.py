@@ -7,13 +7,19 @@ its tests, unless ``FAULTPLANE_REQUIRE_CORE=1`` makes that a failure.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
+import pty
 import random
+import select
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -158,3 +164,69 @@ def run_python(child_environment):
         return done
 
     return run
+
+
+class Terminal:
+    """A command in a terminal of its own; ``shown`` is all that it has written."""
+
+    def __init__(self, words, environment, columns=100, rows=30):
+        self._screen, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+        self.child = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "faultplane", *map(str, words)],
+            env={**environment, "TERM": "xterm-256color"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+        )
+        os.close(theirs)
+        self.shown = ""
+
+    def wait_for(self, text, seconds=60):
+        """Read until ``text`` is shown by what comes from now on."""
+        end, start = time.monotonic() + seconds, len(self.shown)
+        while text not in self.shown[start:]:
+            assert time.monotonic() < end, f"{text!r} is not shown:\n{self.shown}"
+            assert self._read(), f"ended without {text!r}:\n{self.shown}"
+
+    def press(self, keys):
+        os.write(self._screen, keys.encode())
+
+    def finish(self, seconds=60):
+        """Read to the end; the exit status."""
+        end = time.monotonic() + seconds
+        while self._read():
+            assert time.monotonic() < end, f"still running:\n{self.shown}"
+        return self.child.wait(seconds)
+
+    def close(self):
+        if self.child.poll() is None:
+            os.killpg(self.child.pid, 9)
+        self.child.wait()
+        os.close(self._screen)
+
+    def _read(self):
+        if not select.select([self._screen], [], [], 0.2)[0]:
+            return self.child.poll() is None
+        try:
+            data = os.read(self._screen, 65_536)
+        except OSError:  # Linux says so when nobody has the other side
+            return False
+        self.shown += data.decode("utf-8", "replace")
+        return bool(data)
+
+
+@pytest.fixture
+def terminal(child_environment):
+    """Function ``(*words, **variables) -> Terminal``: ``faultplane`` as somebody sees it."""
+    opened = []
+
+    def run(*words, **variables):
+        opened.append(Terminal(words, child_environment(**variables)))
+        return opened[-1]
+
+    yield run
+    for one in opened:
+        one.close()

@@ -13,6 +13,7 @@ from typing import Final
 from faultplane import settings
 from faultplane.cli import add_json
 from faultplane.cli.output import print_json, print_table, size
+from faultplane.errors import DomainNotFound
 from faultplane.store import gc, location
 
 EXAMPLES: Final = (
@@ -39,9 +40,14 @@ def run(options: argparse.Namespace) -> int:
         for path in location.readable_bases(base, found.runtime_directory)
         if os.path.isdir(path) or options.directory
     ]
-    removals = [
-        removal for path in bases for removal in gc.gc(path, options.domain, options.dry_run)
-    ]
+    removals, absent = [], []
+    for path in bases:
+        try:
+            removals += gc.gc(path, options.domain, options.dry_run)
+        except DomainNotFound as error:
+            absent.append(error)
+    if absent and len(absent) == len(bases):
+        raise absent[0]  # a domain is in one of several directories
     if options.json:
         print_json(asdict(removal) for removal in removals)
         return 0

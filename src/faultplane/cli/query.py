@@ -10,6 +10,7 @@ from typing import Final
 
 from faultplane.cli import add_domain, add_json, attach
 from faultplane.cli.output import print_json, print_table
+from faultplane.errors import QueryError
 
 EXAMPLES: Final = (
     'faultplane query "select kind_name, count(*) from records group by 1 order by 2 desc"',
@@ -32,7 +33,12 @@ def run(options: argparse.Namespace) -> int:
         relation = domain.query(options.sql)
         if relation is None:
             return 0
-        heads, rows = list(relation.columns), relation.fetchall()
+        import duckdb  # which made the relation
+
+        try:
+            heads, rows = list(relation.columns), relation.fetchall()
+        except duckdb.Error as error:  # in the rows: what is wrong in the text is told before
+            raise QueryError(str(error)) from error
         kinds = [str(kind) for kind in relation.types]
     if options.json:
         print_json(dict(zip(heads, row, strict=True)) for row in rows)

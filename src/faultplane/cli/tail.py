@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -46,12 +47,11 @@ def run(options: argparse.Namespace) -> int:
         _print(rows[max(len(rows) - options.lines, 0) :], options)
         if options.no_follow:
             return 0
-        lost = 0
         with domain.follow(since=records.cursor, timeout_seconds=options.seconds) as follow:
             for news in follow:
                 if news.lost > 0:
-                    lost += news.lost
-                    print(paint(f"… {news.lost} records were retired unread", "dim"))
+                    told = sys.stderr if options.json else sys.stdout
+                    print(paint(f"… {news.lost} records were retired unread", "dim"), file=told)
                 _print(_wanted(news.rows(), options), options)
     return 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -55,6 +57,58 @@ def test_tail_follows_until_its_time_is_up(command, shop):
     assert len(command("tail", "-n", "2", "--seconds", "0.2").lines) == 2
 
 
+def test_tail_shows_records_that_come_while_it_follows(terminal, run_python, shop):
+    tail = terminal("tail", "--kind", "DataValidation", "--json")
+    tail.wait_for("invalid literal")
+    run_python(
+        "import faultplane as fp; fp.init(service='late')\n"
+        "for error in (TimeoutError('not this'), ValueError('but this')): fp.record(error)"
+    )
+    tail.wait_for("but this")
+    tail.press("\x03")
+    assert tail.finish() == 130
+    assert "not this" not in tail.shown
+    assert "Traceback" not in tail.shown
+
+
+def test_tail_says_how_many_records_came_and_went_while_it_was_stopped(
+    child_environment, run_python
+):
+    burst = """
+import sys
+import faultplane as fp
+fp.init()
+error = ValueError("burst")
+for _ in range(int(sys.argv[1])):
+    fp.record(error)
+"""
+    small = {"FAULTPLANE_BUDGET_BYTES": "2MiB"}
+    run_python(burst, 1, **small)
+    tail = subprocess.Popen(
+        [sys.executable, "-m", "faultplane", "tail", "--json"],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    first = json.loads(tail.stdout.readline())
+    os.kill(tail.pid, signal.SIGSTOP)
+    run_python(burst, 20_000, **small)
+    os.kill(tail.pid, signal.SIGCONT)
+    told = tail.stderr.readline()
+    seen = [json.loads(tail.stdout.readline())["seq"]]
+    while seen[-1] < 20_000:
+        seen.append(json.loads(tail.stdout.readline())["seq"])
+    tail.send_signal(signal.SIGINT)
+    tail.communicate(timeout=60)
+    lost = int(told.split()[1])
+    assert told == f"… {lost} records were retired unread\n"
+    assert first["message"] == "burst"
+    assert seen == sorted(set(seen))
+    assert lost > 0
+    assert lost + len(seen) == 20_000
+
+
 def test_top_once_shows_groups_with_exact_counts(command, shop):
     found = rows(command("top", "--once", "--json", "--sort", "count"))
     assert [(g["operation"], g["count"]) for g in found] == [("charge", 60), ("parse", 4)]
@@ -85,6 +139,37 @@ def test_show_says_when_no_group_or_several_start_so(command, shop):
     assert "several groups" in command("show", "", status=1).err
 
 
+def test_show_of_a_group_without_stack_and_rows_shows_what_there_is(
+    command, run_python, tmp_domain_dir
+):
+    code = """
+import faultplane as fp
+from faultplane._backend import core
+fp.init(service="terse")
+core.configure(detail_per_second=1)
+error = ValueError("again")
+for _ in range(50):
+    fp.record(error)
+"""
+    run_python(code)
+    (group,) = rows(command("top", "--once", "--json"))
+    whole = command("show", group["fingerprint"]).out
+    assert "50 times" in whole
+    assert f"{group['suppressed']} of them without a row" in whole
+    assert "rows kept" in whole and "template: again" in whole
+    short = command("show", group["fingerprint"], "--samples", "0").out
+    assert "trace" not in short
+    (store,) = (tmp_domain_dir / "default").iterdir()
+    for path in [*store.glob("seg-*"), *store.glob("stacks-*")]:
+        path.unlink()
+    bare = command("show", group["fingerprint"]).out
+    assert "50 times" in bare
+    assert "rows kept" not in bare
+    assert "template: \n" in bare
+    (report,) = rows(command("show", group["fingerprint"], "--json"))
+    assert (report["stack"], report["samples"], report["rows_by_owner"]) == ("", [], {})
+
+
 def test_deaths_names_what_was_in_flight(command, shop):
     text = command("deaths").out
     assert "GET /pay" in text
@@ -93,6 +178,42 @@ def test_deaths_names_what_was_in_flight(command, shop):
     (death,) = rows(command("deaths", "--json", "--last", "1"))
     assert death["service"] == "shop"
     assert death["in_flight"][0]["operation"] == "GET /pay"
+
+
+def test_deaths_without_a_trace_say_so(command, run_python):
+    run_python("import faultplane as fp; fp.init()")
+    assert command("deaths").out == "No process has died out of order.\n"
+    run_python("import os, faultplane as fp; fp.init(); os.kill(os.getpid(), 9)", check=False)
+    text = command("deaths").out
+    assert "in flight: nothing" in text
+    assert "frames" not in text
+    assert "last errors" not in text
+
+
+def test_deaths_in_order_are_shown_when_all_are_asked_for(command, run_python):
+    run_python("import faultplane as fp; fp.init(); fp.capture('tidying up').__enter__()")
+    assert command("deaths").out == "No process has died out of order.\n"
+    text = command("deaths", "--all").out
+    assert "left in order" in text
+    assert "tidying up" in text
+    assert command("deaths", "--all", "--last", "0").out == "No process has died.\n"
+
+
+def test_deaths_shows_the_innermost_frames_and_how_many_more_there_are(command, run_python):
+    code = """
+import ctypes
+import faultplane as fp
+fp.init()
+fp.install_hooks()
+def down(n):
+    down(n - 1) if n else ctypes.string_at(0)
+down(20)
+"""
+    run_python(code, check=False)
+    (death,) = rows(command("deaths", "--json"))
+    frames = [line.strip() for line in command("deaths").lines if " in down" in line]
+    assert frames == [frame for frame in death["frames"][:8] if " in down" in frame]
+    assert f"… {len(death['frames']) - 8} more" in command("deaths").out
 
 
 def test_query_answers_over_the_records_of_the_dead(command, shop):
@@ -110,6 +231,16 @@ def test_query_explains_what_it_cannot_run(command, shop):
     assert "records" in error
 
 
+def test_query_explains_what_goes_wrong_in_the_rows(command, shop):
+    done = command("query", "select cast(message as integer) from records", status=2)
+    assert done.err.startswith("faultplane query: Conversion Error")
+    assert "Traceback" not in done.err
+
+
+def test_a_query_without_an_answer_prints_nothing(command, shop):
+    assert command("query", "-- only a comment").out == ""
+
+
 def test_doctor_names_core_directory_and_limits(command, shop):
     text = command("doctor").out
     assert "core " in text
@@ -125,6 +256,41 @@ def test_gc_removes_dead_domains_only_when_told(command, shop):
     assert "would be removed" in command("gc", "--dry-run").out
     assert "removed" in command("gc").out
     assert command("gc").lines[0].startswith("There are no domains")
+
+
+def test_gc_names_every_store_in_json_and_says_where_it_looked(command, shop, tmp_path):
+    (kept,) = rows(command("gc", "--dry-run", "--json"))
+    assert (kept["domain"], kept["action"]) == ("default", "would be removed")
+    assert kept["bytes_held"] > 0
+    (removed,) = rows(command("gc", "--domain", "default", "--json"))
+    assert {**kept, "action": "removed"} == removed
+    assert command("gc", "--directory", tmp_path).out == f"There are no domains in {tmp_path}.\n"
+    assert "was not found" in command("gc", "--domain", "default", status=2).err
+
+
+def test_gc_finds_a_domain_in_any_of_the_directories(run_python, tmp_path):
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    code = """
+import sys
+from faultplane.store import location
+location.SHARED_MEMORY = sys.argv[1]  # as on another host
+{}
+"""
+    environment = {"FAULTPLANE_DIR": None, "XDG_RUNTIME_DIR": str(runtime)}
+    run_python(
+        code.format("import faultplane as fp; fp.init(domain='late')"), "/none", **environment
+    )
+    here = tmp_path / "shm"
+    here.mkdir()
+    run_python(code.format("import faultplane as fp; fp.init(domain='soon')"), here, **environment)
+    collect = code.format("from faultplane.cli import main; sys.exit(main(sys.argv[2:]))")
+    done = run_python(collect, here, "gc", "--domain", "late", "--json", **environment)
+    (removed,) = map(json.loads, done.stdout.splitlines())
+    assert (removed["domain"], removed["action"]) == ("late", "removed")
+    done = run_python(collect, here, "gc", "--domain", "late", check=False, **environment)
+    assert done.returncode == 2
+    assert "'late' was not found" in done.stderr
 
 
 def test_run_starts_a_program_with_recording_on(command, tmp_path):
