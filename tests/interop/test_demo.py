@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -33,3 +34,27 @@ def test_every_failure_is_counted_and_every_death_explained(child_environment):
     ledger = next(line for line in done.stdout.splitlines() if line.startswith("all "))
     assert ledger.split()[-1] == "yes"
     assert "logging.exception to memory" in done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_a_demo_that_is_kept_is_watched_in_its_terminal_until_ctrl_c(terminal, child_environment):
+    screen = terminal("demo", "--seconds", "16", "--seed", "8", "--keep")
+    screen.wait_for("\x1b[H\x1b[2J")  # a table in place, once a second
+    screen.wait_for("Ctrl-C ends it.", 150)
+    directory = next(
+        line.partition("FAULTPLANE_DIR=")[2].strip()
+        for line in screen.shown.splitlines()
+        if "export FAULTPLANE_DIR=" in line
+    )
+    top = [sys.executable, "-m", "faultplane", "top", "--domain", "demo", "--once", "--json"]
+    done = subprocess.run(
+        top,
+        env=child_environment(FAULTPLANE_DIR=directory),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert '"operation": "charge.' in done.stdout
+    screen.press("\x03")
+    assert screen.finish() == 0
+    assert not os.path.exists(directory)

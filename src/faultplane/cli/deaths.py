@@ -67,7 +67,7 @@ def lines(row: dict[str, Any]) -> list[str]:
         out.append("  in flight: nothing")
     if row["frames"]:
         out.append("  frames, innermost first:")
-        out += [f"    {_frame(frame)}" for frame in row["frames"][:FRAMES_SHOWN]]
+        out += [f"    {plain(frame)}" for frame in row["frames"][:FRAMES_SHOWN]]
         if len(row["frames"]) > FRAMES_SHOWN:
             out.append(f"    … {len(row['frames']) - FRAMES_SHOWN} more")
     if row["records"]:
@@ -78,10 +78,3 @@ def lines(row: dict[str, Any]) -> list[str]:
                 f"{plain(record['message'])}"
             )
     return out
-
-
-def _frame(frame: Any) -> str:
-    if isinstance(frame, str):
-        return plain(frame.strip())
-    place = f"{frame.get('file', frame.get('filename', '?'))}:{frame.get('line', '?')}"
-    return plain(f"{place} in {frame.get('name', frame.get('function', '?'))}")

@@ -52,8 +52,6 @@ def ledger(domain: Domain, load: Load) -> tuple[list[str], bool]:
 
 def server_words(log: Path, pid: int) -> list[str]:
     """Lines of the server's log that speak of a worker."""
-    if not log.exists():
-        return []
     lines = log.read_text(errors="replace").splitlines()
     return [line for line in lines if f"pid:{pid}" in line or f"pid: {pid}" in line]
 

@@ -79,12 +79,13 @@ def _charge(mode: str, environ: dict[str, Any]) -> dict[str, Any]:
     return {"charged": answer["id"]}
 
 
-def _crash(mode: str, environ: dict[str, Any]) -> dict[str, Any]:
+def _crash(mode: str, environ: dict[str, Any]) -> dict[str, Any]:  # pragma: no cover
+    # The process ends in it, and what was measured of it with it.
     ctypes.string_at(0)
     return {}
 
 
-def _hang(mode: str, environ: dict[str, Any]) -> dict[str, Any]:
+def _hang(mode: str, environ: dict[str, Any]) -> dict[str, Any]:  # pragma: no cover
     # Waits for a lock that it holds itself, in C and with the interpreter's lock kept: no Python
     # runs in this process any more, no signal handler either, until it is killed.
     library, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(128)

@@ -1,0 +1,94 @@
+"""``faultplane top`` in a terminal and out of it, and the view behind both."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+import faultplane as fp
+from faultplane.cli import top
+
+CLEAR = "\x1b[H\x1b[2J"
+
+
+@pytest.fixture
+def view(run_python, tmp_domain_dir):
+    """Function ``(groups, order="rate") -> View`` of a domain with so many groups of errors."""
+    opened = []
+
+    def make(groups, order="rate"):
+        run_python(
+            "import sys, faultplane as fp; fp.init(service='shop')\n"
+            "for n in range(int(sys.argv[1])): fp.record(ValueError(n), f'operation {n}')",
+            groups,
+        )
+        if not opened:
+            opened.append(fp.attach("default", str(tmp_domain_dir)))
+        return top.View(opened[0], order)
+
+    yield make
+    for domain in opened:
+        domain.close()
+
+
+def test_before_the_first_look_there_is_nothing(view):
+    before = view(2)
+    assert before.groups() == []
+    assert (before.total, before.rate) == (0, 0)
+
+
+def test_the_rate_is_that_of_the_time_looked_at(view, monkeypatch):
+    monkeypatch.setattr(top, "RATE_SECONDS", 0.0)  # so only the two last looks count
+    watched = view(2)
+    watched.look()
+    assert (watched.total, watched.rate) == (2, 0)
+    view(2)
+    watched.look()
+    assert watched.total == 4
+    assert {group["count"] for group in watched.groups()} == {2}
+    assert all(group["rate_per_second"] > 0 for group in watched.groups())
+    watched.look()
+    assert watched.rate == 0
+
+
+def test_what_does_not_fit_is_told(view):
+    watched = view(top.GROUPS_SHOWN)
+    watched.look()
+    assert "more groups" not in top.lines(watched)[-1]
+    view(top.GROUPS_SHOWN + 3)
+    watched.look()
+    shown = top.lines(watched)
+    assert shown[-1] == "… 3 more groups"
+    assert len(shown) == 3 + top.GROUPS_SHOWN + 1
+
+
+def test_a_table_is_repeated_in_place_in_a_terminal(terminal, shop):
+    screen = terminal("top", "--plain", "--interval", "0.1", "--seconds", "0.5")
+    assert screen.finish() == 0
+    assert screen.shown.count(CLEAR) >= 2
+    tables = screen.shown.split(CLEAR)[1:]
+    assert all("errors 64" in table for table in tables)
+    assert "\x1b[1mdefault" in tables[0]
+
+
+def test_a_terminal_without_colours_gets_none(terminal, shop):
+    screen = terminal("top", "--plain", "--seconds", "0.1", NO_COLOR="1")
+    assert screen.finish() == 0
+    assert "\x1b" not in screen.shown
+    assert "errors 64" in screen.shown
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("textual") is None, reason="the top extra is not installed"
+)
+@pytest.mark.parametrize("way", ["q", "time"])
+def test_a_terminal_gets_the_full_screen_which_ends_by_key_or_by_time(terminal, shop, way):
+    words = ("--seconds", "0.2") if way == "time" else ()
+    screen = terminal("top", *words)
+    screen.wait_for("charge")
+    if way == "q":
+        screen.press("q")
+    assert screen.finish() == 0
+    # The screen that was there before is shown again.
+    assert "\x1b[?1049l" in screen.shown
