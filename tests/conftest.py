@@ -106,6 +106,26 @@ def tmp_domain_dir():
 
 
 @pytest.fixture
+def small_disk(tmp_path):
+    """Function ``(MiB) -> path`` of a file system of that size; needs root."""
+    mounted = []
+
+    def mount(size):
+        where = tmp_path / f"disk-{len(mounted)}"
+        where.mkdir(mode=0o700)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "faultplane", str(where)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(where)
+        return where
+
+    yield mount
+    for where in mounted:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+@pytest.fixture
 def rng(request):
     """A random source of its own for each test; the seed is in the header of the run."""
     return random.Random(f"{SEED}:{request.node.nodeid}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 import domain_fixture
 import pytest
@@ -127,26 +126,9 @@ def test_foreign_bytes_in_the_place_of_a_segment_are_passed_by(core_name, child,
     assert len(reader.rows()) + domain_fixture.drops(reader.cells()).get("no_space", 0) == 3
 
 
-@pytest.fixture
-def tiny_mount(tmp_path):
-    """A tmpfs of 2 MiB; needs root."""
-    where = tmp_path / "tiny"
-    where.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "faultplane", str(where)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    yield where
-    subprocess.run(["umount", str(where)], check=True)
-
-
 @pytest.mark.fault
-def test_a_full_file_system_costs_rows_and_no_counts(core_name, child, tiny_mount):
-    path = domain_fixture.make(tiny_mount / "d", lanes=8, segments_max=8)
+def test_a_full_file_system_costs_rows_and_no_counts(core_name, child, small_disk):
+    path = domain_fixture.make(small_disk(2) / "d", lanes=8, segments_max=8)
     reader = domain_fixture.Reader(path)
     records = 3 * 8 * schema.LANE_ROWS
     state = child(core_name, "no_space", path, records)

@@ -13,10 +13,10 @@ import threading
 import time
 from typing import Final, NamedTuple
 
-from faultplane import schema, settings
+from faultplane import settings
 from faultplane._backend import CORE_NAME, core
 from faultplane.errors import DomainNotFound, FaultplaneError, InvalidSetting
-from faultplane.store import counts, domain, location, maintain, owners, resource
+from faultplane.store import counts, domain, host, location, maintain, owners, resource
 from faultplane.store.binding import Binding
 from faultplane.store.domain import Store
 from faultplane.store.owners import Registration
@@ -62,7 +62,6 @@ class _Process:
         self.settings: settings.Settings | None = None
         self.wanted: Wanted | None = None
         self.base: location.Base | None = None
-        self.base_maker_pid = 0
         self.store: Store | None = None
         self.registration: Registration | None = None
         self.reason = ""
@@ -202,8 +201,8 @@ def _join() -> None:
 
 def _open_store() -> None:
     found, wanted = _process.settings, _process.wanted
-    if found is None or wanted is None:
-        raise InvalidSetting("init() must be called before storage is opened")
+    assert found is not None
+    assert wanted is not None
     store = _process.store
     if store is not None and store.in_place():
         return
@@ -211,21 +210,22 @@ def _open_store() -> None:
         # Before another is opened: its descriptors may get the same numbers.
         _process.store = None
         store.close()
-    if _process.base is None or not _process.base.private:
-        _process.base = location.writable_base(
+    base = _process.base
+    if base is None or not base.private or not os.path.isdir(base.path):
+        _process.base = base = location.writable_base(
             wanted.directory, found.runtime_directory, found.group_readable
         )
-        _process.base_maker_pid = os.getpid()
     _process.store = domain.open_or_create(
-        _process.base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
+        base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
     )
 
 
 def _register() -> None:
     """Take a slot and hand it to the core; FaultplaneError or OSError when that fails."""
     store, found, wanted = _process.store, _process.settings, _process.wanted
-    if store is None or found is None or wanted is None:
-        raise InvalidSetting("init() must be called before a slot is taken")
+    assert store is not None
+    assert found is not None
+    assert wanted is not None
     text = resource.render(resource.describe(wanted.service, found))
     registration = owners.register(store, text)
     if registration is None:
@@ -387,8 +387,8 @@ def _finalize(process: _Process) -> None:
 
 def _at_exit() -> None:
     """Say EXITED. The core stays bound: what happens after this is still recorded and counted."""
-    if _process.pid != os.getpid():
-        return
+    if _process.pid != os.getpid() or _process.exiting:
+        return  # a spawned child of multiprocessing comes here twice
     _process.exiting = True
     store, registration = _process.store, _process.registration
     try:
@@ -405,10 +405,10 @@ def _at_exit() -> None:
 
 def _remove_private(store: Store, base: location.Base) -> None:
     """A private directory goes with its last process: nobody else knows where it is."""
-    own = _process.registration.incarnation if _process.registration else 0
-    others = [row for row in owners.read_owners(store) if row.incarnation != own]
-    if others or _process.base_maker_pid != os.getpid():
-        return
+    me = host.this_process()
+    for row in owners.read_owners(store):
+        if row.pid != me.pid and owners.life(store, row, me) is owners.Life.ALIVE:
+            return
     domain_path = store.domain_path
     descriptor = location.open_directory(domain_path)
     try:
@@ -422,12 +422,3 @@ def _remove_private(store: Store, base: location.Base) -> None:
 def own_counts() -> counts.Snapshot:
     """What this process counts in its own memory because it has no storage; empty when it has."""
     return counts.Snapshot({}, []) if core.bound() else counts.own_snapshot()
-
-
-def slots_in_use() -> dict[str, int]:
-    """How many owners of this process's store are in each state, for diagnosis."""
-    found = dict.fromkeys(schema.OWNER_STATES, 0)
-    if _process.store is not None:
-        for row in owners.read_owners(_process.store):
-            found[row.state] = found.get(row.state, 0) + 1
-    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from faultplane import schema
@@ -86,3 +88,54 @@ def owner(store):
 @pytest.fixture
 def own_class():
     return Owner
+
+
+START = """
+import os, sys, time
+from faultplane._backend import core
+from faultplane.errors import *
+from faultplane.store import counts, deaths, domain, gc, lifecycle, maintain, owners
+
+def fail(n=1):
+    for _ in range(n):
+        try:
+            raise ValueError("no")
+        except ValueError as error:
+            core.record(error, operation="op")
+
+def hits(store=None):
+    rows = counts.read_counters(store or lifecycle._process.store)
+    return sum(row.value for row in rows if row.name == "hits")
+
+def errors(store=None):
+    return sum(row.count for row in counts.read_counts(store or lifecycle._process.store))
+
+def wait(child):
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, code
+"""
+
+
+@pytest.fixture
+def run(run_python):
+    """Function ``(code, …) -> what it printed``: code about this process as an owner."""
+
+    def start(code, *args, **options):
+        return run_python(START + textwrap.dedent(code), *args, **options).stdout
+
+    return start
+
+
+@pytest.fixture
+def stores(tmp_domain_dir):
+    """Function ``(domain="default") -> Store``: read-only, of the only store there."""
+    opened = []
+
+    def find(name="default"):
+        (path,) = domain.store_paths(domain.find(name, str(tmp_domain_dir)))
+        opened.append(domain.Store.open(path))
+        return opened[-1]
+
+    yield find
+    for store in opened:
+        store.close()

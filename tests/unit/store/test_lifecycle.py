@@ -10,54 +10,6 @@ import pytest
 from faultplane import schema
 from faultplane.store import counts, deaths, domain, owners
 
-START = """
-import os, sys, time
-from faultplane._backend import core
-from faultplane.errors import *
-from faultplane.store import counts, deaths, domain, gc, lifecycle, maintain, owners
-
-def fail(n=1):
-    for _ in range(n):
-        try:
-            raise ValueError("no")
-        except ValueError as error:
-            core.record(error, operation="op")
-
-def hits(store=None):
-    rows = counts.read_counters(store or lifecycle._process.store)
-    return sum(row.value for row in rows if row.name == "hits")
-
-def errors(store=None):
-    return sum(row.count for row in counts.read_counts(store or lifecycle._process.store))
-
-def wait(child):
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code == 0, code
-"""
-
-
-@pytest.fixture
-def run(run_python):
-    def start(code, *args, **options):
-        return run_python(START + code, *args, **options).stdout
-
-    return start
-
-
-@pytest.fixture
-def stores(tmp_domain_dir):
-    """Function ``(domain="default") -> Store``: read-only, of the only store there."""
-    opened = []
-
-    def find(name="default"):
-        (path,) = domain.store_paths(domain.find(name, str(tmp_domain_dir)))
-        opened.append(domain.Store.open(path))
-        return opened[-1]
-
-    yield find
-    for store in opened:
-        store.close()
-
 
 def values(store):
     return {row.name: row.value for row in counts.read_counters(store)}
@@ -72,7 +24,7 @@ def test_init_registers_once_and_says_where(run, stores):
     first = lifecycle.init(service="checkout")
     assert first.bound and first.initialised and first.reason == "", first
     assert lifecycle.init() == lifecycle.init(service="checkout") == first == lifecycle.status()
-    assert lifecycle.slots_in_use()["live"] == 1
+    assert [row.state for row in owners.read_owners(lifecycle._process.store)] == ["live"]
     assert first.base_path == os.environ["FAULTPLANE_DIR"] and first.base_origin == "given"
     print(first.service, first.domain, first.owner_slot, first.incarnation)
     """
@@ -379,7 +331,8 @@ def test_slots_of_the_dead_are_given_back_when_the_table_is_full(run):
     os.close(release)
     for child in children:
         wait(child)
-    assert lifecycle.slots_in_use()["live"] == 32
+    states = [row.state for row in owners.read_owners(lifecycle._process.store)]
+    assert states == ["live"] * 32
     child = os.fork()
     if child == 0:
         os._exit(not lifecycle.status().bound)
@@ -519,8 +472,8 @@ def test_what_happens_after_the_exit_was_said_is_still_recorded(run, stores):
     assert [row.state for row in owners.read_owners(stores())] == ["exited"]
 
 
-def test_an_uncaught_exception_is_an_exit_with_code_one(run_python, stores):
-    run_python(START + "lifecycle.init(); raise KeyError(1)", check=False)
+def test_an_uncaught_exception_is_an_exit_with_code_one(run, stores):
+    run("lifecycle.init(); raise KeyError(1)", check=False)
     (row,) = owners.read_owners(stores())
     assert (row.state, row.exit_code) == ("exited", 1)
 

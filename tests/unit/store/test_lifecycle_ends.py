@@ -1,0 +1,210 @@
+"""The ends and edges of an owner's life: storage that is short, forks unseen, who goes last."""
+
+from __future__ import annotations
+
+import os
+import sys
+from textwrap import dedent
+
+import pytest
+
+from faultplane.store import counts, deaths, owners
+
+SPAWNED = """
+import multiprocessing
+sys.path.insert(0, sys.argv[1])
+from worker_of_test import work
+if __name__ == "__main__":
+    lifecycle.init()
+    children, (hold, release) = [], os.pipe()
+    for _ in range(31):
+        ready, say = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(release)
+            os.write(say, b"x")
+            os.read(hold, 1)
+            os._exit(0)
+        os.read(ready, 1)
+        children.append(child)
+    child = multiprocessing.get_context("spawn").Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    print(hits())
+    os.close(release)
+    for child in children:
+        wait(child)
+"""
+
+
+def total(store):
+    return sum(row.value for row in counts.read_counters(store) if row.name in ("", "hits"))
+
+
+def test_a_spawned_child_without_a_slot_hands_its_counts_over_once(run, tmp_path, stores):
+    (tmp_path / "worker_of_test.py").write_text(
+        "def work():\n"
+        "    from faultplane._backend import core\n"
+        "    from faultplane.store import lifecycle\n"
+        "    import os\n"
+        "    os.environ['FAULTPLANE_DOMAIN'] = 'free'\n"
+        "    assert lifecycle.init().bound  # so that it has told multiprocessing of its end\n"
+        "    assert not lifecycle.init(domain='default').bound\n"
+        "    core.Counter('hits').add(5)\n"
+    )
+    run(SPAWNED, tmp_path, FAULTPLANE_BUDGET_BYTES="2MiB")
+    assert total(stores()) == 5
+
+
+def test_trying_storage_again_changes_nothing_where_there_is_nothing_to_try(run, tmp_domain_dir):
+    code = """
+    lifecycle._rebind()
+    assert lifecycle.status() == lifecycle.Status()
+    assert os.listdir(sys.argv[1]) == []
+    first = lifecycle.init()
+    lifecycle._rebind()
+    assert lifecycle.status() == first
+    import threading
+    inside, leave = threading.Event(), threading.Event()
+    def hold():
+        with lifecycle._process.lock:
+            inside.set()
+            leave.wait()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait()
+    owners.set_fence(lifecycle._process.store, first.owner_slot)
+    lifecycle._rebind()  # does not wait for the other thread
+    assert lifecycle.status() == first
+    leave.set()
+    thread.join()
+    lifecycle._at_exit()
+    lifecycle._rebind()  # neither does a process that ends register again
+    assert lifecycle.status() == first
+    """
+    run(code, tmp_domain_dir)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="calls the C library's fork")
+def test_a_child_that_no_handler_saw_does_not_say_that_its_parent_left(run, stores):
+    code = """
+    import ctypes
+    lifecycle.init()
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        sys.exit(0)
+    wait(child)
+    print([row.state for row in owners.read_owners(lifecycle._process.store)])
+    """
+    assert run(code) == "['live']\n"
+    assert [row.state for row in owners.read_owners(stores())] == ["exited"]
+
+
+SHORT = """
+lifecycle.init()
+fail()
+lifecycle._leave()
+lifecycle._process.retry_at = float("inf")  # not before the disk is full
+for n in range(1000):  # twice what the first piece of a file of counts holds
+    core.Counter(f"counter {n}").add(n)
+filler = os.path.join(os.environ["FAULTPLANE_DIR"], "filler")
+space = os.statvfs(os.environ["FAULTPLANE_DIR"])
+with open(filler, "wb") as file:
+    file.write(bytes(space.f_bavail * space.f_frsize - (512 << 10)))
+lifecycle._join()
+status = lifecycle.status()
+assert not status.bound and "do not fit" in status.reason, status
+states = [row.state for row in owners.read_owners(lifecycle._process.store)]
+assert "live" not in states, states
+core.Counter("hits").add(5)
+os.unlink(filler)
+lifecycle._process.retry_at = 0.0
+lifecycle._rebind()
+assert lifecycle.status().bound, lifecycle.status()
+assert hits() == 5
+rows = counts.read_counters(lifecycle._process.store)
+assert sum(row.value for row in rows if row.name.startswith("counter ")) == sum(range(1000))
+"""
+
+
+@pytest.mark.fault
+def test_counts_that_do_not_fit_on_a_full_disk_are_kept_and_the_slot_is_given_back(run, small_disk):
+    run(SHORT, FAULTPLANE_DIR=str(small_disk(16)), FAULTPLANE_BUDGET_BYTES="2MiB")
+
+
+# -------------------------------------------------------------------------- the private directory
+
+
+PRIVATE = """
+import tempfile
+from faultplane.store import location
+location.SHARED_MEMORY = "/nonexistent"
+tempfile.tempdir = sys.argv[1]
+assert lifecycle.init().base_origin == "private"
+"""
+NOWHERE = {"FAULTPLANE_DIR": None, "XDG_RUNTIME_DIR": None}
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for a process that is no child")
+@pytest.mark.parametrize("last", ["parent", "child"])
+def test_a_private_directory_goes_with_its_last_process(run, tmp_path, last):
+    code = """
+    import select
+    fail()
+    parent = os.pidfd_open(os.getpid())
+    ready, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(say, b"x")
+        if sys.argv[2] == "child":
+            poll = select.poll()
+            poll.register(parent, select.POLLIN)
+            poll.poll()
+            assert errors() == 1
+        fail()
+        sys.exit(0)
+    os.read(ready, 1)
+    if sys.argv[2] == "parent":
+        wait(child)
+        assert errors() == 2
+    """
+    # The output is read to its end: until the last of the two has closed it.
+    run(PRIVATE + dedent(code), tmp_path, last, **NOWHERE)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_somebody_else_put_into_a_private_directory_stays(run, tmp_path):
+    code = """
+    with open(os.path.join(lifecycle.status().base_path, "mine"), "w") as file:
+        file.write("kept")
+    """
+    run(PRIVATE + dedent(code), tmp_path, **NOWHERE)
+    assert [path.read_text() for path in tmp_path.glob("*/mine")] == ["kept"]
+
+
+def test_a_private_directory_that_was_taken_away_is_replaced(run, tmp_path):
+    code = """
+    import shutil
+    first = lifecycle.status().base_path
+    shutil.rmtree(first)
+    fail()
+    lifecycle._rebind()
+    status = lifecycle.status()
+    assert status.bound and status.base_path != first, status
+    fail(2)
+    assert errors() == 2
+    """
+    run(PRIVATE + dedent(code), tmp_path, **NOWHERE)
+    assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------ a second domain
+
+
+def test_a_process_that_changes_its_domain_is_dead_in_neither(run, stores):
+    run("lifecycle.init(); fail(2); lifecycle.init(domain='other'); fail(3)")
+    for name, expected in (("default", 2), ("other", 3)):
+        store = stores(name)
+        assert [row.count for row in counts.read_counts(store)] == [expected]
+        assert deaths.read_deaths(store) == []
