@@ -5,6 +5,7 @@
     python tools/tests.py quick [pytest arguments]   unit and architecture tests, one core
     python tools/tests.py coverage [arguments]       everything, with the coverage of all runs
 
+The last two run as many tests at a time as there are processors (``-n 1``: one after the other).
 A core is chosen per process, so two cores are two runs. What does not depend on the core is part
 of the first run only.
 """
@@ -12,8 +13,10 @@ of the first run only.
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import install
@@ -47,6 +50,33 @@ def run_pytest(core: str, arguments: list[str], *, coverage: bool) -> tuple[int,
     return child.returncode, last
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file of coverage data can be read to its end."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as data:
+            data.execute("select version from coverage_schema")
+            return bool(data.execute("pragma integrity_check").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
+
+
+def combine(directory: Path) -> int:
+    """Put the coverage of all processes together; the exit code of ``coverage``.
+
+    The tests kill processes, and some in the middle of writing theirs: those are left out, since
+    coverage ends at the first that turns out to be damaged and takes the others' data with it.
+    """
+    damaged = [path for path in directory.glob(".coverage.*") if not is_whole(path)]
+    for path in damaged:
+        path.unlink()
+    if damaged:
+        print(
+            f"left out: coverage of {len(damaged)} processes that were killed while they wrote it"
+        )
+    command = [sys.executable, "-m", "coverage", "combine", "-q"]
+    return subprocess.run(command, cwd=directory).returncode
+
+
 def main(arguments: list[str]) -> int:
     """Command line entry; returns the exit code."""
     mode, *rest = arguments or ["all"]
@@ -57,27 +87,30 @@ def main(arguments: list[str]) -> int:
         raise SystemExit("faultplane: no core can be imported; run tools/install.py test")
     if mode == "quick":
         cores = cores[:1]
-        workers = str(min(WORKERS_MAX, os.cpu_count() or 1))
-        rest = ["-n", workers, "-m", "not slow and not fault", *(rest or ["-q"])]
+        rest = ["-m", "not slow and not fault", *(rest or ["-q"])]
+    if mode != "all":
+        rest = ["-n", str(min(WORKERS_MAX, os.cpu_count() or 1)), *rest]
+    if mode == "coverage":
+        subprocess.run([sys.executable, "-m", "coverage", "erase"], cwd=ROOT)
     named = any((ROOT / word.split("::")[0]).exists() for word in rest)
-    closing = []
+    results = []
     for index, core in enumerate(cores):
         where = paths(QUICK) if mode == "quick" else paths(PER_CORE) if index else []
         print(f"\n--- {core} core", flush=True)
         code, line = run_pytest(
             core, [*rest, *([] if named else where)], coverage=mode == "coverage"
         )
-        closing.append((core, code, line))
+        results.append((core, code, line))
     if mode == "coverage":
-        subprocess.run([sys.executable, "-m", "coverage", "combine", "-q"], cwd=ROOT)
+        code = combine(ROOT)
         report = subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=ROOT)
-        closing.append(("coverage", report.returncode, "see the table above"))
+        results.append(("coverage", code or report.returncode, "see the table above"))
     print()
     if "cython" not in cores:
         print("The compiled core is not there; this was the pure-Python core alone.")
-    for name, code, line in closing:
+    for name, code, line in results:
         print(f"{name}: {'passed' if code == 0 else f'FAILED ({code})'}: {line}")
-    return max(code for _, code, _ in closing)
+    return max(code for _, code, _ in results)
 
 
 if __name__ == "__main__":

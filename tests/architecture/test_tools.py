@@ -1,0 +1,54 @@
+"""What the repository's own commands promise."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def tests_tool(root, monkeypatch):
+    """``tools/tests.py`` as a module."""
+    monkeypatch.syspath_prepend(root / "tools")
+    spec = importlib.util.spec_from_file_location("tests_tool", root / "tools" / "tests.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_coverage_of_killed_processes_does_not_hide_that_of_others(tests_tool, tmp_path, capsys):
+    pytest.importorskip("coverage")
+    environment = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
+
+    def coverage(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "coverage", *words],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    (tmp_path / ".coveragerc").write_text("[run]\nbranch = true\nparallel = true\n")
+    # Large enough that its data has pages in the middle.
+    program = "".join(f"def f{n}():\n    return {n}\n" for n in range(3000))
+    for name in ("early", "middle", "late"):
+        (tmp_path / f"{name}.py").write_text(f"{program}\nprint('{name}')\n")
+        coverage("run", f"{name}.py")
+    good = sorted(tmp_path.glob(".coverage.*"))
+    assert len(good) == 3
+    whole = good[1].read_bytes()
+    half = len(whole) // 2
+    torn = whole[:half] + b"\xa5" * 4096 + whole[half + 4096 :]
+    for number, data in enumerate((b"", whole[:half], torn, b"no data at all")):
+        (tmp_path / f".coverage.0killed{number}").write_bytes(data)
+    assert [tests_tool.is_whole(path) for path in good] == [True] * 3
+    assert tests_tool.combine(tmp_path) == 0
+    assert "4 processes" in capsys.readouterr().out
+    report = coverage("report")
+    assert all(f"{name}.py" in report for name in ("early", "middle", "late"))
