@@ -5,8 +5,6 @@ compare-and-swap only, and carries an incarnation that is never used again, so a
 old reading fails. A slot is taken under its lock byte, which its process then holds for life.
 """
 
-from __future__ import annotations
-
 import enum
 import json
 import os
@@ -17,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from faultplane import schema
 from faultplane._backend import core
-from faultplane.errors import CorruptFile, DomainNotFound, StorageError
+from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError, StorageError
 from faultplane.store import aggregate, files, host, location
 from faultplane.store.domain import OWNERS_NAME, Store
 
@@ -30,6 +28,7 @@ INCARNATION_MAX: Final = 0xFFFF_FFFF
 SETTLE_NANO: Final = 1_000_000_000
 """How long a fenced owner of another PID namespace has to notice before its counts are copied."""
 _READ_ATTEMPTS_MAX: Final = 8
+_LOOK_BYTES: Final = 32 * _OWNER.size
 
 # (device, inode) of a store's lock file -> incarnations that this very process image registered.
 _own: dict[tuple[int, int], set[int]] = {}
@@ -142,7 +141,32 @@ def read_owner(store: Store, slot: int) -> OwnerRow:
 
 
 def _words(store: Store) -> list[int]:
-    """The word of every slot, for a first look at which are worth a second."""
+    """The word of every slot, for a first look at which are worth a second.
+
+    Read, not mapped: a look at mapped slots brings each of their pages into this process, half a
+    MiB of them, which a process that lives for days would hold for the sake of one look.
+    """
+    words: list[int] = []
+    try:
+        descriptor, _ = files.open_file(store.directory_fd, OWNERS_NAME)
+    except FaultplaneError:
+        return _mapped_words(store)  # removed: what is mapped is all that is left of it
+    try:
+        if os.fstat(descriptor).st_ino != store.owners_inode:
+            return _mapped_words(store)
+        size = store.header.owner_slots * _OWNER.size
+        for position in range(0, size, _LOOK_BYTES):
+            wanted = min(_LOOK_BYTES, size - position)
+            data = os.pread(descriptor, wanted, position)
+            if len(data) != wanted:
+                raise CorruptFile(f"{OWNERS_NAME} must have at least {size} bytes")
+            words += memoryview(data).cast("Q")[:: _OWNER.size // 8]
+    finally:
+        os.close(descriptor)
+    return words
+
+
+def _mapped_words(store: Store) -> list[int]:
     with memoryview(store.owners) as view, view.cast("Q") as words:
         return words[:: _OWNER.size // 8].tolist()
 
