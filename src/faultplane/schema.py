@@ -7,8 +7,6 @@ table in the documentation. Nothing here touches a file or a process.
 All integers are little-endian; every field is naturally aligned.
 """
 
-from __future__ import annotations
-
 import struct
 from typing import Any, Final, NamedTuple
 from zlib import crc32

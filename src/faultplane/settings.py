@@ -10,8 +10,6 @@ default is taken and `Settings.problems` says what was wrong, which ``faultplane
 FAULTPLANE_BUDGET_BYTES must be at least 2097152 bytes, got 1; using 67108864
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

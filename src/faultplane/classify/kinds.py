@@ -14,8 +14,6 @@ but no reason to call again at once, a reset connection is both.
 'Internal'
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType

@@ -4,12 +4,10 @@ A file is a header and entries, each a cell and its three strings. A live proces
 entries and then raises ``used``; it alone changes its counts. ``agg-retired`` is replaced whole.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from faultplane import schema
 from faultplane._backend import core
@@ -75,7 +73,7 @@ class Tally:
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: Self) -> None:
         """Add what ``other`` counted; the order does not matter.
 
         >>> tally = Tally(1, 50, 60)

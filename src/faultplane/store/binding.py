@@ -1,7 +1,5 @@
 """What a core needs to write: the mappings, descriptors and numbers of one registered owner."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 

@@ -5,8 +5,6 @@ list as folded, and look again whether it was replaced meanwhile: if it was, the
 every owner is in the sum exactly once, whatever a folder does at the same time.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from faultplane import schema

@@ -5,8 +5,6 @@ store is made complete under a temporary name and takes its name in one step, so
 once end with one store, and nobody sees half of one.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 import struct
@@ -77,7 +75,7 @@ class Store:
             _use_lock_file(self)
 
     @classmethod
-    def open(cls, path: str, writable: bool = False) -> Store:
+    def open(cls, path: str, writable: bool = False) -> Self:
         """The store in the directory ``path``.
 
         Raises DomainNotFound, CorruptFile, LayoutMismatch, UnsafeDirectory or StorageError. With

@@ -4,8 +4,6 @@ Read from /proc and the cgroup file systems, where there are any. Nothing here r
 file is missing: a question that the host does not answer gets the value that its function names.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -4,8 +4,6 @@ A process writes to one domain at most. Where storage fails, it counts in its ow
 remembers why, and tries again later; nothing here raises into the application because of it.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import sys

@@ -4,8 +4,6 @@
 that belongs to that user or to root, and never follows a link; a reader accepts what it is told.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os
