@@ -13,38 +13,39 @@ the host reads as an Arrow table, also after the process that wrote it died.
 ('Timeout', True)
 
 Importing this package touches no file and needs no other package. What records is here from the
-start, because it must cost nothing to reach; the rest is imported when it is first used.
+start, because it must cost nothing to reach; the rest is imported when it is first used, and what
+an error needs by ``init()`` at the latest, so that no error has to import anything.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
 
 # The packages ``classify`` and ``capture`` come before the functions of the same names: importing
 # a subpackage sets its name here, once, and the functions must be what stays.
 import faultplane.capture
 import faultplane.classify
 from faultplane import _backend
-from faultplane.capture.block import capture
-from faultplane.classify import (
-    Category,
-    Classification,
-    Kind,
-    RecoveryStrategy,
-    Severity,
-    register_rule,
-    rule,
-    unregister_rule,
-)
 
+TYPE_CHECKING = False  # `typing` takes longer to import than everything that is imported here
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any, Final
 
     from faultplane import errors
+    from faultplane.capture.block import capture
     from faultplane.capture.hooks import install_hooks, installed_hooks, uninstall_hooks
     from faultplane.capture.log_handler import RecordingHandler
     from faultplane.capture.recorder import set_active
     from faultplane.capture.start import attach, init
+    from faultplane.classify import (
+        Category,
+        Classification,
+        Kind,
+        RecoveryStrategy,
+        Severity,
+        register_rule,
+        rule,
+        unregister_rule,
+    )
     from faultplane.store import Domain, Records
 
     class Counter:
@@ -84,6 +85,7 @@ else:
     classify = _backend.core.classify
     counter = _backend.core.Counter
     Counter = _backend.core.Counter
+    del globals()["capture"]  # the class takes its place when it is first asked for
 
 __all__ = [
     "Category",
@@ -119,24 +121,35 @@ core: Final[str] = _backend.CORE_NAME
 """Which core this process runs: ``"cython"`` or ``"python"``."""
 
 _LAZY: Final = {
+    "Category": "faultplane.classify",
+    "Classification": "faultplane.classify",
     "Domain": "faultplane.store",
+    "Kind": "faultplane.classify",
     "RecordingHandler": "faultplane.capture.log_handler",
     "Records": "faultplane.store",
+    "RecoveryStrategy": "faultplane.classify",
+    "Severity": "faultplane.classify",
     "attach": "faultplane.capture.start",
+    "capture": "faultplane.capture.block",
     "init": "faultplane.capture.start",
     "install_hooks": "faultplane.capture.hooks",
     "installed_hooks": "faultplane.capture.hooks",
+    "register_rule": "faultplane.classify",
+    "rule": "faultplane.classify",
     "set_active": "faultplane.capture.recorder",
     "uninstall_hooks": "faultplane.capture.hooks",
+    "unregister_rule": "faultplane.classify",
 }
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("faultplane.errors")  # which sets the name
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     value = getattr(import_module(module), name)
     globals()[name] = value
     return value

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.machinery import EXTENSION_SUFFIXES
-from types import ModuleType
-from typing import Final
 
-from faultplane import settings
-from faultplane.errors import CoreNotFound
+TYPE_CHECKING = False  # importing `typing` takes longer than importing a core
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Final
 
 __all__ = ["CORE_NAME", "core"]
 
@@ -26,7 +25,10 @@ _PACKAGES: Final = {"cython": "faultplane._core", "python": "faultplane._pure"}
 
 def _choose(wanted: str) -> ModuleType:
     """The core that ``wanted`` (auto, cython or python) names."""
-    if wanted not in settings.CORES:
+    if wanted != "auto" and wanted not in _PACKAGES:
+        from faultplane import settings
+        from faultplane.errors import CoreNotFound
+
         raise CoreNotFound(
             f"FAULTPLANE_CORE must be one of {', '.join(settings.CORES)}, got {wanted!r}"
         )
@@ -39,6 +41,8 @@ def _choose(wanted: str) -> ModuleType:
         if not missing.startswith(_PACKAGES["cython"]) or _compiled_modules():
             raise
         if wanted == "cython":
+            from faultplane.errors import CoreNotFound
+
             raise CoreNotFound(
                 f"FAULTPLANE_CORE=cython, but the compiled core was not built ({missing} is "
                 "missing): install a C compiler and reinstall with FAULTPLANE_REQUIRE_CORE=1"
@@ -48,6 +52,8 @@ def _choose(wanted: str) -> ModuleType:
 
 def _compiled_modules() -> list[str]:
     """Extension modules of the compiled core that this interpreter could load."""
+    from importlib.machinery import EXTENSION_SUFFIXES
+
     names = []
     directory = os.path.join(os.path.dirname(__file__), "_core")
     for name in os.listdir(directory) if os.path.isdir(directory) else []:

@@ -15,8 +15,6 @@ Everything that may run Python (``__str__``, the classifier, attribute encoding,
 of an error) comes before the count; from the count to the commit nothing can come between.
 """
 
-from collections.abc import Mapping
-
 cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -422,6 +420,9 @@ cdef inline object take(PyObject* owned):
 
 
 cdef int check_mapping(object attributes) except -1:
+    # Here, because few callers give anything but a dict, and importing it takes a millisecond.
+    from collections.abc import Mapping
+
     if not isinstance(attributes, Mapping):
         kind = type(attributes).__name__
         raise TypeError(f"attributes must be a mapping or None, got {kind}")

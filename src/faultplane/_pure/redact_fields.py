@@ -7,9 +7,8 @@ secret is ASCII, and the limits count bytes.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
-from typing import Final
+from typing import Final, NamedTuple
 
 Span = tuple[int, int]
 """Start and end of what is hidden."""
@@ -112,8 +111,7 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 _CREDENTIAL_KEYS: Final = frozenset({"strong", "pwd"})
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     key: str
     prose: bool
     """``key: value`` with the key unquoted: perhaps a sentence."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from faultplane import settings
 from faultplane.capture import recorder
 from faultplane.capture.filters import Ignored, ignored_types
-from faultplane.classify import load_entry_points
+from faultplane.classify import load, load_entry_points
 from faultplane.store import lifecycle
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def begin(
     status = lifecycle.init(service, domain, directory, loaded=loaded)
     recorder.configure(loaded, ignore, redact)
     if not loaded.disabled:
+        load()
         load_entry_points()
     return status
 

@@ -4,40 +4,44 @@
 exceptions are to be classified; packages do so by an entry point in the group
 ``faultplane.rules``, which `load_entry_points` (called by ``init()``) loads.
 
-Importing this package makes its rules those of the core that this process runs.
+Importing this package makes its rules those of the core that this process runs, and reads none of
+them: `load` does, which ``init()`` calls, and else the first error of the process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
 from faultplane import _backend
-from faultplane.classify.classification import Classification
-from faultplane.classify.entry_points import load_entry_points
-from faultplane.classify.kinds import (
-    KINDS,
-    Category,
-    CountsAs,
-    Kind,
-    KindDefaults,
-    Origin,
-    ReachedServer,
-    RecoveryStrategy,
-    Severity,
-    category_of_code,
-    kind_of_code,
-    severity_of_number,
-)
-from faultplane.classify.rules import (
-    Registration,
-    classify_for_core,
-    register_rule,
-    registered_rules,
-    rule,
-    type_name,
-    unregister_rule,
-)
+
+TYPE_CHECKING = False  # `typing` alone takes longer to import than this package does
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from faultplane.classify.classification import Classification
+    from faultplane.classify.entry_points import load_entry_points
+    from faultplane.classify.judges import Judgement
+    from faultplane.classify.kinds import (
+        KINDS,
+        Category,
+        CountsAs,
+        Kind,
+        KindDefaults,
+        Origin,
+        ReachedServer,
+        RecoveryStrategy,
+        Severity,
+        category_of_code,
+        kind_of_code,
+        severity_of_number,
+    )
+    from faultplane.classify.rules import (
+        Registration,
+        register_rule,
+        registered_rules,
+        rule,
+        type_name,
+        unregister_rule,
+    )
 
 __all__ = [
     "KINDS",
@@ -55,6 +59,7 @@ __all__ = [
     "classify",
     "classify_for_core",
     "kind_of_code",
+    "load",
     "load_entry_points",
     "register_rule",
     "registered_rules",
@@ -64,7 +69,49 @@ __all__ = [
     "unregister_rule",
 ]
 
+_LAZY = {
+    "classification": "Classification",
+    "entry_points": "load_entry_points",
+    "kinds": "KINDS Category CountsAs Kind KindDefaults Origin ReachedServer RecoveryStrategy "
+    "Severity category_of_code kind_of_code severity_of_number",
+    "rules": "Registration register_rule registered_rules rule type_name unregister_rule",
+}
+_MODULES = {name: module for module, names in _LAZY.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+_judge: Callable[[object], Judgement] | None = None
+
+
+def load() -> Callable[[object], Judgement]:
+    """Read the rules, once a process; what answers for an exception.
+
+    ``init()`` does, so that no error has to: one that is about too many open files, or that comes
+    after the process has changed its root directory, could not.
+    """
+    global _judge
+    if _judge is None:
+        from faultplane.classify import rules
+
+        _judge = rules.classify_for_core
+    return _judge
+
+
+def classify_for_core(exc: object) -> Judgement:
+    """What the cores call for a type they have no answer for; see the function in ``rules``."""
+    return (_judge or load())(exc)
+
+
 _backend.core.configure(classify=classify_for_core)
 
 # The core's own function and no wrapper around it: a call costs as much as the answer.
-classify: Final[Callable[[BaseException], Classification]] = _backend.core.classify
+classify: Callable[[BaseException], Classification] = _backend.core.classify

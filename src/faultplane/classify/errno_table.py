@@ -14,6 +14,7 @@ import errno
 from typing import Any, Final
 
 from faultplane.classify.classification import Classification, shared
+from faultplane.classify.table import Row, Table
 
 __all__ = ["BY_ERRNO", "SYMBOLS"]
 
@@ -83,16 +84,21 @@ SYMBOLS: Final = tuple(symbol for names, _, _ in _ROWS for symbol in names.split
 """Every symbol in the table, also those that this platform does not have."""
 
 
-def _table() -> dict[int, Classification]:
-    table: dict[int, Classification] = {}
+def _numbers() -> dict[int, tuple[str, Row]]:
+    """(Symbol, row) by number, for the numbers this platform has."""
+    found: dict[int, tuple[str, Row]] = {}
     for names, kind, fields in _ROWS:
         for symbol in names.split():
             number = getattr(errno, symbol, None)
-            if number is not None and number not in table:
-                rule = f"OSError[{symbol}]"
-                table[number] = shared(Classification(kind, rule=rule, **fields))
-    return table
+            if number is not None:
+                found.setdefault(number, (symbol, (kind, fields)))
+    return found
 
 
-BY_ERRNO: Final = _table()
+def _make(_: int, written: tuple[str, Row]) -> Classification:
+    symbol, (kind, fields) = written
+    return shared(Classification(kind, rule=f"OSError[{symbol}]", **fields))
+
+
+BY_ERRNO: Final = Table(_numbers(), _make)
 """Answer by number, for the numbers this platform has."""

@@ -21,69 +21,71 @@ from functools import lru_cache
 from typing import Any, Final
 
 from faultplane.classify.classification import RETRY_AFTER_SECONDS_MAX, Classification, shared
+from faultplane.classify.table import Row, Table
 
 __all__ = ["STATUSES", "by_status", "parse_retry_after"]
 
 _ANSWERED: Final = {"reached_server": "yes", "counts_as": "success"}
 
 
-def _status(code: int | str, kind: str, **fields: Any) -> Classification:
-    fields = {"origin": "caller", **_ANSWERED, **fields}
-    return shared(Classification(kind, rule=f"http[{code}]", **fields))
+def _status(kind: str, **fields: Any) -> Row:
+    return kind, {"origin": "caller", **_ANSWERED, **fields}
 
 
-def _failed(code: int | str, kind: str, **fields: Any) -> Classification:
-    return _status(code, kind, **{"origin": "target", "counts_as": "failure", **fields})
+def _failed(kind: str, **fields: Any) -> Row:
+    return _status(kind, **{"origin": "target", "counts_as": "failure", **fields})
+
+
+def _make(code: int | str, row: Row) -> Classification:
+    return shared(Classification(row[0], rule=f"http[{code}]", **row[1]))
 
 
 _LATER: Final[dict[str, Any]] = {"retryable": True, "temporary": True}
 _NEVER: Final[dict[str, Any]] = {"retryable": False, "temporary": False}
 _WAIT: Final[dict[str, Any]] = {"retryable": False, "temporary": True}
 
-STATUSES: Final[dict[int, Classification]] = {
-    400: _status(400, "DataValidation"),
-    401: _status(401, "Permission"),
-    402: _status(402, "BusinessLogic"),
-    403: _status(403, "Permission"),
-    404: _status(404, "DataValidation", confidence=0.6),
-    405: _status(405, "DataValidation"),
-    406: _status(406, "VersionMismatch"),
-    407: _status(407, "Permission", origin="path", reached_server="no", counts_as="ignored"),
-    408: _failed(408, "Timeout", origin="path", recovery_strategy="RetryWithBackoff"),
-    409: _status(409, "Concurrency", **_WAIT, origin="caller", recovery_strategy="FixCode"),
-    410: _status(410, "DataValidation", confidence=0.6),
-    412: _status(412, "Concurrency", **_WAIT, recovery_strategy="FixCode"),
-    413: _status(413, "DataValidation"),
-    415: _status(415, "VersionMismatch"),
-    421: _status(421, "Configuration", origin="path", counts_as="ignored"),
-    422: _status(422, "DataValidation"),
-    423: _status(423, "Concurrency", **_LATER, origin="target"),
-    424: _failed(424, "DependencyService", **_NEVER),
-    425: _status(425, "Concurrency", **_LATER, origin="path"),
-    426: _status(426, "VersionMismatch"),
-    429: _failed(429, "RateLimit"),
-    451: _status(451, "Permission"),
-    500: _failed(500, "DependencyService", **_NEVER),
-    501: _failed(501, "VersionMismatch", counts_as="success"),
-    502: _failed(502, "DependencyService", origin="path", reached_server="unknown"),
-    503: _failed(503, "DependencyService"),
-    504: _failed(504, "Timeout", category="Dependency", origin="path", reached_server="unknown"),
-    505: _failed(505, "VersionMismatch", counts_as="success"),
-    507: _failed(507, "ResourceExhausted", temporary=True),
-    508: _failed(508, "Configuration"),
-    511: _failed(511, "Permission", origin="path", reached_server="no"),
-}
+STATUSES: Final = Table({
+    400: _status("DataValidation"),
+    401: _status("Permission"),
+    402: _status("BusinessLogic"),
+    403: _status("Permission"),
+    404: _status("DataValidation", confidence=0.6),
+    405: _status("DataValidation"),
+    406: _status("VersionMismatch"),
+    407: _status("Permission", origin="path", reached_server="no", counts_as="ignored"),
+    408: _failed("Timeout", origin="path", recovery_strategy="RetryWithBackoff"),
+    409: _status("Concurrency", **_WAIT, origin="caller", recovery_strategy="FixCode"),
+    410: _status("DataValidation", confidence=0.6),
+    412: _status("Concurrency", **_WAIT, recovery_strategy="FixCode"),
+    413: _status("DataValidation"),
+    415: _status("VersionMismatch"),
+    421: _status("Configuration", origin="path", counts_as="ignored"),
+    422: _status("DataValidation"),
+    423: _status("Concurrency", **_LATER, origin="target"),
+    424: _failed("DependencyService", **_NEVER),
+    425: _status("Concurrency", **_LATER, origin="path"),
+    426: _status("VersionMismatch"),
+    429: _failed("RateLimit"),
+    451: _status("Permission"),
+    500: _failed("DependencyService", **_NEVER),
+    501: _failed("VersionMismatch", counts_as="success"),
+    502: _failed("DependencyService", origin="path", reached_server="unknown"),
+    503: _failed("DependencyService"),
+    504: _failed("Timeout", category="Dependency", origin="path", reached_server="unknown"),
+    505: _failed("VersionMismatch", counts_as="success"),
+    507: _failed("ResourceExhausted", temporary=True),
+    508: _failed("Configuration"),
+    511: _failed("Permission", origin="path", reached_server="no"),
+}, _make)  # fmt: skip
 """Statuses with an answer of their own."""
 
 # RFC 9110, 15: a status that is not known is treated as x00 of its class.
-_CLASSES: Final = {
-    3: _status("3xx", "Configuration", confidence=0.6),
-    4: _status("4xx", "DataValidation", confidence=0.6),
-    5: _failed("5xx", "DependencyService", **_NEVER, confidence=0.6),
-}
-_NO_STATUS: Final = _failed(
-    "?", "DependencyService", **_NEVER, reached_server="unknown", confidence=0.3
-)
+_CLASSES: Final = Table({
+    "3xx": _status("Configuration", confidence=0.6),
+    "4xx": _status("DataValidation", confidence=0.6),
+    "5xx": _failed("DependencyService", **_NEVER, confidence=0.6),
+    "?": _failed("DependencyService", **_NEVER, reached_server="unknown", confidence=0.3),
+}, _make)  # fmt: skip
 
 
 def by_status(status: int, retry_after: float | None = None) -> Classification:
@@ -92,7 +94,9 @@ def by_status(status: int, retry_after: float | None = None) -> Classification:
     ``retry_after`` in seconds, as from `parse_retry_after`. A status outside 300 to 599 is no
     known error: the answer is a DependencyService failure of low confidence.
     """
-    answer = STATUSES.get(status) or _CLASSES.get(status // 100, _NO_STATUS)
+    answer = STATUSES.get(status)
+    if answer is None:
+        answer = _CLASSES[f"{status // 100}xx" if 300 <= status <= 599 else "?"]
     return answer if retry_after is None else _waiting(answer, retry_after)
 
 

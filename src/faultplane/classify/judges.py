@@ -27,6 +27,7 @@ from faultplane.classify.classification import RULE_CHARACTERS_MAX, Classificati
 from faultplane.classify.errno_table import BY_ERRNO
 from faultplane.classify.http_status import by_status, parse_retry_after
 from faultplane.classify.kinds import CountsAs, ReachedServer, Severity
+from faultplane.classify.table import Answers, Row, answers_by_word
 
 __all__ = [
     "BY_CAUSES",
@@ -44,7 +45,6 @@ BY_TYPE: Final = 1
 BY_CAUSES: Final = 2
 
 Judgement = tuple[Classification, int]
-_Row = tuple[str, dict[str, Any]]
 
 
 class Inquiry(Protocol):
@@ -95,15 +95,6 @@ _BY_HAND: Final[dict[str, Any]] = {"recovery_strategy": "ManualIntervention"}
 _VALIDATE: Final[dict[str, Any]] = {"recovery_strategy": "ValidateConfig"}
 _TARGET: Final[dict[str, Any]] = {"origin": "target", "reached_server": "yes"}
 _ANSWERED: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
-
-
-def _table(prefix: str, rows: dict[str, _Row]) -> dict[str, Classification]:
-    """Answers by word, from rows whose key may hold several words."""
-    return {
-        word: shared(Classification(kind, rule=f"{prefix}[{word}]", **fields))
-        for words, (kind, fields) in rows.items()
-        for word in words.split()
-    }
 
 
 def _attribute(owner: object, name: str) -> Any:
@@ -222,7 +213,7 @@ def by_errno_or_cause(exc: BaseException, answer: Classification, inquiry: Inqui
     return by_cause(exc, answer, inquiry)
 
 
-_RESOLVER: Final = _table(
+_RESOLVER: Final = answers_by_word(
     "socket.gaierror",
     {
         "EAI_AGAIN": ("Transport", {**_UNSENT}),
@@ -242,27 +233,23 @@ _RESOLVER: Final = _table(
     },
 )
 # netdb.h: values of h_errno, the same on every platform.
-_HOST: Final = {
-    1: _RESOLVER["EAI_NONAME"],
-    2: _RESOLVER["EAI_AGAIN"],
-    3: _RESOLVER["EAI_FAIL"],
-    4: _RESOLVER["EAI_NODATA"],
-}
-_resolver_numbers: dict[int, Classification] = {}
+_HOST: Final = {1: "EAI_NONAME", 2: "EAI_AGAIN", 3: "EAI_FAIL", 4: "EAI_NODATA"}
+_resolver_numbers: dict[int, str] = {}
 
 
 def by_resolver(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
     """A gaierror by its EAI number, which differs between platforms."""
     if not _resolver_numbers and (module := sys.modules.get("_socket")) is not None:
-        for symbol, known in _RESOLVER.items():
+        for symbol in _RESOLVER:
             value = _whole(getattr(module, symbol, None))
             if value is not None:
-                _resolver_numbers.setdefault(value, known)
+                _resolver_numbers.setdefault(value, symbol)
     number = _errno_of(exc)
     if type(number) is not int:
         return answer, NEVER
     # Negative with glibc, positive elsewhere: only the latter are part of a core's key.
-    return _resolver_numbers.get(number, answer), BY_TYPE if number > 0 else NEVER
+    known = _RESOLVER.get(_resolver_numbers.get(number, ""), answer)
+    return known, BY_TYPE if number > 0 else NEVER
 
 
 def by_host(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
@@ -270,14 +257,14 @@ def by_host(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Jud
     number = _errno_of(exc)
     if type(number) is not int:
         return answer, NEVER
-    return _HOST.get(number, answer), BY_TYPE if number > 0 else NEVER
+    return _RESOLVER.get(_HOST.get(number, ""), answer), BY_TYPE if number > 0 else NEVER
 
 
 # ------------------------------------------------------------------------------------ TLS
 
 _TRUST: Final[dict[str, Any]] = {**_UNSENT, "origin": "path", "counts_as": "failure"}
 
-_TLS: Final = _table(
+_TLS: Final = answers_by_word(
     "ssl.SSLError",
     {
         # Two sides without a version or cipher in common, or one that speaks no TLS at all.
@@ -345,7 +332,7 @@ def by_http_error(exc: BaseException, answer: Classification, inquiry: Inquiry) 
 
 # ----------------------------------------------------------- mail, FTP: replies of three digits
 
-_REPLY_ROWS: Final[dict[str, _Row]] = {
+_REPLY_ROWS: Final[dict[str, Row]] = {
     "421": ("DependencyService", {}),
     "425 426": ("Transport", {}),
     "430 530 532 534 535 538": ("Permission", {**_ANSWERED}),
@@ -358,13 +345,11 @@ _REPLY_ROWS: Final[dict[str, _Row]] = {
     "4xx": ("DependencyService", {"confidence": 0.7}),
     "5xx": ("DependencyService", {**_NEVER, **_BY_HAND, "confidence": 0.7}),
 }
-_SMTP: Final = _table("smtp", _REPLY_ROWS)
-_FTP: Final = _table("ftp", _REPLY_ROWS)
+_SMTP: Final = answers_by_word("smtp", _REPLY_ROWS)
+_FTP: Final = answers_by_word("ftp", _REPLY_ROWS)
 
 
-def _by_reply(
-    table: dict[str, Classification], code: int | None, answer: Classification
-) -> Classification:
+def _by_reply(table: Answers[str], code: int | None, answer: Classification) -> Classification:
     if code is None or not 400 <= code <= 599:
         return answer
     return table.get(str(code)) or table[f"{code // 100}xx"]
@@ -394,7 +379,7 @@ def by_ftp_code(exc: BaseException, answer: Classification, inquiry: Inquiry) ->
     return _by_reply(_FTP, int(code) if code.isascii() and code.isdigit() else None, answer), NEVER
 
 
-_BRACKETS: Final = _table(
+_BRACKETS: Final = answers_by_word(
     "mail",
     {
         "AUTH AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED NOPERM": (
@@ -426,7 +411,7 @@ def by_bracket_code(exc: BaseException, answer: Classification, inquiry: Inquiry
 
 # ------------------------------------------------------------------------------ databases
 
-_SQLITE: Final = _table(
+_SQLITE: Final = answers_by_word(
     "sqlite3",
     {
         "ERROR MISUSE RANGE INTERNAL NOTFOUND": (
@@ -468,7 +453,7 @@ def by_sqlite_code(exc: BaseException, answer: Classification, inquiry: Inquiry)
 
 # ----------------------------------------------------------------------- programs, RPC
 
-_RETURN_CODES: Final = _table(
+_RETURN_CODES: Final = answers_by_word(
     "exit",
     {
         # timeout(1); a shell that could not run or find the command; sysexits.h.
