@@ -8,7 +8,7 @@ import sys
 
 import domain_fixture
 
-KINDS = ("rows", "counts", "lanes", "processes", "script", "hostile")
+KINDS = ("rows", "counts", "lanes", "processes", "script", "hostile", "damage")
 MODULES = tuple(f"children_{kind}" for kind in KINDS)
 PACKAGES = {"cython": "faultplane._core", "python": "faultplane._pure"}
 

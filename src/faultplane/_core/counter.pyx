@@ -20,11 +20,13 @@ cdef class Counter:
     ``name`` is 1 to 255 bytes of UTF-8. Counters of the same name are one, in every process.
     """
 
-    def __init__(self, str name not None):
-        cdef bytes text = name.encode("utf-8", "replace")
+    def __init__(self, name):
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, got {type(name).__name__}")
+        self.name = str.__str__(name)
+        cdef bytes text = self.name.encode("utf-8", "replace")
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
-        self.name = name
         self.offset = aggregate_series(
             &R.aggregate, SERIES_COUNTER, 0, 0, b"", 0, b"", 0, <const char*>text, len(text)
         )

@@ -461,7 +461,7 @@ def seen(exc):
 # ------------------------------------------------------------------------------ in-flight slots
 
 
-def enter(str operation not None, uint32_t parent=0):
+def enter(operation, uint32_t parent=0):
     """Say that an operation has begun; a token for leave(), 0 when no slot is free.
 
     ``parent`` is the token of the operation that it is a part of, 0 = none.
@@ -469,6 +469,8 @@ def enter(str operation not None, uint32_t parent=0):
     cdef Py_ssize_t n
     cdef const char* text
     cdef uint32_t token
+    if fp_unlikely(not isinstance(operation, str)):
+        raise TypeError(f"operation must be a str, got {type(operation).__name__}")
     if fp_unlikely(not awake(R)):
         if wake() != WRITING:
             return 0

@@ -13,7 +13,7 @@ BYTES_MAX = REDACT_BYTES_MAX
 """Bytes of a message that are looked at; what lies behind them is dropped."""
 
 
-def redact(str text not None):
+def redact(text):
     """``text`` with ``***`` for what should not leave the process.
 
     At most the first BYTES_MAX bytes (UTF-8) of it, and at most as many are returned, never cut
@@ -25,10 +25,12 @@ def redact(str text not None):
     cdef Py_ssize_t n
     cdef uint8_t out[REDACT_BYTES_MAX]
     cdef const char* data
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, got {type(text).__name__}")
     try:
         data = PyUnicode_AsUTF8AndSize(text, &n)
     except UnicodeEncodeError:
-        text = replace_surrogates(text)
+        text = replace_surrogates(str.__str__(text))
         data = PyUnicode_AsUTF8AndSize(text, &n)
     cdef Py_ssize_t written = redact_into(<const uint8_t*>data, <size_t>n, out, REDACT_BYTES_MAX)
     if written >= 0:

@@ -25,10 +25,10 @@ class Counter:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, got {type(name).__name__}")
-        text = name.encode("utf-8", "replace")
+        self._name = str.__str__(name)
+        text = self._name.encode("utf-8", "replace")
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
-        self._name = name
         with memory.process_lock, state.busy():
             self._offset = state.aggregate.series(SERIES_COUNTER, 0, 0, b"", text)
 

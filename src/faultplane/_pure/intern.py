@@ -81,7 +81,9 @@ class Dictionary:
         self._memory = files.map_file(directory_fd, name)
         size = self._memory.size
         view = memoryview(self._memory)
-        head = DICTIONARY.read_all(bytes(view[:PAGE_BYTES]) if size >= 2 * PAGE_BYTES else page())
+        head = DICTIONARY.read_all(
+            bytes(view[:PAGE_BYTES] if size >= 2 * PAGE_BYTES else PAGE_BYTES)
+        )
         shape = dictionary_shape(size)
         expected = {
             "magic": MAGIC["dictionary"],
@@ -180,8 +182,3 @@ class Dictionary:
         """Whether more than seven eighths of the ids or of the bytes are used."""
         entries, used = self._words[_NEXT_ENTRY], self._words[_NEXT_BYTE]
         return entries * 8 > self._entries_max * 7 or used * 8 > len(self._text) * 7
-
-
-def page() -> bytes:
-    """A header page that says nothing."""
-    return bytes(PAGE_BYTES)

@@ -111,6 +111,8 @@ def redact(text: str) -> str:
     >>> redact("cannot connect to postgresql://app:hunter2@db/orders")
     'cannot connect to postgresql://***@db/orders'
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, got {type(text).__name__}")
     if text.isascii():
         kept = text if len(text) <= BYTES_MAX else text[:BYTES_MAX]
         redacted = _redact(kept)

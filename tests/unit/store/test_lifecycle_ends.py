@@ -208,3 +208,72 @@ def test_a_process_that_changes_its_domain_is_dead_in_neither(run, stores):
         store = stores(name)
         assert [row.count for row in counts.read_counts(store)] == [expected]
         assert deaths.read_deaths(store) == []
+
+
+# ------------------------------------------------------------------------------- the last breath
+
+
+def test_an_application_that_closes_every_descriptor_may_die_later_and_goes_on(run):
+    code = """
+    core.install_fatal_handler()
+    lifecycle.init()
+    fail(2)
+    os.closerange(3, 4096)
+    core.rearm_fatal_handler()
+    lifecycle._rebind()
+    core.rearm_fatal_handler()
+    assert lifecycle.status().bound, lifecycle.status()
+    fail(2)
+    assert errors() == 4
+    """
+    run(code)
+
+
+DIES = """
+def die():
+    import ctypes
+    ctypes.string_at(0)
+
+child = os.fork()
+if child == 0:
+    fail()
+    die()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -11
+(death,) = deaths.read_deaths(lifecycle._process.store)
+assert (death["how"], death["signal_name"]) == ("signal", "SIGSEGV"), death
+assert any(frame.endswith(" in die") for frame in death["frames"]), death
+"""
+
+
+@pytest.mark.fault
+def test_with_few_descriptors_the_frames_of_a_crash_are_kept_too(run):
+    code = """
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))  # no number from 512 on
+    lifecycle.init()
+    core.install_fatal_handler()
+    """
+    run(dedent(code) + DIES)
+
+
+@pytest.mark.fault
+def test_a_handler_that_is_installed_while_the_domain_is_gone_works_in_the_next_one(run):
+    code = """
+    import shutil
+    shutil.rmtree(lifecycle.init().domain_path)
+    core.install_fatal_handler()
+    fail()
+    lifecycle._rebind()
+    assert lifecycle.status().bound, lifecycle.status()
+    """
+    run(dedent(code) + DIES)
+
+
+def test_files_of_a_domain_for_the_group_are_readable_by_it_all_of_them(run, stores):
+    run("os.umask(0o077); lifecycle.init(); fail(70)", FAULTPLANE_GROUP_READABLE="1")
+    store = stores()
+    modes = {
+        name: os.stat(f"{store.path}/{name}").st_mode & 0o777 for name in os.listdir(store.path)
+    }
+    assert {name.partition("-")[0] for name in modes} >= {"seg", "dict", "stacks", "agg", "breath"}
+    assert set(modes.values()) == {0o640}, modes
