@@ -84,9 +84,11 @@ def reentrant(core, path):
 
     core.record(raised(Chatty))
     counts = [0]
+    signals = core.Counter("signals")
 
     def handler(number, frame):
         counts[0] += 1
+        signals.add(3)
         core.record(inner, operation="signal")
         # One at a time: on a busy machine handlers would pile up until there is no stack left.
         signal.setitimer(signal.ITIMER_REAL, 0.0002)

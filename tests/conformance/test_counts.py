@@ -123,6 +123,7 @@ def test_records_from_inside_the_recorder_are_counted_exactly(core_name, child, 
     counted = domain_fixture.errors(cells)
     assert counted["", "ValueError"] == 20_000 and signals > 0
     assert counted["signal", "KeyError"] == signals
+    assert domain_fixture.counters(cells) == {"signals": 3 * signals}
     assert counted["", "KeyError"] == 1
     dropped = domain_fixture.drops(cells)
     assert set(dropped) <= {"reentrant"}

@@ -175,17 +175,16 @@ _writable: list[Store] = []
 
 
 def _use_lock_file(store: Store) -> None:
-    _writable.append(store)
     core.set_lock_file(store.locks.descriptor)
+    _writable.append(store)
 
 
 def _leave_lock_file(store: Store) -> None:
-    if store in _writable:
-        _writable.remove(store)
-        try:
-            core.set_lock_file(_writable[-1].locks.descriptor if _writable else -1)
-        except StorageError:
-            core.set_lock_file(-1)
+    _writable.remove(store)
+    try:
+        core.set_lock_file(_writable[-1].locks.descriptor if _writable else -1)
+    except StorageError:
+        core.set_lock_file(-1)
 
 
 # ------------------------------------------------------------------------------------ opening

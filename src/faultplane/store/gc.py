@@ -12,7 +12,7 @@ from typing import Final
 
 from faultplane import schema, settings
 from faultplane.errors import DomainBusy, DomainNotFound, FaultplaneError, StorageError
-from faultplane.store import domain, files, host, location, owners
+from faultplane.store import domain, files, health, host, location, owners
 from faultplane.store.domain import Store
 from faultplane.store.owners import Life
 
@@ -114,13 +114,8 @@ def remove_store(domain_fd: int, path: str, dry_run: bool = False) -> int:
             pids = ", ".join(str(row.pid) for row in living[:8])
             raise DomainBusy(f"{path} has {len(living)} live owners: pid {pids}")
         if dry_run:
-            return _bytes_held(store)
+            return health.bytes_held(store)
         # Out of its place first: from here on its path names nothing, or a new store.
         temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         os.rename(store.name, temporary, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)
     return domain.remove_tree(domain_fd, temporary)
-
-
-def _bytes_held(store: Store) -> int:
-    with os.scandir(store.directory_fd) as entries:
-        return sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in entries)

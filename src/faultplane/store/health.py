@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -39,7 +40,7 @@ def describe_store(store: Store) -> dict[str, Any]:
         "store": store.name,
         "path": store.path,
         "budget_bytes": header.budget_bytes,
-        "bytes_held": _bytes_held(store),
+        "bytes_held": bytes_held(store),
         "segments": len(segments),
         "segments_max": header.segments_max,
         "segment_bytes": schema.segment_shape(header.lanes_per_segment).file_bytes,
@@ -56,12 +57,11 @@ def describe_store(store: Store) -> dict[str, Any]:
     }
 
 
-def _bytes_held(store: Store) -> int:
+def bytes_held(store: Store) -> int:
+    """Bytes that the files of a store take, those left out that are removed meanwhile."""
     total = 0
     with os.scandir(store.directory_fd) as entries:
         for entry in entries:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 total += entry.stat(follow_symlinks=False).st_blocks * 512
-            except OSError:
-                continue
     return total

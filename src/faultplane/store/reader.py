@@ -168,11 +168,6 @@ class StoreReader:
         self._names: dict[int, Names | NoNames] = {}
         self._lock = threading.Lock()
 
-    @property
-    def name(self) -> str:
-        """Name of the store's directory."""
-        return self.store.name
-
     def close(self) -> None:
         """Let go of everything; what was made from it lives on."""
         self._segments.clear()
@@ -195,10 +190,6 @@ class StoreReader:
             for number in range(max(first, oldest, floor), newest + 1):
                 self._segment(number)
             return newest
-
-    def end(self) -> Position:
-        """The position behind every row that is there now."""
-        return self.read(None).position
 
     def read(self, since: Position | None) -> Reading:
         """Rows committed since a position; everything in the store without one.

@@ -6,7 +6,6 @@ each layout version and core) are shown as one.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -281,25 +280,24 @@ class Domain:
 
         ``state`` is what was last written, ``life`` (alive, gone or silent) what is found now.
         """
-        rows = []
-        for name, reader in self._stores().items():
-            for owner in owners.read_owners(reader.store):
-                resource = _resource(owner.resource)
-                rows.append({
-                    "store": name,
-                    "incarnation": owner.incarnation,
-                    "slot": owner.slot,
-                    "state": owner.state,
-                    "life": owners.life(reader.store, owner).value,
-                    "service": str(resource.get("service.name", "")),
-                    "pid": owner.pid,
-                    "start_unix_nano": owner.start_unix_nano,
-                    "end_unix_nano": owner.end_unix_nano,
-                    "exit_code": owner.exit_code,
-                    "mapped_segment_low": owner.mapped_segment_low,
-                    "resource": resource,
-                })  # fmt: skip
-        return rows
+        return [
+            {
+                "store": name,
+                "incarnation": owner.incarnation,
+                "slot": owner.slot,
+                "state": owner.state,
+                "life": owners.life(reader.store, owner).value,
+                "service": owner.service,
+                "pid": owner.pid,
+                "start_unix_nano": owner.start_unix_nano,
+                "end_unix_nano": owner.end_unix_nano,
+                "exit_code": owner.exit_code,
+                "mapped_segment_low": owner.mapped_segment_low,
+                "resource": owner.attributes,
+            }
+            for name, reader in self._stores().items()
+            for owner in owners.read_owners(reader.store)
+        ]
 
     def counts(self) -> Any:
         """`counts_rows` as a ``pyarrow.Table``; the sum of ``count`` is exact."""
@@ -393,11 +391,3 @@ def _own_place() -> tuple[str, str]:
     """(Directory, name) of the domain that this process records into; the first may be ""."""
     status = lifecycle.status()
     return status.domain_path, status.domain
-
-
-def _resource(text: str) -> dict[str, Any]:
-    try:
-        resource = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return resource if isinstance(resource, dict) else {}

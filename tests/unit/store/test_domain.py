@@ -320,3 +320,71 @@ def test_a_removal_at_every_attempt_is_an_error(make_store, monkeypatch, tmp_dom
     monkeypatch.setattr(location, "make_directory", late)
     with pytest.raises(StorageError, match="was removed while it was made"):
         make_store()
+
+
+def test_memory_that_somebody_looks_at_outlives_its_store(make_store):
+    store = make_store()
+    view = memoryview(store.owners)
+    store.close()
+    assert bytes(view[:8]) == bytes(8)
+    view.release()
+
+
+def test_the_lock_file_of_the_store_before_is_used_again_unless_it_was_closed(make_store):
+    first, second, third = make_store("a"), make_store("b"), make_store("c")
+    third.close()
+    assert second.registry.add(schema.REGISTRY.offset["incarnation_next"], 1) == 1
+    os.close(first.locks.descriptor)
+    second.close()
+    # With no lock file at all a word is still added to, by this process alone.
+    assert first.registry.add(schema.REGISTRY.offset["incarnation_next"], 1) == 1
+
+
+def test_a_file_system_without_a_limit_has_room_for_any_budget(small_disk, monkeypatch):
+    monkeypatch.setattr(host, "memory_left_bytes", lambda: -1)
+    descriptor = location.open_directory(str(small_disk(0)))
+    assert os.fstatvfs(descriptor).f_blocks == 0
+    assert domain.budget_allowed(descriptor, 1 << 60) == 1 << 60
+    os.close(descriptor)
+
+
+def test_a_creation_that_is_interrupted_leaves_nothing_behind(
+    make_store, tmp_domain_dir, monkeypatch
+):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(host, "boot_id", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_store()
+    assert os.listdir(tmp_domain_dir / "default") == []
+
+
+def test_a_tree_is_removed_without_following_links_and_one_level_deep(tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_bytes(bytes(10_000))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_bytes(bytes(10_000))
+    (tree / "link").symlink_to(kept)
+    descriptor = location.open_directory(str(tmp_path))
+    held = domain.remove_tree(descriptor, "tree")
+    assert 10_000 <= held < 20_000
+    assert kept.exists()
+    assert not tree.exists()
+    assert domain.remove_tree(descriptor, "tree") == 0
+    (tree / "deeper" / "still").mkdir(parents=True)
+    with pytest.raises(StorageError, match="tree cannot be removed"):
+        domain.remove_tree(descriptor, "tree")
+    os.close(descriptor)
+
+
+def test_only_directories_that_nobody_works_in_are_stale(tmp_path):
+    (tmp_path / "tmp-file").write_bytes(b"not a directory")
+    (tmp_path / "tmp-deep" / "deeper" / "still").mkdir(parents=True)
+    (tmp_path / "tmp-dead").mkdir()
+    descriptor = location.open_directory(str(tmp_path))
+    later = os.stat(tmp_path).st_mtime + 1000
+    assert domain.remove_stale_directories(descriptor, later) == ["tmp-dead"]
+    assert sorted(os.listdir(tmp_path)) == ["tmp-deep", "tmp-file"]
+    os.close(descriptor)
