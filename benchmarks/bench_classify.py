@@ -28,6 +28,16 @@ def chained():
     return error
 
 
+def unavailable():
+    """A response of status 503 that says nothing more."""
+    return urllib.error.HTTPError("http://shop", 503, "unavailable", {}, None)
+
+
+def unreachable():
+    """A URLError around what the system said."""
+    return urllib.error.URLError(ConnectionRefusedError(111, "refused"))
+
+
 def busy():
     """A response of status 503 that says when to come back."""
     return urllib.error.HTTPError("http://shop", 503, "busy", {"Retry-After": "3"}, None)
@@ -38,7 +48,9 @@ ERRORS = {
     "known_errno": lambda: ConnectionRefusedError(111, "refused"),
     "unknown_type": lambda: Unheard("?"),
     "cause": chained,
-    "http_status": busy,
+    "http_status": unavailable,
+    "http_retry_after": busy,
+    "url_reason": unreachable,
     "group": lambda: ExceptionGroup("g", [KeyError("k"), chained(), OSError(28, "full")]),
 }
 

@@ -27,11 +27,12 @@ cdef enum:
     TRAIT_DYNAMIC = 4   # classified anew every time
     TRAIT_IGNORED = 8   # not recorded
     TRAIT_WRAPPER = 16  # its cause answers for it, where there is one
+    TRAIT_KEYED = 32    # has, in place of a classification, what reads the key of one
 
 cdef struct TypeInfo:
     PyObject* type            # strong; NULL = empty slot
-    PyObject* classification  # strong; NULL until classified
-    long errno_value
+    PyObject* classification  # strong; NULL until classified; of TRAIT_KEYED the reader
+    long errno_value          # or what else narrows the type: causes < 0, keys > 999,999
     uint32_t serial
     uint8_t kind
     uint8_t category

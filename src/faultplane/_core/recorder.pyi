@@ -26,7 +26,7 @@ def configure(
     messages: str | None = None,
     detail_per_second: int | None = None,
     ignore: tuple[type[BaseException], ...] | None = None,
-    classify: Callable[[BaseException], tuple[Any, bool]] | None = None,
+    classify: Callable[[BaseException], tuple[Any, Any]] | None = None,
     encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None,
     redact_more: Callable[[str], str] | None = None,
     rebind: Callable[[], None] | None = None,
@@ -36,8 +36,10 @@ def configure(
     ``active`` bool; ``messages`` "redact", "template" or "raw"; ``detail_per_second`` rows per
     fingerprint and second in this process, 0 to 2**32 - 1, 0 = no bound; ``ignore`` a tuple of
     exception types; ``classify`` a callable that takes an exception and gives (classification,
-    cacheable); ``encode_attributes`` one that takes a mapping and gives bytes; ``redact_more`` one
-    from str to str; ``rebind`` one without arguments that binds again. Raises ValueError naming
+    what it may be remembered by: 0 nothing, 1 the type and errno, 2 those and the causes', or a
+    callable that reads a key from an exception, with the key); ``encode_attributes`` one that takes
+    a mapping and gives bytes; ``redact_more`` one from str to str; ``rebind`` one without arguments
+    that binds again. Raises ValueError naming
     value and bound.
     """
 

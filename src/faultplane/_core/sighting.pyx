@@ -33,6 +33,7 @@ from .fingerprint cimport (
     TRAIT_DYNAMIC,
     TRAIT_GROUP,
     TRAIT_IGNORED,
+    TRAIT_KEYED,
     TRAIT_WRAPPER,
     TRAIT_OSERROR,
     TYPES_MAX,
@@ -61,12 +62,16 @@ from .template cimport template_bytes
 
 cdef enum:
     OPERATIONS_MAX = 4096
+    ERRNO_MAX = 999_999
+    KEYS_MAX = TYPES_MAX
 
 cdef Recorder* R = recorder()
 cdef Tables* T = &R.tables
 
 cdef enum:
-    # What the classifier says an answer may be remembered by.
+    # What the classifier says an answer may be remembered by: one of these, or what reads a key
+    # from the exception, with the key.
+    NEVER = 0
     BY_TYPE = 1
     BY_CAUSES = 2
 
@@ -76,6 +81,8 @@ cdef object hook_redact_more = None
 cdef tuple ignored = ()
 cdef dict operations = {}
 cdef uint32_t operation_serial = 0
+cdef dict keys = {}
+cdef long key_serial = ERRNO_MAX
 
 
 class _Unclassified:
@@ -171,7 +178,7 @@ cdef long errno_of(PyObject* exception) noexcept:
     code = PyLong_AsLong(value)
     if code == -1:
         PyErr_Clear()
-    return code if 0 < code < 1_000_000 else 0
+    return code if 0 < code <= ERRNO_MAX else 0
 
 
 cdef TypeInfo* type_insert(PyObject* type, long errno_value, uint8_t traits) noexcept:
@@ -266,17 +273,100 @@ cdef long causes_of(PyObject* exception, long errno_value) noexcept:
     return <long>(mixed | <uint64_t>1 << 63)
 
 
+cdef long serial_of(object key) except -1:
+    """Process-local number of a key, above those of errnos; never given twice."""
+    global key_serial
+    found = keys.get(key)
+    if found is None:
+        if len(keys) >= KEYS_MAX:
+            keys.clear()
+        key_serial += 1
+        found = keys[key] = key_serial
+    return found
+
+
+cdef long key_read(object read, PyObject* exception) noexcept:
+    """Number of the key that ``read`` gives; 0 where it gives none. May run Python."""
+    try:
+        key = read(<object>exception)
+        return 0 if key is None else serial_of(key)
+    except BaseException:
+        return 0
+
+
+cdef bint keyed_keep(PyObject* type, tuple told, object classification, TypeInfo* out) except -1:
+    """Keep an answer under a key, and by the type what reads the key; whether that was possible.
+
+    The key alone says what errno and causes would.
+    """
+    cdef object read = told[0]
+    cdef uint64_t flushes = T.flushes
+    cdef long narrowed = serial_of(told[1])
+    cdef TypeInfo* slot = type_insert(type, 0, traits_of(type))
+    if slot.classification == NULL:
+        slot.classification = <PyObject*>read
+        slot.traits |= TRAIT_KEYED
+        Py_INCREF(slot.classification)
+    elif not slot.traits & TRAIT_KEYED or slot.classification != <PyObject*>read:
+        return False
+    slot = type_insert(type, narrowed, traits_of(type))
+    if T.flushes != flushes:
+        return False  # no room for both: the next one finds it
+    describe(slot, classification)
+    if slot.classification == NULL:
+        slot.classification = <PyObject*>classification
+        Py_INCREF(slot.classification)
+    out[0] = slot[0]
+    return True
+
+
+cdef tuple asked(PyObject* exception):
+    """What the classifier says: (classification, what it may be remembered by)."""
+    try:
+        classification, told = hook_classify(<object>exception)
+        if isinstance(told, tuple):
+            _, key = told
+            hash(key)
+            return classification, told
+        return classification, <int>told
+    except BaseException:
+        return UNCLASSIFIED, (BY_TYPE if hook_classify is None else NEVER)
+
+
+cdef object keyed_type_of(PyObject* exception, TypeInfo* out):
+    """Classification of an exception from whose type's exceptions a key is read."""
+    cdef PyObject* type = <PyObject*>Py_TYPE(exception)
+    cdef object read = <object>type_find(T, type, 0).classification
+    cdef long narrowed = key_read(read, exception)
+    cdef TypeInfo* slot = type_find(T, type, narrowed)
+    cdef uint64_t flushes = T.flushes
+    if narrowed and slot.type != NULL and slot.classification != NULL:
+        out[0] = slot[0]
+        return <object>slot.classification
+    classification, told = asked(exception)
+    if T.flushes == flushes and isinstance(told, tuple):
+        if keyed_keep(type, told, classification, out):
+            return classification
+    slot = type_insert(type, 0, traits_of(type))
+    out[0] = slot[0]
+    out.traits = out.traits & ~TRAIT_KEYED | TRAIT_DYNAMIC
+    describe(out, classification)
+    return classification
+
+
 cdef object type_of(PyObject* exception, TypeInfo* out):
     """The classifier runs Python and may record errors itself: slots are looked up after it."""
     cdef PyObject* type = <PyObject*>Py_TYPE(exception)
     cdef TypeInfo* slot = type_find(T, type, 0)
     cdef bint caused = (<PyBaseExceptionObject*>exception).cause != NULL
     cdef long narrowed = 0
-    cdef int remembered
+    cdef int remembered = NEVER
     cdef uint8_t wrapper
     cdef uint64_t flushes
     if slot.type == NULL:
         slot = type_insert(type, 0, traits_of(type))
+    if slot.traits & TRAIT_KEYED:
+        return keyed_type_of(exception, out)
     if slot.traits & TRAIT_OSERROR:
         narrowed = errno_of(exception)
         if narrowed:
@@ -289,10 +379,11 @@ cdef object type_of(PyObject* exception, TypeInfo* out):
     if slot.classification != NULL:
         return <object>slot.classification
     flushes = T.flushes
-    try:
-        classification, remembered = hook_classify(<object>exception)
-    except BaseException:
-        classification, remembered = UNCLASSIFIED, hook_classify is None
+    classification, told = asked(exception)
+    if not isinstance(told, tuple):
+        remembered = told
+    elif T.flushes == flushes and keyed_keep(type, told, classification, out):
+        return classification
     if remembered == BY_CAUSES and not wrapper:
         slot = type_insert(type, narrowed, out.traits)
         slot.traits |= TRAIT_WRAPPER

@@ -49,7 +49,7 @@ class Recorder:
         self.messages = "redact"
         self.detail_per_second = 0
         self.ignored: tuple[type[BaseException], ...] = ()
-        self.classify: Callable[[BaseException], tuple[Any, bool]] | None = None
+        self.classify: Callable[[BaseException], tuple[Any, Any]] | None = None
         self.encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None
         self.redact_more: Callable[[str], str] | None = None
         self.rebind: Callable[[], None] | None = None
@@ -314,7 +314,7 @@ def configure(
     messages: str | None = None,
     detail_per_second: int | None = None,
     ignore: tuple[type[BaseException], ...] | None = None,
-    classify: Callable[[BaseException], tuple[Any, bool]] | None = None,
+    classify: Callable[[BaseException], tuple[Any, Any]] | None = None,
     encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None,
     redact_more: Callable[[str], str] | None = None,
     rebind: Callable[[], None] | None = None,
@@ -324,8 +324,10 @@ def configure(
     ``active`` bool; ``messages`` "redact", "template" or "raw"; ``detail_per_second`` rows per
     fingerprint and second in this process, 0 to 2**32 - 1, 0 = no bound; ``ignore`` a tuple of
     exception types; ``classify`` a callable that takes an exception and gives (classification,
-    cacheable); ``encode_attributes`` one that takes a mapping and gives bytes; ``redact_more`` one
-    from str to str; ``rebind`` one without arguments that binds again. Raises ValueError naming
+    what it may be remembered by: 0 nothing, 1 the type and errno, 2 those and the causes', or a
+    callable that reads a key from an exception, with the key); ``encode_attributes`` one that takes
+    a mapping and gives bytes; ``redact_more`` one from str to str; ``rebind`` one without arguments
+    that binds again. Raises ValueError naming
     value and bound.
     """
     if messages is not None and messages not in MESSAGES:

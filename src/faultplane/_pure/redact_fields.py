@@ -4,8 +4,6 @@ A message is a str in which each character stands for one UTF-8 byte: everything
 secret is ASCII, and the limits count bytes.
 """
 
-from __future__ import annotations
-
 import re
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 from typing import Final, NamedTuple

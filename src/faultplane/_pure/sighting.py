@@ -6,7 +6,7 @@ so tables are looked up again after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import index
 from typing import Any, Final
 
@@ -26,9 +26,15 @@ ERRNO_MAX: Final = 999_999
 
 _errno_of: Final[Any] = OSError.__dict__["errno"].__get__
 
-# What the classifier says an answer may be remembered by: 0 is nothing, it is asked every time.
+# What the classifier says an answer may be remembered by: one of these, or what reads a key from
+# the exception, with the key. 0 is nothing, it is asked every time.
+NEVER: Final = 0
 BY_TYPE: Final = 1
 BY_CAUSES: Final = 2
+
+
+# Before a key, so that it is not taken for an errno.
+_KEYED: Final = "key"
 
 
 class Unclassified:
@@ -48,7 +54,8 @@ class TypeInfo:
 
     ``key`` tells it from all others. ``is_plain``: the classification is known and holds for
     every instance, and type and tracebacks say all that the key of an error needs. ``by_causes``:
-    where there is a ``__cause__``, it may answer for this one.
+    where there is a ``__cause__``, it may answer for this one. ``read``: gives the key of an
+    exception of the type, by which its classification is kept.
     """
 
     __slots__ = (
@@ -61,6 +68,7 @@ class TypeInfo:
         "is_plain",
         "key",
         "kind",
+        "read",
         "severity",
         "type",
     )
@@ -72,6 +80,7 @@ class TypeInfo:
         self.is_ignored = _is_ignored(type_)
         self.is_plain = False
         self.by_causes = False
+        self.read: Callable[[BaseException], object] | None = None
         self.classification: Any = None
         self.describe(UNCLASSIFIED)
 
@@ -96,6 +105,7 @@ class TypeInfo:
         other.key = self.key, *more
         other.classification = None
         other.by_causes = False
+        other.read = None
         return other
 
 
@@ -149,6 +159,8 @@ def find_type(exception: BaseException) -> tuple[TypeInfo, Any]:
     """(Type, classification) of an exception whose type is new, special or not yet classified."""
     type_ = type(exception)
     info = state.types.get(id(type_)) or _insert(TypeInfo(type_))
+    if info.read is not None:
+        return _by_key(info, exception)
     if issubclass(type_, OSError) and (errno := errno_of(exception)):
         info = _find(info.narrowed(errno))
     narrow = info.by_causes and cause_of(exception) is not None
@@ -157,13 +169,12 @@ def find_type(exception: BaseException) -> tuple[TypeInfo, Any]:
     if info.classification is not None:
         return info, info.classification
     epoch = state.epoch
-    remembered = BY_TYPE if state.classify is None else 0
-    classification: Any = UNCLASSIFIED
-    if state.classify is not None:
-        try:
-            classification, remembered = state.classify(exception)
-        except BaseException:  # noqa: BLE001 - rules are the application's
-            classification, remembered = UNCLASSIFIED, 0
+    classification, remembered = _ask(exception)
+    if type(remembered) is tuple:
+        kept = _keep_by_key(type_, remembered, classification, epoch)
+        if kept is not None:
+            return kept, classification
+        remembered = NEVER
     if remembered == BY_CAUSES and not narrow and epoch == state.epoch:
         info.by_causes = True
         if cause_of(exception) is not None:
@@ -175,11 +186,66 @@ def find_type(exception: BaseException) -> tuple[TypeInfo, Any]:
             special = issubclass(type_, OSError) or info.is_group or info.is_ignored
             info.is_plain = remembered == BY_TYPE and not special
         return info, classification
-    # Classified anew every time: what came out is part of the key.
+    return _asked_anew(info, classification), classification
+
+
+def _ask(exception: BaseException) -> tuple[Any, Any]:
+    """What the classifier says: (classification, what it may be remembered by)."""
+    if state.classify is None:
+        return UNCLASSIFIED, BY_TYPE
+    try:
+        classification, remembered = state.classify(exception)
+        if type(remembered) is tuple:
+            _, key = remembered
+            hash(key)
+    except BaseException:  # noqa: BLE001 - rules are the application's
+        return UNCLASSIFIED, NEVER
+    return classification, remembered
+
+
+def _asked_anew(info: TypeInfo, classification: Any) -> TypeInfo:
+    """For a type that is classified every time: what came out is part of the key."""
     once = info.narrowed()
     once.describe(classification)
     once.key = info.key, once.kind, once.category, once.severity, once.flags
-    return once, classification
+    return once
+
+
+def _by_key(info: TypeInfo, exception: BaseException) -> tuple[TypeInfo, Any]:
+    """(Type, classification) of an exception from whose type's exceptions a key is read."""
+    try:
+        key = info.read(exception)  # type: ignore[misc]
+        found = None if key is None else state.types.get((info.key, _KEYED, key))
+    except BaseException:  # noqa: BLE001 - attributes are the application's
+        found = None
+    if found is not None:
+        return found, found.classification
+    epoch = state.epoch
+    classification, remembered = _ask(exception)
+    kept = None
+    if type(remembered) is tuple:
+        kept = _keep_by_key(info.type, remembered, classification, epoch)
+    return kept or _asked_anew(info, classification), classification
+
+
+def _keep_by_key(
+    type_: type[BaseException], told: tuple[Any, object], classification: Any, epoch: int
+) -> TypeInfo | None:
+    """Keep an answer under a key, and by the type what reads the key; None if that cannot be.
+
+    The key alone says what errno and causes would.
+    """
+    read, key = told
+    if epoch != state.epoch:
+        return None  # a rule changed while the classifier ran: this answer may be old
+    info = state.types.get(id(type_)) or _insert(TypeInfo(type_))
+    if info.classification is not None or info.read not in (None, read):
+        return None
+    info.read = read
+    kept = info.narrowed(_KEYED, key)
+    kept.describe(classification)
+    kept.classification = classification
+    return _insert(kept)
 
 
 def _find(info: TypeInfo) -> TypeInfo:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from faultplane.classify.classification import Classification
     from faultplane.classify.entry_points import load_entry_points
-    from faultplane.classify.judges import Judgement
+    from faultplane.classify.judgement import Judgement
     from faultplane.classify.kinds import (
         KINDS,
         Category,

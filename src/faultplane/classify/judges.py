@@ -2,13 +2,7 @@
 
 A judge takes the exception, the answer that its type alone would give, and the inquiry under way
 (to ask about an exception inside the exception). It returns a judgement: the answer, and what the
-answer may be remembered by:
-
-* `NEVER` (0): ask again for each exception.
-* `BY_TYPE` (1): by the type, and by the errno of an OSError. A core tells errnos apart that are
-  from 1 to 999,999; all others, and none, are one to it.
-* `BY_CAUSES` (2): by those of the exception and of each exception along its ``__cause__`` chain.
-  A core may keep such an answer for exceptions without a cause and ask again for those with one.
+answer may be remembered by (`faultplane.classify.judgement`).
 
 Nothing is imported here to recognise a type: constants come from a module only if the program has
 loaded it. Attributes are read defensively, because a subclass may define them as it likes.
@@ -20,44 +14,25 @@ import math
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from faultplane import schema
 from faultplane.classify.classification import RULE_CHARACTERS_MAX, Classification, shared
 from faultplane.classify.errno_table import BY_ERRNO
 from faultplane.classify.http_status import by_status, parse_retry_after
+from faultplane.classify.judgement import (
+    BY_CAUSES,
+    BY_TYPE,
+    NEVER,
+    Inquiry,
+    Judgement,
+    keyed,
+    narrower,
+)
 from faultplane.classify.kinds import CountsAs, ReachedServer, Severity
-from faultplane.classify.table import Answers, Row, answers_by_word
+from faultplane.classify.table import Row, answers_by_word
 
-__all__ = [
-    "BY_CAUSES",
-    "BY_TYPE",
-    "NEVER",
-    "UNKNOWN",
-    "Inquiry",
-    "Judge",
-    "Judgement",
-    "narrower",
-]
-
-NEVER: Final = 0
-BY_TYPE: Final = 1
-BY_CAUSES: Final = 2
-
-Judgement = tuple[Classification, int]
-
-
-class Inquiry(Protocol):
-    """What a judge may ask for while one exception is being classified."""
-
-    def judge(self, inner: object) -> Judgement | None:
-        """Judgement on ``inner``; None if it is no exception, or a cycle, or nested too deep."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-
-
-Judge = Callable[[BaseException, Classification, Inquiry], Judgement]
+__all__ = ["UNKNOWN"]
 
 UNKNOWN: Final = shared(Classification("Internal", confidence=0.1, rule="default"))
 """The answer where no rule knows better."""
@@ -66,15 +41,6 @@ DERIVED_MAX: Final = 1024
 """Derived answers of one sort that are remembered."""
 INNER_CONFIDENCE: Final = 0.9
 """An inner exception speaks for the one around it a little less surely than for itself."""
-
-
-def narrower(first: int, second: int) -> int:
-    """What an answer may be remembered by that rests on both: NEVER, else BY_CAUSES, else BY_TYPE.
-
-    >>> narrower(BY_TYPE, BY_CAUSES), narrower(BY_CAUSES, NEVER)
-    (2, 0)
-    """
-    return max(first, second) if first and second else NEVER
 
 
 # Straight from the base types, so that a subclass cannot put a property in the way; the compiled
@@ -190,10 +156,36 @@ def _merged(
     )
 
 
+def _reason_key(reason: object) -> object:
+    """Type and errno of a reason; 0 for one that is no exception, None for one of an odd type."""
+    kind = type(reason)
+    if type(kind) is not type:
+        return None  # its metaclass may compare as it likes
+    if not issubclass(kind, BaseException):
+        return 0
+    number = _errno_of(cast("OSError", reason)) if issubclass(kind, OSError) else 0
+    return kind, number if type(number) is int else 0
+
+
+def _url_key(exc: Any) -> object:
+    return _reason_key(exc.reason)
+
+
 def by_url_reason(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
     """A urllib URLError: the exception that is its ``reason`` answers."""
-    found = inquiry.judge(_attribute(exc, "reason"))
-    return (answer if found is None else _inner("reason", found[0])), NEVER
+    try:
+        reason = cast("Any", exc).reason
+    except Exception:  # noqa: BLE001 - a property may raise anything
+        return answer, NEVER
+    key = _reason_key(reason)
+    found = inquiry.judge(reason)
+    if found is None:
+        # No exception: that is in the key. One that is nested too deep is another matter.
+        return answer, (_url_key, key) if key == 0 else NEVER
+    inner, remembered = found
+    # Nobody changed it in between, and type and errno are what its own answer rests on.
+    lasting = remembered == BY_TYPE and key is not None and _reason_key(reason) == key
+    return _inner("reason", inner), (_url_key, key) if lasting else NEVER
 
 
 # ------------------------------------------------------------------------- operating system
@@ -237,27 +229,25 @@ _HOST: Final = {1: "EAI_NONAME", 2: "EAI_AGAIN", 3: "EAI_FAIL", 4: "EAI_NODATA"}
 _resolver_numbers: dict[int, str] = {}
 
 
-def by_resolver(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A gaierror by its EAI number, which differs between platforms."""
+def _resolver_key(exc: BaseException) -> object:
     if not _resolver_numbers and (module := sys.modules.get("_socket")) is not None:
         for symbol in _RESOLVER:
             value = _whole(getattr(module, symbol, None))
             if value is not None:
                 _resolver_numbers.setdefault(value, symbol)
     number = _errno_of(exc)
-    if type(number) is not int:
-        return answer, NEVER
-    # Negative with glibc, positive elsewhere: only the latter are part of a core's key.
-    known = _RESOLVER.get(_resolver_numbers.get(number, ""), answer)
-    return known, BY_TYPE if number > 0 else NEVER
+    return _resolver_numbers.get(number, "") if type(number) is int else ""
 
 
-def by_host(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A herror by its h_errno."""
+def _host_key(exc: BaseException) -> object:
     number = _errno_of(exc)
-    if type(number) is not int:
-        return answer, NEVER
-    return _RESOLVER.get(_HOST.get(number, ""), answer), BY_TYPE if number > 0 else NEVER
+    return _HOST.get(number, "") if type(number) is int else ""
+
+
+by_resolver: Final = keyed(_resolver_key, _RESOLVER.get)
+"""A gaierror by its EAI number, which differs between platforms."""
+by_host: Final = keyed(_host_key, _RESOLVER.get)
+"""A herror by its h_errno."""
 
 
 # ------------------------------------------------------------------------------------ TLS
@@ -291,43 +281,72 @@ _TLS: Final = answers_by_word(
 _CERTIFICATE_DATES: Final = frozenset({9, 10})
 
 
-def by_tls_reason(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """An SSLError by OpenSSL's reason, which for some is only in its text."""
-    reason = _attribute(exc, "reason")
+def _tls_key(exc: Any) -> object:
+    reason = getattr(exc, "reason", None)
     if reason is None:
         # The text of such a one is like this: [SSL] PEM lib (_ssl.c:3905)
         text = _text(_args_of(exc)[1:2])
         reason = text.partition("] ")[2].partition(" (")[0].replace(" ", "_").upper()
-    return (_TLS.get(reason, answer) if type(reason) is str else answer), NEVER
+    return reason if type(reason) is str and reason in _TLS else ""
 
 
-def by_certificate(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A certificate that was refused: out of its dates is the server's doing."""
-    if _whole(_attribute(exc, "verify_code")) in _CERTIFICATE_DATES:
-        return shared(answer.replace(origin="target")), NEVER
-    return answer, NEVER
+def _certificate_key(exc: Any) -> object:
+    return int(_whole(getattr(exc, "verify_code", None)) in _CERTIFICATE_DATES)
+
+
+def _certificate(out_of_dates: int, answer: Classification) -> Classification:
+    return shared(answer.replace(origin="target")) if out_of_dates else answer
+
+
+by_tls_reason: Final = keyed(_tls_key, _TLS.get)
+"""An SSLError by OpenSSL's reason, which for some is only in its text."""
+by_certificate: Final = keyed(_certificate_key, _certificate)
+"""A certificate that was refused: out of its dates is the server's doing."""
 
 
 # ----------------------------------------------------------------------------------- HTTP
 
 
+def _http_key(exc: Any) -> object:
+    """The status of an answer that says nothing of when to try again."""
+    headers = exc.headers
+    if headers is not None and headers.get("Retry-After") is not None:
+        return None
+    status = getattr(exc, "code", None)
+    if type(status) is not int:
+        status = _whole(getattr(exc, "errcode", None)) if status is None else _whole(status)
+    return status if status is None or 300 <= status <= 599 else 0
+
+
 def by_http_error(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A urllib HTTPError or an xmlrpc ProtocolError: status and Retry-After."""
+    """A urllib HTTPError or an xmlrpc ProtocolError: status and Retry-After.
+
+    The wait is not part of a key: one that is said as a date is another at each moment.
+    """
+    try:
+        key = _http_key(exc)
+    except Exception:  # noqa: BLE001 - headers may be any mapping, and attributes anything
+        key = None
+    if type(key) is int:
+        return by_status(key), (_http_key, key)
     status = _whole(_attribute(exc, "code"))
     if status is None:
         status = _whole(_attribute(exc, "errcode"))
     if status is None:
         return answer, NEVER
+    return by_status(status, _wait_of(exc, inquiry)), NEVER
+
+
+def _wait_of(exc: BaseException, inquiry: Inquiry) -> float | None:
+    """Whole seconds that Retry-After asks to wait."""
     get = _attribute(_attribute(exc, "headers"), "get")
-    wait = None
     try:
-        value = get("Retry-After") if get is not None else None
-        if isinstance(value, (str, bytes)):
-            wait = parse_retry_after(value, inquiry.now())
+        value = get("Retry-After")
+        wait = parse_retry_after(value, inquiry.now()) if isinstance(value, (str, bytes)) else None
     except Exception:  # noqa: BLE001 - headers may be any mapping
-        wait = None
+        return None
     # A date leaves fractions of a second; rounded up, equal waits are one object.
-    return by_status(status, None if wait is None else float(math.ceil(wait))), NEVER
+    return None if wait is None else float(math.ceil(wait))
 
 
 # ----------------------------------------------------------- mail, FTP: replies of three digits
@@ -347,22 +366,22 @@ _REPLY_ROWS: Final[dict[str, Row]] = {
 }
 _SMTP: Final = answers_by_word("smtp", _REPLY_ROWS)
 _FTP: Final = answers_by_word("ftp", _REPLY_ROWS)
+_REPLIES: Final = frozenset(_SMTP)
 
 
-def _by_reply(table: Answers[str], code: int | None, answer: Classification) -> Classification:
+def _reply_key(code: int | None) -> object:
     if code is None or not 400 <= code <= 599:
-        return answer
-    return table.get(str(code)) or table[f"{code // 100}xx"]
+        return ""
+    word = str(code)
+    return word if word in _REPLIES else f"{word[0]}xx"
 
 
-def by_smtp_code(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """An SMTPResponseException by its reply code (RFC 5321 and 4954)."""
-    return _by_reply(_SMTP, _whole(_attribute(exc, "smtp_code")), answer), NEVER
+def _smtp_key(exc: Any) -> object:
+    return _reply_key(_whole(getattr(exc, "smtp_code", None)))
 
 
-def by_smtp_recipients(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """All recipients refused: the first final refusal answers, else the first."""
-    refused = _attribute(exc, "recipients")
+def _recipients_key(exc: Any) -> object:
+    refused = getattr(exc, "recipients", None)
     codes = []
     if type(refused) is dict:
         for reply in list(refused.values())[: schema.GROUP_MAX]:
@@ -370,14 +389,20 @@ def by_smtp_recipients(exc: BaseException, answer: Classification, inquiry: Inqu
             if code is not None:
                 codes.append(code)
     codes.sort(key=lambda code: code < 500)
-    return _by_reply(_SMTP, codes[0] if codes else None, answer), NEVER
+    return _reply_key(codes[0] if codes else None)
 
 
-def by_ftp_code(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """An ftplib error by the reply code that its text starts with (RFC 959)."""
+def _ftp_key(exc: BaseException) -> object:
     code = _text(_args_of(exc))[:3]
-    return _by_reply(_FTP, int(code) if code.isascii() and code.isdigit() else None, answer), NEVER
+    return _reply_key(int(code) if code.isascii() and code.isdigit() else None)
 
+
+by_smtp_code: Final = keyed(_smtp_key, _SMTP.get)
+"""An SMTPResponseException by its reply code (RFC 5321 and 4954)."""
+by_smtp_recipients: Final = keyed(_recipients_key, _SMTP.get)
+"""All recipients refused: the first final refusal answers, else the first."""
+by_ftp_code: Final = keyed(_ftp_key, _FTP.get)
+"""An ftplib error by the reply code that its text starts with (RFC 959)."""
 
 _BRACKETS: Final = answers_by_word(
     "mail",
@@ -400,13 +425,16 @@ _BRACKETS: Final = answers_by_word(
 )
 
 
-def by_bracket_code(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A POP3 or IMAP refusal by its response code in brackets (RFC 2449, 3206, 5530)."""
+def _bracket_key(exc: BaseException) -> object:
     before, opened, rest = _text(_args_of(exc)).partition("[")
     if not opened or len(before) > 64:
-        return answer, NEVER
+        return ""
     code = rest.partition("]")[0].partition(" ")[0].upper()
-    return _BRACKETS.get(code, answer), NEVER
+    return code if code in _BRACKETS else ""
+
+
+by_bracket_code: Final = keyed(_bracket_key, _BRACKETS.get)
+"""A POP3 or IMAP refusal by its response code in brackets (RFC 2449, 3206, 5530)."""
 
 
 # ------------------------------------------------------------------------------ databases
@@ -444,11 +472,13 @@ _SQLITE_WORDS: Final = (
 _SQLITE_NUMBERS: Final = dict(enumerate(_SQLITE_WORDS.split(), 1))
 
 
-def by_sqlite_code(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A sqlite3 error by its primary result code (the low byte)."""
-    code = _whole(_attribute(exc, "sqlite_errorcode"))
-    word = None if code is None else _SQLITE_NUMBERS.get(code & 0xFF)
-    return (answer if word is None else _SQLITE[word]), NEVER
+def _sqlite_key(exc: Any) -> object:
+    code = _whole(getattr(exc, "sqlite_errorcode", None))
+    return "" if code is None else _SQLITE_NUMBERS.get(code & 0xFF, "")
+
+
+by_sqlite_code: Final = keyed(_sqlite_key, _SQLITE.get)
+"""A sqlite3 error by its primary result code (the low byte)."""
 
 
 # ----------------------------------------------------------------------- programs, RPC
@@ -470,6 +500,10 @@ _RETURN_CODES: Final = answers_by_word(
 )
 
 
-def by_return_code(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A program that failed, by its exit status: sysexits.h and the shell's own."""
-    return _RETURN_CODES.get(str(_whole(_attribute(exc, "returncode"))), answer), NEVER
+def _return_key(exc: Any) -> object:
+    code = str(_whole(getattr(exc, "returncode", None)))
+    return code if code in _RETURN_CODES else ""
+
+
+by_return_code: Final = keyed(_return_key, _RETURN_CODES.get)
+"""A program that failed, by its exit status: sysexits.h and the shell's own."""

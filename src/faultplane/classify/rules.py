@@ -32,7 +32,8 @@ from typing import Any, Final, Self, TypeVar
 
 from faultplane import _backend, schema
 from faultplane.classify.classification import Classification, shared
-from faultplane.classify.judges import BY_TYPE, NEVER, UNKNOWN, Judgement, narrower
+from faultplane.classify.judgement import BY_TYPE, NEVER, Judgement, Remembered, narrower
+from faultplane.classify.judges import UNKNOWN
 from faultplane.classify.kinds import Kind
 from faultplane.classify.stdlib import BUILT_IN
 from faultplane.errors import InvalidSetting
@@ -374,7 +375,7 @@ class _Inquiry:
     def _resolve(self, exc: BaseException) -> Judgement:
         """Judgement on one exception, by the order of precedence in the module's text."""
         line = _mro_of(type(exc))
-        remembered = BY_TYPE
+        remembered: Remembered = BY_TYPE
         if _rules.table:
             for cls in line:
                 for entry in _rules.candidates(cls):
@@ -394,10 +395,10 @@ class _Inquiry:
 
 
 def judge_exception(exc: object, clock: Callable[[], float] = time.time) -> Judgement:
-    """Classification of ``exc``, and what it may be remembered by (`faultplane.classify.judges`).
+    """Classification of ``exc``, and what it may be remembered by.
 
-    Anything but an exception is unknown. ``clock`` gives seconds since the epoch, for waits that
-    are said as a date.
+    The latter as `faultplane.classify.judgement` says. Anything but an exception is unknown.
+    ``clock`` gives seconds since the epoch, for waits that are said as a date.
     """
     found = _Inquiry(clock).judge(exc)
     if found is None:
@@ -415,9 +416,9 @@ _UNDECIDED: Final[Judgement] = (UNKNOWN, NEVER)
 def classify_for_core(exc: object) -> Judgement:
     """What the cores call for a type they have no answer for. Never raises.
 
-    The second value says what the answer may be remembered by: 0, 1 or 2, see
-    `faultplane.classify.judges`. Where a hostile exception gets in the way, or the interpreter runs
-    out of stack or memory, the answer is Internal and not to be remembered.
+    The second value says what the answer may be remembered by, see
+    `faultplane.classify.judgement`. Where a hostile exception gets in the way, or the interpreter
+    runs out of stack or memory, the answer is Internal and not to be remembered.
     """
     try:
         return judge_exception(exc)

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 
 from faultplane.classify import judges
 from faultplane.classify.classification import Classification, shared
-from faultplane.classify.judges import Judge
+from faultplane.classify.judgement import Judge
 from faultplane.classify.table import Table
 
 __all__ = ["BUILT_IN", "Entry"]

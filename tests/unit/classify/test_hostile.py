@@ -11,7 +11,8 @@ import urllib.error
 import pytest
 
 from faultplane.classify import Classification, classify_for_core, register_rule, type_name
-from faultplane.classify.judges import NEVER, UNKNOWN
+from faultplane.classify.judgement import NEVER
+from faultplane.classify.judges import UNKNOWN
 
 
 class Explosion(BaseException):

@@ -18,7 +18,7 @@ from faultplane.classify import (
     type_name,
     unregister_rule,
 )
-from faultplane.classify.judges import BY_CAUSES, BY_TYPE, NEVER
+from faultplane.classify.judgement import BY_CAUSES, BY_TYPE, NEVER
 
 
 class Base(Exception):
