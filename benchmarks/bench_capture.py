@@ -125,17 +125,21 @@ class Failure:
 class Attributes:
     """Encoding of the attributes of one record."""
 
-    def setup(self):
+    params = (CORES,)
+    param_names = ("core",)
+
+    def setup(self, core):
+        load(core)
         from faultplane.capture.attributes import encode_attributes
 
         self.encode = encode_attributes
         self.three = {"order.id": 1712, "customer.tier": "gold", "retry": False}
         self.nested = {"tags": ["a", "b", "c"], "request": {"path": "/charge", "size": 512}}
 
-    def time_encode_three(self):
+    def time_encode_three(self, core):
         self.encode(self.three)
 
-    def time_encode_nested(self):
+    def time_encode_nested(self, core):
         self.encode(self.nested)
 
 

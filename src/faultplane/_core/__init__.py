@@ -3,6 +3,7 @@
 The same names, parameters, errors and bytes on disk as ``faultplane._pure``, its readable twin.
 """
 
+from .attributes import encode_attributes
 from .breath import install_fatal_handler, rearm_fatal_handler
 from .counter import Counter
 from .fingerprint import fingerprint
@@ -24,6 +25,7 @@ __all__ = [
     "bound",
     "classify",
     "configure",
+    "encode_attributes",
     "enter",
     "fingerprint",
     "flush_caches",

@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from .aggregate cimport aggregate_series
+from .attributes cimport encoded
 from .digest cimport fp_digest_of
 from .exception cimport (
     FP_K0,
@@ -57,7 +58,7 @@ from .layout cimport (
     UNKNOWN_CATEGORY,
 )
 from .message cimport Text, cut_utf8, message_form
-from .recorder cimport OPERATIONS_RECENT, Recorder, drop, recorder
+from .recorder cimport OPERATIONS_RECENT, RAW, Recorder, drop, recorder
 from .template cimport template_bytes
 
 cdef enum:
@@ -505,14 +506,19 @@ cdef void redact_by_user(Text* text) noexcept:
 
 cdef PyObject* encode(PyObject* attributes) noexcept:
     """Attributes as a new reference to bytes; NULL when they cannot be encoded."""
-    cdef bytes encoded
+    cdef bytes result
     cdef PyObject* owned
     try:
-        encoded = hook_encode(<object>attributes)
+        if hook_encode is not None:
+            result = hook_encode(<object>attributes)
+        elif R.messages == RAW:
+            result = encoded(<object>attributes, False, None)
+        else:
+            result = encoded(<object>attributes, True, hook_redact_more)
     except BaseException:
         return NULL
-    owned = <PyObject*>encoded
-    if encoded is not None:
+    owned = <PyObject*>result
+    if result is not None:
         Py_INCREF(owned)
         return owned
     return NULL

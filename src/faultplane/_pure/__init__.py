@@ -4,6 +4,7 @@ The same names, parameters, errors and bytes on disk as ``faultplane._core``. It
 among others of its kind, never beside compiled ones: they keep stores of their own.
 """
 
+from .attributes import encode_attributes
 from .breath import install_fatal_handler, rearm_fatal_handler
 from .counter import Counter
 from .fingerprint import fingerprint
@@ -25,6 +26,7 @@ __all__ = [
     "bound",
     "classify",
     "configure",
+    "encode_attributes",
     "enter",
     "fingerprint",
     "flush_caches",

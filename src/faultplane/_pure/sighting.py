@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from faultplane.schema import CHAIN_MAX, KIND_INTERNAL, SERIES_ERROR, UNKNOWN_CATEGORY
 
+from .attributes import encode_attributes
 from .fingerprint import Portrait, cause_of, references
 from .recorder import state
+from .redact import redact
 from .template import template
 from .writer import Codes
 
@@ -301,7 +303,15 @@ def _name(operation: str | None) -> bytes:
 def encode(attributes: Mapping[str, Any]) -> bytes | None:
     """Attributes as bytes; None when they cannot be encoded."""
     try:
-        encoded = state.encode_attributes(attributes)  # type: ignore[misc]
+        if state.encode_attributes is None:
+            return encode_attributes(attributes, None if state.messages == "raw" else _hide)
+        encoded: Any = state.encode_attributes(attributes)
     except BaseException:  # noqa: BLE001 - values are the application's
         return None
     return encoded if type(encoded) is bytes else None
+
+
+def _hide(text: str) -> str:
+    """Text of an attribute without what messages are not to say either."""
+    hidden = redact(text)
+    return hidden if state.redact_more is None else state.redact_more(hidden)

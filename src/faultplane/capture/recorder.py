@@ -1,13 +1,11 @@
-"""What the core is told about this process: what to leave out, how to encode, whether to record."""
+"""What the core is told about this process: what to leave out and to hide, whether to record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from faultplane import settings
 from faultplane._backend import core
-from faultplane.capture.attributes import encode_attributes
 from faultplane.capture.filters import Ignored, ignored_types
 
 __all__ = ["configure", "set_active"]
@@ -20,17 +18,15 @@ def configure(
     ignore: Ignored = (),
     redact: Callable[[str], str] | None = None,
 ) -> None:
-    """Tell the core what the owner's registration does not: filters and encoders.
+    """Tell the core what the owner's registration does not: what to leave out and to hide.
 
     ``ignore`` adds to FAULTPLANE_IGNORE. ``redact`` is applied after the built-in redaction, to
     messages and to texts in attributes; with ``FAULTPLANE_MESSAGES=raw`` neither is.
     """
-    raw = loaded.messages == "raw"
     core.configure(
         active=not (loaded.disabled or _switched_off),
         ignore=ignored_types(loaded.ignore) + ignored_types(ignore),
-        encode_attributes=encode_attributes if raw else _redacting_encoder(redact),
-        redact_more=None if raw else redact,
+        redact_more=None if loaded.messages == "raw" else redact,
     )
 
 
@@ -44,17 +40,3 @@ def set_active(active: bool) -> None:
     global _switched_off
     _switched_off = not active
     core.configure(active=bool(active) and not settings.load().disabled)
-
-
-def _redacting_encoder(
-    more: Callable[[str], str] | None,
-) -> Callable[[Mapping[str, Any]], bytes]:
-    redact: Callable[[str], str] = core.redact
-
-    def redact_all(text: str) -> str:
-        return redact(text) if more is None else more(redact(text))
-
-    def encode(attributes: Mapping[str, Any]) -> bytes:
-        return encode_attributes(attributes, redact_all)
-
-    return encode

@@ -18,18 +18,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultplane import schema
-from faultplane.capture import attributes as codec
+from faultplane._backend import core
 from faultplane.capture.attributes import (
-    ATTRIBUTES_MAX,
-    DEPTH_MAX,
-    DROPPED_KEY,
-    MASK,
-    REPLACED_KEY,
-    VALUE_BYTES_MAX,
+    DECODE_DEPTH_MAX,
     decode_attributes,
     encode_attributes,
     looks_secret,
 )
+
+ATTRIBUTES_MAX: int = core.attributes.ATTRIBUTES_MAX
+DEPTH_MAX: int = core.attributes.DEPTH_MAX
+DROPPED_KEY: str = core.attributes.DROPPED_KEY
+MASK: str = core.attributes.MASK
+REPLACED_KEY: str = core.attributes.REPLACED_KEY
+VALUE_BYTES_MAX: int = core.attributes.VALUE_BYTES_MAX
 
 KEYS = st.text(max_size=12).filter(lambda key: not looks_secret(key))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -357,15 +359,21 @@ def test_a_redaction_that_raises_leaves_no_text_behind() -> None:
 
 
 def test_a_reader_refuses_what_is_nested_too_deep() -> None:
+    def message(tag: int, body: bytes) -> bytes:
+        assert len(body) < 1 << 14
+        size = len(body)
+        length = bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])
+        return bytes([tag]) + length + body
+
     def nested(levels: int) -> bytes:
         value = b""
         for _ in range(levels):
-            value = codec._array_value([value])
-        return codec._key_value("n", value)
+            value = message(0x2A, message(0x0A, value))
+        return message(0x0A, message(0x0A, b"n") + message(0x12, value))
 
-    assert depth_of(decode_attributes(nested(codec.DECODE_DEPTH_MAX - 1))) == codec.DECODE_DEPTH_MAX
+    assert depth_of(decode_attributes(nested(DECODE_DEPTH_MAX - 1))) == DECODE_DEPTH_MAX
     with pytest.raises(ValueError, match="at most 64 deep"):
-        decode_attributes(nested(codec.DECODE_DEPTH_MAX))
+        decode_attributes(nested(DECODE_DEPTH_MAX))
 
 
 @pytest.mark.parametrize(
