@@ -163,6 +163,7 @@ cdef bytes encoded(object attributes, bint redacted, object more):
 
 @cython.final
 @cython.freelist(4)
+@cython.internal
 cdef class Encoder:
     """One walk over one mapping: its bytes, what was spent, the keys that were replaced."""
 
