@@ -219,6 +219,46 @@ def refusals(core, path):
     return found
 
 
+def call_forms(core, path):
+    """The same call in every form that Python has, then calls that are none; their errors."""
+    bound(core, path)
+    e = raised(ValueError, "x")
+    not_interned = b"operation".decode()
+    core.record(e, "a", 3)
+    core.record(e, "a", attempt=3)
+    core.record(e, operation="a", attempt=3)
+    core.record(e, attempt=3, operation="a")
+    core.record(e, **{not_interned: "a", "attempt": 3})
+    core.record(e, type("Name", (str,), {})("a"), type("Number", (int,), {})(3))
+    core.record(exc=e, operation="a", attempt=3)
+    core.record(e, "a", 3, 0, None, True)
+    core.record(e)
+    core.record(e, None)
+    core.record(e, None, False)
+    core.record(e, attempt=0)
+    found = []
+    for args, named in (
+        ((), {}),
+        ((), {"operation": "a", "attempt": 3}),
+        ((e, "a"), {"operation": "a"}),
+        ((e, "a", 3), {"attempt": 3}),
+        ((e, "a"), {"exc": e}),
+        ((e,), {"operations": "a"}),
+        ((e,), {"attempt": 1 << 70}),
+        ((e,), {"attempt": -1}),
+        ((e, b"a"), {}),
+        ((ValueError, "a"), {}),
+        ((e, "a", 3, 0, None, True, 0), {}),
+    ):
+        try:
+            core.record(*args, **named)
+        except (TypeError, ValueError) as refused:
+            found.append(type(refused).__name__)
+        else:
+            found.append(None)
+    return found
+
+
 def operation_names(core, path):
     class Text(str):
         def __str__(self):

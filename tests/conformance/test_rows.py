@@ -131,6 +131,17 @@ def test_one_string_has_one_code(core_name, child, reader):
     assert {row["operation"] for row in reader.rows()} == {"a", "b"}
 
 
+def test_every_form_of_a_call_is_the_same_record(core_name, child, reader):
+    refused = child(core_name, "call_forms", reader.path)
+    assert refused == [*["TypeError"] * 6, "ValueError", "ValueError", *["TypeError"] * 3]
+    rows = [{**row, "seq": 0} for row in without_clocks(reader.rows())]
+    named, plain = rows[:8], rows[8:]
+    assert (named[0]["operation"], named[0]["attempt"]) == ("a", 3)
+    assert (plain[0]["operation"], plain[0]["attempt"]) == ("", 0)
+    assert named == [named[0]] * 8
+    assert plain == [plain[0]] * 4
+
+
 def test_refused_values_leave_no_trace(core_name, child, reader):
     found = child(core_name, "refusals", reader.path)
     rows = reader.rows()

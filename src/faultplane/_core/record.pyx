@@ -110,8 +110,18 @@ from .ring cimport (
 from .sighting cimport encode, first_sighting, operation_of, redact_by_user, type_slow
 from .trace cimport trace_ids
 
+cdef extern from "entry.h":
+    ctypedef PyObject* (*fp_short_t)(
+        PyObject* exception, PyObject* operation, uint16_t attempt
+    ) noexcept
+    void fp_shorten(
+        object function, fp_short_t short_way, PyObject* operation_name, PyObject* attempt_name
+    ) noexcept
+
 cdef Recorder* R = recorder()
 cdef object ZERO = 0
+cdef object NAME_OPERATION = "operation"
+cdef object NAME_ATTEMPT = "attempt"
 
 
 cdef inline uint32_t operation_find(PyObject* operation) noexcept:
@@ -410,6 +420,15 @@ def record(exc, operation=None, attempt=0, duration_nano=0, attributes=None, bin
             NULL if attributes is None else <PyObject*>attributes, handled
         )
     )
+
+
+cdef PyObject* record_short(
+    PyObject* exception, PyObject* operation, uint16_t attempt
+) noexcept:
+    return record_one(exception, operation, attempt, 0, NULL, True)
+
+
+fp_shorten(record, record_short, <PyObject*>NAME_OPERATION, <PyObject*>NAME_ATTEMPT)
 
 
 cdef inline object take(PyObject* owned):
