@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""How many instructions a call of the compiled core takes, counted by valgrind's callgrind.
+
+    python benchmarks/instructions.py            table; exit code 1 where a bound is exceeded
+    python benchmarks/instructions.py --update   write the bounds anew: what was measured + 10 %
+    python benchmarks/instructions.py --json     the same figures as JSON
+
+Nanoseconds differ by 40 % from one hour to the next on a shared host, instructions by less than
+1 %: these are what continuous integration can hold. A figure is the difference between 256 calls
+and 128 in a warm lane, a 128th of it, without the loop around them; what the interpreter spends on
+the call itself is in it. System calls count as the instructions before them and none of their own.
+
+Interpreters differ, so ``instructions.json`` has bounds for each version that was measured. Another
+version is held to the highest of them + 25 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TABLE = Path(__file__).with_name("instructions.json")
+MARGIN = 1.10
+MARGIN_UNKNOWN = 1.25
+CALLS = 128  # 3 + 128 + 256 calls are fewer than the rows of a lane
+LANE_ROWS = 512
+LOOP = "loop"
+ALONE = (
+    "raw", "30 frames", "with a cause", "KeyError", "OSError", "operation and attempt",
+    "redacted", "a secret, redacted", "counter.add", "classify", "capture block",
+)  # fmt: skip
+SPAN = "a new span each time"
+SPAN_LOOP = "a new span, nothing recorded"
+MARK = "getppid"  # a function of the C library that nothing else calls meanwhile
+
+
+# ------------------------------------------------------------------------------- the measured
+
+
+def child(group):
+    """Run every case of a group between marks, twice the calls the second time."""
+    if group == "alone":
+        # A process that has OpenTelemetry loaded asks it for a span in every case.
+        sys.modules["opentelemetry"] = None
+    import faultplane
+    from faultplane import _backend
+    from faultplane.cli.bench import measure, ours
+
+    if faultplane.core != "cython":
+        raise SystemExit("instructions are counted of the compiled core, which is not there")
+    measure.refuse_debug_build()
+    blocks = ours.blocks() | {LOOP: measure.empty_loop}
+    gc.collect()
+    gc.disable()
+    for case in cases(group):
+        block = blocks.get(case)
+        if block is None:
+            continue
+        state = _backend.core.writer_state
+        records = case not in {*ours.NOT_RECORDING, LOOP, SPAN_LOOP}
+        while records and state()["seq"] % LANE_ROWS != 1:
+            block(1)  # up to the first row of a lane, so that none is claimed below
+        block(3)
+        before = state()["lanes_claimed"]
+        for calls in (CALLS, 2 * CALLS):
+            os.getppid()
+            block(calls)
+            os.getppid()
+        if state()["lanes_claimed"] != before:
+            raise AssertionError(f"a lane was claimed while {case} was counted")
+        print(case, flush=True)
+
+
+def cases(group):
+    """The cases of a group, in the order of their marks; the first is what is subtracted."""
+    return (LOOP, *ALONE) if group == "alone" else (SPAN_LOOP, SPAN)
+
+
+# ------------------------------------------------------------------------------- the counting
+
+
+def count(group):
+    """{case: instructions a call} of one group, by one run of valgrind."""
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        raise SystemExit("valgrind is not installed: `apt-get install valgrind`")
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="faultplane-bench-", dir=shared) as place:
+        out = Path(place, "callgrind")
+        kept = {name: os.environ[name] for name in os.environ if not name.startswith("FAULTPLANE_")}
+        done = subprocess.run(
+            [
+                valgrind, "--tool=callgrind", f"--callgrind-out-file={out}",
+                f"--dump-before={MARK}", sys.executable, __file__, "--child", group,
+            ],
+            env={
+                **kept,
+                "FAULTPLANE_CORE": "cython",
+                "FAULTPLANE_DIR": place,
+                "FAULTPLANE_BUDGET_BYTES": "64MiB",
+                "FAULTPLANE_DETAIL_PER_SECOND": "0",
+                "PYTHONHASHSEED": "0",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"{done.stdout}{done.stderr}")
+        names = done.stdout.splitlines()
+        # A dump holds what ran since the one before: of four for each case, the second and the
+        # fourth are its blocks.
+        totals = [total(Path(f"{out}.{i}")) for i in range(1, 4 * len(names) + 1)]
+    calls = {name: (totals[4 * i + 3] - totals[4 * i + 1]) / CALLS for i, name in enumerate(names)}
+    loop = calls.pop(cases(group)[0], 0.0)
+    return {name: n - loop for name, n in calls.items()}
+
+
+def total(dump):
+    """Instructions in one dump."""
+    found = re.search(r"^totals: (\d+)", dump.read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"{dump} has no totals: was it written by callgrind?")
+    return int(found[1])
+
+
+# --------------------------------------------------------------------------------- the bounds
+
+
+def here():
+    """What bounds depend on: the interpreter's version and the machine."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}"
+
+
+def bounds_for(table, name):
+    """Bounds of an interpreter; of one that was never measured, those of all with a margin."""
+    if name in table:
+        return table[name]
+    every = {case for known in table.values() for case in known}
+    return {
+        case: math.ceil(MARGIN_UNKNOWN * max(known.get(case, 0) for known in table.values()))
+        for case in every
+    }
+
+
+def exceeded(found, bounds):
+    """The cases that take more instructions than they may, or for which there is no bound."""
+    return [case for case, n in found.items() if n > bounds.get(case, 0)]
+
+
+def main(arguments=None):
+    """Command line entry; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--update", action="store_true", help="write the bounds anew")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--child", choices=("alone", "span"), help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    if asked.child:
+        child(asked.child)
+        return 0
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    found = count("alone") | count("span")
+    if asked.update:
+        table[here()] = {case: math.ceil(MARGIN * n) for case, n in found.items()}
+        TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=2) + "\n")
+    bounds = bounds_for(table, here())
+    over = exceeded(found, bounds)
+    if asked.json:
+        print(json.dumps({"python": here(), "instructions": found, "bounds": bounds}))
+        return 1 if over else 0
+    print(f"instructions a call, {here()}{'' if here() in table else ' (bounds of others)'}")
+    for case, n in found.items():
+        print(f"{case:24} {n:8.0f}  of {bounds.get(case, 0):6}{'  EXCEEDED' * (case in over)}")
+    if SPAN not in found:
+        print(f"{SPAN}: not counted, opentelemetry-sdk is not installed")
+    return 1 if over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
