@@ -44,7 +44,6 @@ from .fingerprint cimport (
     TRAIT_DYNAMIC,
     TRAIT_GROUP,
     TRAIT_IGNORED,
-    TRAIT_WRAPPER,
     Site,
     TypeInfo,
     site_find,
@@ -107,7 +106,14 @@ from .ring cimport (
     writer_leave_lane,
     writer_put,
 )
-from .sighting cimport encode, first_sighting, operation_of, redact_by_user, type_slow
+from .sighting cimport (
+    encode,
+    first_sighting,
+    known_special,
+    operation_of,
+    redact_by_user,
+    type_slow,
+)
 from .trace cimport trace_ids
 
 cdef extern from "entry.h":
@@ -238,15 +244,12 @@ cdef inline int write_row(Site* site, Row* row, const Text* text) noexcept:
     return reason
 
 
-cdef inline bint answered(const TypeInfo* info, PyObject* exception) noexcept:
-    """Whether the classification is known by the type alone."""
-    return info.classification != NULL and (
-        info.traits == 0
-        or (
-            info.traits == TRAIT_WRAPPER
-            and (<PyBaseExceptionObject*>exception).cause == NULL
-        )
-    )
+cdef inline TypeInfo* known_of(PyObject* exception) noexcept:
+    """What is known of the type of an exception; NULL: type_slow has to find out."""
+    cdef TypeInfo* known = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
+    if fp_unlikely(known.classification == NULL or known.traits != 0):
+        return known_special(exception, known) if known.type != NULL else NULL
+    return known
 
 
 cdef struct Facts:
@@ -263,8 +266,8 @@ cdef struct Facts:
 
 cdef inline PyObject* know(PyObject* exception, TypeInfo* info) noexcept:
     """A new reference to the classification, and the codes that go with it."""
-    cdef TypeInfo* known = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
-    if fp_unlikely(known.type == NULL or not answered(known, exception)):
+    cdef TypeInfo* known = known_of(exception)
+    if fp_unlikely(known == NULL):
         return type_slow(exception, info)
     info[0] = known[0]
     Py_INCREF(info.classification)
@@ -466,8 +469,8 @@ def classify(exc):
     cdef TypeInfo* info
     if fp_unlikely(not PyExceptionInstance_Check(<PyObject*>exc)):
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
-    info = type_find(&R.tables, <PyObject*>Py_TYPE(<PyObject*>exc), 0)
-    if info.type != NULL and answered(info, <PyObject*>exc):
+    info = known_of(<PyObject*>exc)
+    if info != NULL:
         return <object>info.classification
     return take(type_slow(<PyObject*>exc, &special))
 

@@ -7,6 +7,7 @@ from .fingerprint cimport Site, TypeInfo
 from .message cimport Text
 
 cdef uint32_t operation_of(PyObject* operation) noexcept
+cdef TypeInfo* known_special(PyObject* exception, TypeInfo* known) noexcept
 cdef PyObject* type_slow(PyObject* exception, TypeInfo* out) noexcept
 cdef Site* first_sighting(
     PyObject* exception, uint64_t key, TypeInfo* info, PyObject* classification,

@@ -182,6 +182,18 @@ cdef long errno_of(PyObject* exception) noexcept:
     return code if 0 < code <= ERRNO_MAX else 0
 
 
+cdef TypeInfo* known_special(PyObject* exception, TypeInfo* known) noexcept:
+    """What is known where errno, cause or members matter; NULL: type_slow has to find out."""
+    cdef long errno_value
+    if known.traits & TRAIT_OSERROR:
+        errno_value = errno_of(exception)
+        if errno_value:
+            known = type_find(T, known.type, errno_value)
+    if known.traits & TRAIT_WRAPPER and (<PyBaseExceptionObject*>exception).cause != NULL:
+        return NULL
+    return NULL if known.classification == NULL else known
+
+
 cdef TypeInfo* type_insert(PyObject* type, long errno_value, uint8_t traits) noexcept:
     cdef TypeInfo* slot
     if T.type_count >= TYPES_MAX:
