@@ -1,15 +1,38 @@
 """One exception becomes one row: the path of every record.
 
-What the path of a repeated error creates and looks up by name, as read in the generated C:
+What a repeated error creates and looks up by name, as read in the generated C of this module and
+of those whose functions it calls (CPython 3.11, Cython 3.1):
 
-* Python objects created: none. The Classification that is returned exists; the caller gets a new
-  reference. The message of a plain exception is read inside its str argument, which is kept
-  while it is. (A message that
-  is not ASCII makes CPython cache its UTF-8 form in that str; an exception with a ``__str__`` of
-  its own makes one str.)
-* Attributes looked up by name: none. With OpenTelemetry loaded and another context than last
-  time, one: ``_context`` of the span (trace.pyx).
-* ``PyFrame_GetCode`` hands out a reference per frame that is dropped at once (exception.h).
+* Python objects created: none, for an exception with no argument or one exact str; for KeyError of
+  a printable ASCII str; for OSError of errno and ASCII text, with such a file name or none; in raw,
+  redact and template mode. Redaction writes into a buffer on the C stack. What does create some:
+
+  - text that is not ASCII: CPython caches its UTF-8 form in the str, once for that str
+    (PyUnicode_AsUTF8AndSize);
+  - any other message: the str that ``str(exception)`` gives (PyObject_Str), and for lone surrogates
+    the bytes and strs of a replacement;
+  - a pattern that the user added: the str that it is called with, what it returns, and its bytes;
+  - attributes: what the encoder creates, at least the bytes;
+  - a type whose class a rule leaves open: what the classifier creates, each time;
+  - an operation that is a str of a subclass: the plain one.
+
+* Attributes looked up by name: none. With OpenTelemetry loaded and another context than last time,
+  ``_context`` of the span: it is in no slot that C could read (``get_span_context``, called, where
+  a span has none; trace.pyx). ``encode`` of a user's pattern; ``__str__`` of an operation of a
+  subclass; the global ``Mapping``, by dict, for attributes that are no dict. ``sys.modules`` has a
+  longer dict after an import: three names are looked up in it once, and OpenTelemetry's if it came.
+* Dicts: none is read, except for an operation that is not among the last four (one lookup, its int
+  read), and for the span in another context.
+* References counted: of the classification, one, which the caller gets; of the str argument, one,
+  because what runs Python before the row is written may give the exception other arguments; of
+  each code object one that PyFrame_GetCode hands out, dropped at once (exception.h); of the
+  template, in that mode; of the context, where OpenTelemetry is loaded. The way that Cython
+  generates into record() adds one for each argument and default; calls of an exception, an
+  operation and an attempt do not take it (entry.h).
+* The error indicator is not looked at. PyErr_Clear stands behind calls that failed only. The state
+  of the exception being handled is saved and put back, by the ``try`` of a function, only by what
+  is slow anyway: a new type, a cause that answers for its wrapper, a new operation, a user's hook.
+* The GIL is kept: nothing here is long enough to let it go.
 
 Everything that may run Python (``__str__``, the classifier, attribute encoding, the first sighting
 of an error) comes before the count; from the count to the commit nothing can come between.
