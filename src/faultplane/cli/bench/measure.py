@@ -1,4 +1,8 @@
-"""Timing of small calls: blocks of each case in turn, so that a noisy moment hits all alike."""
+"""Timing of small calls: blocks of each case in turn, so that a noisy moment hits all alike.
+
+Every case has a floor, the same loop without what is measured, timed in the same rounds: what is
+left of their difference is the call, as it stands in an application's handler.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,57 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Any, Final, NamedTuple
+from types import FunctionType
+from typing import Any, Final, NamedTuple, cast
 
 from faultplane import _backend
+from faultplane.cli.bench.failures import Fail
 from faultplane.errors import FaultplaneError
 
 BLOCK_NANO: Final = 1_000_000
 """Longest block aimed at: shorter than a slice of the scheduler, so that most run undisturbed."""
-CALLS_MAX: Final = 400
+CALLS_MAX: Final = 200
 """Fewer than the rows of a lane, so that many blocks claim none: the price in a warm lane."""
 
 Block = Callable[[int], int]
 """Takes a number of calls, gives the nanoseconds they took."""
+
+
+class Case(NamedTuple):
+    """What is measured, and the same loop without it."""
+
+    block: Block
+    floor: Block
+
+
+class Timing(NamedTuple):
+    """Nanoseconds of one call.
+
+    ``minimum`` is ``whole``, the least of all blocks, less ``floor``, the least of all floors;
+    ``median`` is that of the differences of each round. ``calls`` are those of a block.
+    """
+
+    minimum: float
+    median: float
+    whole: float
+    floor: float
+    calls: int
+
+
+class Calls:
+    """Counts the calls of blocks, so that they can be held against what was recorded."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def counted(self, block: Block) -> Block:
+        """The same block, its calls counted."""
+
+        def counting(calls: int) -> int:
+            self.made += calls
+            return block(calls)
+
+        return counting
 
 
 def refuse_debug_build() -> None:
@@ -33,12 +76,51 @@ def refuse_debug_build() -> None:
             raise FaultplaneError(f"a benchmark needs a release build, {path} is a checked one")
 
 
-class Timing(NamedTuple):
-    """Nanoseconds of one call: minimum and median over rounds, and what a block's calls were."""
+def _with_own_code(block: Block) -> Block:
+    """The block with byte code of its own.
 
-    minimum: float
-    median: float
-    calls: int
+    The interpreter specializes each call for what it calls. Blocks that shared their code would
+    undo that for each other, and a call in an application's handler has a place of its own.
+    """
+    function = cast("FunctionType", block)
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, code.co_name, None, function.__closure__)
+
+
+def handling(fail: Fail, record: Callable[[Exception], Any]) -> Block:
+    """A block that calls ``fail`` and hands what it raises to ``record``."""
+    first = 0
+
+    def block(calls: int) -> int:
+        nonlocal first
+        first += calls
+        start = time.perf_counter_ns()
+        for number in range(first, first + calls):
+            try:
+                fail(number)
+            except Exception as error:  # noqa: BLE001
+                record(error)
+        return time.perf_counter_ns() - start
+
+    return _with_own_code(block)
+
+
+def catching(fail: Fail) -> Block:
+    """The floor of `handling`: a block that calls ``fail`` and catches what it raises."""
+    first = 0
+
+    def block(calls: int) -> int:
+        nonlocal first
+        first += calls
+        start = time.perf_counter_ns()
+        for number in range(first, first + calls):
+            try:
+                fail(number)
+            except Exception as error:  # noqa: BLE001, F841, S110 - bound as for a call
+                pass
+        return time.perf_counter_ns() - start
+
+    return _with_own_code(block)
 
 
 def calling(function: Callable[[Any], Any], argument: Any) -> Block:
@@ -51,7 +133,7 @@ def calling(function: Callable[[Any], Any], argument: Any) -> Block:
             function(argument)
         return time.perf_counter_ns() - start
 
-    return block
+    return _with_own_code(block)
 
 
 def calling_nothing(function: Callable[[], Any]) -> Block:
@@ -64,11 +146,11 @@ def calling_nothing(function: Callable[[], Any]) -> Block:
             function()
         return time.perf_counter_ns() - start
 
-    return block
+    return _with_own_code(block)
 
 
-def empty_loop(calls: int) -> int:
-    """A block that calls nothing: what the loop itself costs."""
+def looping(calls: int) -> int:
+    """The floor of a block that raises nothing: what the loop itself costs."""
     times = repeat(None, calls)
     start = time.perf_counter_ns()
     for _ in times:
@@ -76,27 +158,40 @@ def empty_loop(calls: int) -> int:
     return time.perf_counter_ns() - start
 
 
-def measure(cases: dict[str, Block], rounds: int) -> dict[str, Timing]:
-    """Timing of every case, net of the loop, over ``rounds`` interleaved rounds."""
-    calls = {name: _calls(block) for name, block in cases.items()}
-    found: dict[str, list[float]] = {name: [] for name in cases}
-    loops = []
+def measure(cases: dict[str, Case], rounds: int) -> dict[str, Timing]:
+    """Timing of every case, over ``rounds`` interleaved rounds."""
+    calls = {name: _calls(case.block) for name, case in cases.items()}
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
     gc.collect()
     for _ in range(rounds):
-        loops.append(empty_loop(CALLS_MAX) / CALLS_MAX)
-        for name, block in cases.items():
-            found[name].append(block(calls[name]) / calls[name])
-    net = min(loops)
-    return {
-        name: Timing(max(min(times) - net, 0.0), max(middle(times) - net, 0.0), calls[name])
-        for name, times in found.items()
-    }
+        for name, (block, floor) in cases.items():
+            number = calls[name]
+            empty = floor(number) / number
+            block(number // 10)  # not timed: brings back what the other cases put out of caches
+            spent[name].append((block(number) / number, empty))
+    return {name: _timing(pairs, calls[name]) for name, pairs in spent.items()}
+
+
+def _timing(pairs: Sequence[tuple[float, float]], calls: int) -> Timing:
+    whole, floor = (min(values) for values in zip(*pairs, strict=True))
+    median = middle([block - empty for block, empty in pairs])
+    return Timing(max(whole - floor, 0.0), max(median, 0.0), whole, floor, calls)
+
+
+def better(known: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """One timing of two turns: the lesser block and the lesser floor, whichever turn had them.
+
+    The difference of a single turn would be least where its floor was disturbed most.
+    """
+    whole, floor = min(known["whole"], other["whole"]), min(known["floor"], other["floor"])
+    lesser = min(known, other, key=lambda timing: timing["median"])
+    return {**lesser, "minimum": max(whole - floor, 0.0), "whole": whole, "floor": floor}
 
 
 def _calls(block: Block) -> int:
     """How many calls make a block; calls a case a few times to warm it."""
     block(3)
-    one = block(10) / 10
+    one = min(block(10) for _ in range(5)) / 10
     return int(min(max(BLOCK_NANO / max(one, 1.0), 1), CALLS_MAX))
 
 
@@ -105,7 +200,16 @@ def middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def quantile(values: Sequence[int], share: float) -> int:
-    """The smallest value that at least ``share`` of the values do not exceed."""
-    ordered = sorted(values)
+def quantile(ordered: Sequence[int], share: float) -> int:
+    """The smallest of the sorted values that at least ``share`` of them do not exceed."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+def spread(spent: Sequence[int], own: float = 0) -> dict[str, float]:
+    """Quantiles and maximum of single calls, net of what the clock took (``own``)."""
+    ordered = sorted(spent)
+    shares = (50, 99, 99.9, 99.99)
+    return {
+        **{f"p{share:g}": quantile(ordered, share / 100) - own for share in shares},
+        "maximum": ordered[-1] - own,
+    }

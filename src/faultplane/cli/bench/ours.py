@@ -5,164 +5,144 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any, Final
 
 import faultplane as fp
 from faultplane import _backend
 from faultplane.cli.bench import failures
+from faultplane.cli.bench.amounts import Amounts
 from faultplane.cli.bench.measure import (
     Block,
+    Calls,
+    Case,
     calling,
     calling_nothing,
+    catching,
+    handling,
+    looping,
     measure,
     middle,
-    quantile,
+    spread,
 )
 
-ROUNDS: Final = 400
-PURE_ROUNDS: Final = 60
-LONG_RUN: Final = 1_000_000
-PURE_LONG_RUN: Final = 20_000
-SAMPLES: Final = 100_000
-FIRST_SIGHTINGS: Final = 400
-
-
+LONG_RUN_BLOCK: Final = 1_000
 RAW_CASES: Final = (
-    "raw", "30 frames", "60 frames", "with a cause", "KeyError", "OSError",
-    "operation and attempt", "attributes", "counter.add", "classify", "capture block",
+    "raw", "raw, messages differ", "30 frames", "60 frames", "with a cause", "KeyError",
+    "OSError", "the same object again", "operation and attempt", "attributes", "counter.add",
+    "classify", "capture block",
 )  # fmt: skip
-REDACTED_CASES: Final = ("redacted", "a secret, redacted")
+REDACTED_CASES: Final = (
+    "redacted", "redacted, messages differ", "a secret, redacted",
+)  # fmt: skip
 NOT_RECORDING: Final = ("counter.add", "classify", "capture block")
+LOADED: Final = "raw, OpenTelemetry loaded"
 SPAN: Final = "a new span each time"
-ONLY_SPAN: Final = "a new span, nothing recorded"
+_set: list[str] = []
+"""What is kept of messages, as the last block left it: raw or redact."""
 
 
-def run() -> dict[str, Any]:
+def run(amount: Amounts) -> dict[str, Any]:
     """Everything about this core, in nanoseconds; asserts that rows and counts are the calls."""
     calls = Calls()
-    compiled = fp.core == "cython"
-    rounds = ROUNDS if compiled else PURE_ROUNDS
-    cases = blocks(calls)
-    raw = {name: block for name, block in cases.items() if name not in REDACTED_CASES}
-    timings = measure(raw, rounds)
-    timings |= measure({name: cases[name] for name in REDACTED_CASES}, rounds)
-    if ONLY_SPAN in timings:
-        alone, recorded = timings.pop(ONLY_SPAN), timings[SPAN]
-        timings[SPAN] = recorded._replace(
-            minimum=recorded.minimum - alone.minimum, median=recorded.median - alone.median
-        )
+    found = cases(calls)
+    raw = {name: case for name, case in found.items() if name not in REDACTED_CASES}
+    timings = measure(raw, amount.rounds)
+    timings |= measure({name: found[name] for name in REDACTED_CASES}, amount.rounds)
     report: dict[str, Any] = {
         "core": fp.core,
-        "cases": {name: timing._asdict() for name, timing in timings.items()},
+        "cases": {},
+        "first_sighting": first_sighting(amount.first_sightings, calls),
+        "run": long_run(amount.long_run, calls),
+        "quantiles": _quantiles(amount.samples, calls, time.perf_counter_ns),
+        # Without what a scheduler gave to others meanwhile: the stalls of a record's own making.
+        "own_quantiles": _quantiles(amount.samples, calls, time.thread_time_ns),
     }
-    report["first_sighting"] = first_sighting(calls)
-    report["run"] = long_run(LONG_RUN if compiled else PURE_LONG_RUN, calls)
-    samples = SAMPLES if compiled else SAMPLES // 10
-    report["quantiles"] = _quantiles(calls, samples, time.perf_counter_ns)
-    # Without what a scheduler gave to others meanwhile: the stalls of a record's own making.
-    report["own_quantiles"] = _quantiles(calls, samples, time.thread_time_ns)
-    report |= calls.check()
-    return report
+    # Last: once OpenTelemetry is loaded, every record looks for a span.
+    timings |= measure(span_cases(calls), amount.rounds)
+    report["cases"] = {name: timing._asdict() for name, timing in timings.items()}
+    return report | check(calls)
 
 
-class Calls:
-    """Counts what is handed to ``record``, so that it can be held against the domain."""
-
-    def __init__(self) -> None:
-        self.made = 0
-
-    def counted(self, block: Block) -> Block:
-        """The same block, its calls counted."""
-
-        def counting(calls: int) -> int:
-            self.made += calls
-            return block(calls)
-
-        return counting
-
-    def check(self) -> dict[str, Any]:
-        """Rows written and errors counted by this process; both must be the calls made."""
-        with fp.attach("bench") as domain:
-            counted = sum(row["count"] for row in domain.counts_rows())
-        written = _backend.core.writer_state()["seq"]
-        if not counted == written == self.made:
-            raise AssertionError(f"{self.made} calls, {written} rows, {counted} counted")
-        return {"calls": self.made, "rows": written, "counted": counted}
+def check(calls: Calls) -> dict[str, Any]:
+    """Rows written and errors counted by this process; both must be the calls made."""
+    with fp.attach("bench") as domain:
+        counted = sum(row["count"] for row in domain.counts_rows())
+    written = _backend.core.writer_state()["seq"]
+    if not counted == written == calls.made:
+        raise AssertionError(f"{calls.made} calls, {written} rows, {counted} counted")
+    return {"calls": calls.made, "rows": written, "counted": counted}
 
 
-def blocks(calls: Calls | None = None) -> dict[str, Block]:
-    """Every measured call as a block, in a process that records into the domain ``bench``."""
+def cases(calls: Calls | None = None) -> dict[str, Case]:
+    """Every measured call and its floor, in a process that records into the domain ``bench``."""
     fp.init(service="bench", domain="bench")
-    count = (calls or Calls()).counted
-    modes: list[str] = []
+    counted = (calls or Calls()).counted
+    falling = failures.falling
     record = fp.record
-    known = _payment_error(6)
-    telling = "login of alice@example.org failed, password=hunter2 was refused"
-    errors = {
-        "raw": known,
-        "30 frames": _payment_error(30),
-        "60 frames": _payment_error(60),
-        "with a cause": failures.chained(),
-        "KeyError": failures.raised(KeyError("order"), 6),
-        "OSError": failures.raised(ConnectionRefusedError(111, "Connection refused"), 6),
-        "redacted": _payment_error(6),
-        "a secret, redacted": failures.raised(failures.PaymentError(telling), 6),
+    raised = {
+        "raw": failures.pay,
+        "raw, messages differ": failures.pay_anew,
+        "30 frames": falling(30, failures.decline),
+        "60 frames": falling(60, failures.decline),
+        "with a cause": falling(6, failures.decline_because),
+        "KeyError": falling(6, failures.miss_key),
+        "OSError": falling(6, failures.be_refused),
+        "redacted": failures.pay,
+        "redacted, messages differ": failures.pay_anew,
+        "a secret, redacted": falling(6, failures.tell_secrets),
     }
-    found = {name: count(calling(record, error)) for name, error in errors.items()}
-    found["operation and attempt"] = count(_with_operation(known))
-    found["attributes"] = count(_with_attributes(known))
-    found["counter.add"] = calling_nothing(fp.counter("bench.events").add)
-    found["classify"] = calling(fp.classify, known)
-    found["capture block"] = _capturing
-    found |= _spans(known, count)
+    known = failures.caught(failures.pay)
+    fresh = catching(failures.pay)
+    found = {
+        name: Case(counted(handling(fail, record)), catching(fail)) for name, fail in raised.items()
+    }
+    found["the same object again"] = Case(counted(calling(record, known)), looping)
+    found["operation and attempt"] = Case(counted(_with_operation), fresh)
+    found["attributes"] = Case(counted(_with_attributes), fresh)
+    found["counter.add"] = Case(calling_nothing(fp.counter("bench.events").add), looping)
+    found["classify"] = Case(calling(fp.classify, known), looping)
+    found["capture block"] = Case(_capturing, looping)
+    _set.clear()
     return {
-        name: _in_mode("redact" if name in REDACTED_CASES else "raw", modes, block)
-        for name, block in found.items()
+        name: _in_mode("redact" if name in REDACTED_CASES else "raw", case)
+        for name, case in found.items()
     }
 
 
-def _payment_error(frames: int) -> BaseException:
-    return failures.raised(failures.PaymentError(failures.MESSAGE), frames)
+def _in_mode(messages: str, case: Case) -> Case:
+    """The case with that setting of messages; changing it empties caches, so not each time."""
 
-
-def _in_mode(messages: str, modes: list[str], block: Block) -> Block:
-    """The block with that setting of messages; changing it empties caches, so not each time."""
-
-    def run_block(calls: int) -> int:
-        if modes != [messages]:
+    def block(calls: int) -> int:
+        if _set != [messages]:
             _backend.core.configure(messages=messages)
-            modes[:] = [messages]
-        return block(calls)
+            _set[:] = [messages]
+        return case.block(calls)
 
-    return run_block
+    return case._replace(block=block)
 
 
-def _with_operation(error: BaseException) -> Block:
-    record = fp.record
-
-    def block(calls: int) -> int:
-        times = repeat(None, calls)
-        start = time.perf_counter_ns()
-        for _ in times:
+def _with_operation(calls: int) -> int:
+    record, fail = fp.record, failures.pay
+    start = time.perf_counter_ns()
+    for number in range(calls):
+        try:
+            fail(number)
+        except Exception as error:  # noqa: BLE001
             record(error, operation="charge", attempt=1)
-        return time.perf_counter_ns() - start
-
-    return block
+    return time.perf_counter_ns() - start
 
 
-def _with_attributes(error: BaseException) -> Block:
-    record = fp.record
+def _with_attributes(calls: int) -> int:
+    record, fail = fp.record, failures.pay
     attributes = {"order.id": 1712, "customer.tier": "gold", "retry": False}
-
-    def block(calls: int) -> int:
-        times = repeat(None, calls)
-        start = time.perf_counter_ns()
-        for _ in times:
+    start = time.perf_counter_ns()
+    for number in range(calls):
+        try:
+            fail(number)
+        except Exception as error:  # noqa: BLE001
             record(error, attributes=attributes)
-        return time.perf_counter_ns() - start
-
-    return block
+    return time.perf_counter_ns() - start
 
 
 def _capturing(calls: int) -> int:
@@ -175,8 +155,11 @@ def _capturing(calls: int) -> int:
     return time.perf_counter_ns() - start
 
 
-def _spans(known: BaseException, count: Callable[[Block], Block]) -> dict[str, Block]:
-    """Recording in another span each time, and changing the span alone."""
+def span_cases(calls: Calls) -> dict[str, Case]:
+    """Recording with OpenTelemetry loaded, outside of spans and in another span each time.
+
+    The floor of the latter changes the span, raises and catches.
+    """
     try:
         from opentelemetry import context, trace
         from opentelemetry.sdk.trace import TracerProvider
@@ -184,69 +167,104 @@ def _spans(known: BaseException, count: Callable[[Block], Block]) -> dict[str, B
         return {}
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("bench")
     spans = [trace.set_span_in_context(tracer.start_span("s")) for _ in range(64)]
+    fail = failures.pay
 
-    def changing(function: Callable[[BaseException], object]) -> Block:
-        def block(calls: int) -> int:
-            start = time.perf_counter_ns()
-            for number in range(calls):
-                token = context.attach(spans[number % 64])
-                function(known)
-                context.detach(token)
-            return time.perf_counter_ns() - start
+    def recording(calls: int) -> int:
+        record = fp.record
+        start = time.perf_counter_ns()
+        for number in range(calls):
+            token = context.attach(spans[number % 64])
+            try:
+                fail(number)
+            except Exception as error:  # noqa: BLE001
+                record(error)
+            context.detach(token)
+        return time.perf_counter_ns() - start
 
-        return block
+    def catching_only(calls: int) -> int:
+        start = time.perf_counter_ns()
+        for number in range(calls):
+            token = context.attach(spans[number % 64])
+            try:
+                fail(number)
+            except Exception as error:  # noqa: BLE001, F841, S110
+                pass
+            context.detach(token)
+        return time.perf_counter_ns() - start
 
-    # `id` is a built-in that takes one argument and does next to nothing.
-    return {SPAN: count(changing(fp.record)), ONLY_SPAN: changing(id)}
+    loaded = Case(calls.counted(handling(fail, fp.record)), catching(fail))
+    changing = Case(calls.counted(recording), catching_only)
+    return {LOADED: _in_mode("raw", loaded), SPAN: _in_mode("raw", changing)}
 
 
-def first_sighting(calls: Calls | None = None) -> dict[str, float]:
+def first_sighting(places: int, calls: Calls | None = None) -> dict[str, float]:
     """The first record of errors from places that nobody has seen."""
     spent = []
-    for error in failures.new_places(FIRST_SIGHTINGS):
+    for error in failures.new_places(places):
         start = time.perf_counter_ns()
         fp.record(error)
         spent.append(time.perf_counter_ns() - start)
     if calls is not None:
-        calls.made += FIRST_SIGHTINGS
+        calls.made += places
     return {"minimum": min(spent), "median": middle(spent)}
 
 
-def long_run(count: int, calls: Calls | None = None) -> dict[str, float]:
-    """All that a record costs in the long run: lane claims, pages, segments."""
+def long_run(records: int, calls: Calls | None = None) -> dict[str, float]:
+    """What a record costs in the long run, with lane claims, pages and segments.
+
+    ``nano`` is the mean and ``median`` the middle of blocks of 1,000 records, on the wall; ``own``
+    is the mean of the processor's time, which others do not lengthen. All are net of the floor, on
+    the wall of its median.
+    """
     _backend.core.configure(messages="raw")
-    error = _payment_error(6)
-    record = fp.record
-    times = repeat(None, count)
-    start = time.perf_counter_ns()
-    for _ in times:
-        record(error)
-    spent = time.perf_counter_ns() - start
+    size = min(LONG_RUN_BLOCK, records)
+    block, floor = handling(failures.pay, fp.record), catching(failures.pay)
+    spent = [
+        (*_both_clocks(block, size), *_both_clocks(floor, size)) for _ in range(records // size)
+    ]
     if calls is not None:
-        calls.made += count
-    return {"records": count, "nano": spent / count}
+        calls.made += len(spent) * size
+    wall, own, floor_wall, floor_own = (list(times) for times in zip(*spent, strict=True))
+    return {
+        "records": len(spent) * size,
+        "nano": (sum(wall) / len(wall) - middle(floor_wall)) / size,
+        "own": (sum(own) - sum(floor_own)) / len(own) / size,
+        "median": (middle(wall) - middle(floor_wall)) / size,
+    }
 
 
-def _quantiles(calls: Calls, count: int, clock: Callable[[], int]) -> dict[str, float]:
-    """Single calls timed one by one, the clock's own cost taken off."""
-    error = _payment_error(6)
-    record = fp.record
+def _both_clocks(block: Block, calls: int) -> tuple[int, int]:
+    before = time.thread_time_ns()
+    return block(calls), time.thread_time_ns() - before
+
+
+def clock_cost(clock: Callable[[], int]) -> float:
+    """What reading a clock twice shows of itself."""
     own = []
     for _ in range(2_000):
         start = clock()
         own.append(clock() - start)
-    spent = []
+    return middle(own)
+
+
+def _quantiles(records: int, calls: Calls, clock: Callable[[], int]) -> dict[str, float]:
+    """Single records timed one by one, each of an error raised for it."""
+    record, fail = fp.record, failures.pay
+    own = clock_cost(clock)
+    spent: list[int] = []
     before = resource.getrusage(resource.RUSAGE_SELF)
-    for _ in range(count):
-        start = clock()
-        record(error)
-        spent.append(clock() - start)
+    numbers = count()
+    while len(spent) < records:
+        try:
+            fail(next(numbers))
+        except failures.PaymentError as error:
+            start = clock()
+            record(error)
+            spent.append(clock() - start)
     after = resource.getrusage(resource.RUSAGE_SELF)
-    calls.made += count
-    net = middle(own)
+    calls.made += records
     return {
-        **{f"p{share:g}": quantile(spent, share / 100) - net for share in (50, 99, 99.9, 99.99)},
-        "maximum": max(spent) - net,
+        **spread(spent, own),
         "switches_voluntary": after.ru_nvcsw - before.ru_nvcsw,
         "switches_involuntary": after.ru_nivcsw - before.ru_nivcsw,
     }

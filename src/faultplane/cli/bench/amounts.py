@@ -1,0 +1,48 @@
+"""How many rounds and records each part of a run takes."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Amounts(NamedTuple):
+    """Rounds of interleaved blocks, and records of the parts that count them."""
+
+    rounds: int
+    long_run: int
+    samples: int
+    first_sightings: int
+    peer_rounds: int
+    handed_over: int
+    handed_over_by_peers: int
+
+
+FULL: Final = Amounts(
+    rounds=600,
+    long_run=1_000_000,
+    samples=100_000,
+    first_sightings=400,
+    peer_rounds=60,
+    handed_over=1_500_000,
+    handed_over_by_peers=200_000,
+)
+FULL_PURE: Final = FULL._replace(
+    rounds=60, long_run=20_000, samples=10_000, handed_over=60_000
+)
+QUICK: Final = Amounts(
+    rounds=10,
+    long_run=20_000,
+    samples=2_000,
+    first_sightings=20,
+    peer_rounds=3,
+    handed_over=20_000,
+    handed_over_by_peers=5_000,
+)
+QUICK_PURE: Final = QUICK._replace(rounds=3, long_run=2_000, samples=500)
+
+
+def choose(core: str, quick: bool) -> Amounts:
+    """What a process on ``core`` measures; with ``quick``, enough for a first look only."""
+    if core == "cython":
+        return QUICK if quick else FULL
+    return QUICK_PURE if quick else FULL_PURE
