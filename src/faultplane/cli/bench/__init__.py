@@ -21,8 +21,9 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 import faultplane as fp
+from faultplane import schema
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_json
-from faultplane.cli.bench import amounts, handover, measure, ours, peers, report
+from faultplane.cli.bench import amounts, handover, measure, ours, peers, report, stalls
 from faultplane.cli.output import print_json
 
 EXAMPLES: Final = (
@@ -30,7 +31,7 @@ EXAMPLES: Final = (
     "faultplane bench --quick --only record",
     "faultplane bench --json > figures.json",
 )
-PARTS: Final = ("record", "peers", "handover")
+PARTS: Final = ("record", "stalls", "peers", "handover")
 BUDGET_BYTES: Final = 1 << 30
 SECONDS_MAX: Final = 180
 
@@ -76,6 +77,9 @@ def _child(words: Sequence[str], quick: bool) -> dict[str, Any]:
         case ["ours"]:
             measure.refuse_debug_build()
             return ours.run(amount)
+        case ["stalls"]:
+            measure.refuse_debug_build()
+            return stalls.run(amount.stalls)
         case ["peer", name]:
             return peers.run(name, amount.peer_rounds)
         case ["handover", producers, records, reader]:
@@ -93,6 +97,7 @@ def measure_all(parts: Sequence[str], turns: int, quick: bool, directory: str) -
         "load": [os.getloadavg()[0]],
         "turns": turns,
         "cores": {},
+        "stalls": {},
         "peers": {},
         "handover": {},
         "failed": [],
@@ -106,6 +111,11 @@ def measure_all(parts: Sequence[str], turns: int, quick: bool, directory: str) -
         for name in peers.PEERS if "peers" in parts else ():
             _say(f"turn {turn + 1} of {turns}: {name}")
             _keep_better(found["peers"], name, child(["peer", name]))
+    for core in cores() if "stalls" in parts else ():
+        _say(f"stalls: {core} core")
+        answer = child(["stalls"], core, messages="raw", budget=schema.BUDGET_BYTES_DEFAULT)
+        if answer is not None:
+            found["stalls"][core] = answer
     if "handover" in parts:
         _measure_handover(found["handover"], child, turns, quick)
     _say("")
@@ -154,6 +164,7 @@ class _Child:
         words: Sequence[str],
         core: str = "auto",
         messages: str = "redact",
+        budget: int = BUDGET_BYTES,
     ) -> dict[str, Any] | None:
         home = tempfile.mkdtemp(dir=self._directory)
         environment = {
@@ -161,7 +172,7 @@ class _Child:
             "FAULTPLANE_DIR": home,
             "FAULTPLANE_CORE": core,
             "FAULTPLANE_MESSAGES": messages,
-            "FAULTPLANE_BUDGET_BYTES": str(BUDGET_BYTES),
+            "FAULTPLANE_BUDGET_BYTES": str(budget),
             "FAULTPLANE_DETAIL_PER_SECOND": "0",
             "TMPDIR": home,  # what peers leave there goes with it
         }

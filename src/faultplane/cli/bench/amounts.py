@@ -12,6 +12,7 @@ class Amounts(NamedTuple):
     long_run: int
     samples: int
     first_sightings: int
+    stalls: int
     peer_rounds: int
     handed_over: int
     handed_over_by_peers: int
@@ -22,23 +23,25 @@ FULL: Final = Amounts(
     long_run=1_000_000,
     samples=100_000,
     first_sightings=400,
+    stalls=6_000_000,  # 11,718 lane claims: enough for a p99.99 of them
     peer_rounds=60,
     handed_over=1_500_000,
     handed_over_by_peers=200_000,
 )
 FULL_PURE: Final = FULL._replace(
-    rounds=60, long_run=20_000, samples=10_000, handed_over=60_000
+    rounds=60, long_run=20_000, samples=10_000, stalls=400_000, handed_over=60_000
 )
 QUICK: Final = Amounts(
     rounds=10,
     long_run=20_000,
     samples=2_000,
     first_sightings=20,
+    stalls=60_000,
     peer_rounds=3,
     handed_over=20_000,
     handed_over_by_peers=5_000,
 )
-QUICK_PURE: Final = QUICK._replace(rounds=3, long_run=2_000, samples=500)
+QUICK_PURE: Final = QUICK._replace(rounds=3, long_run=2_000, samples=500, stalls=25_000)
 
 
 def choose(core: str, quick: bool) -> Amounts:

@@ -30,6 +30,8 @@ def print_report(found: dict[str, Any]) -> None:
     print()
     if found["cores"]:
         _print_cores(found["cores"])
+    for core, figures in found["stalls"].items():
+        _print_stalls(core, figures)
     if found["peers"]:
         _print_peers(found["peers"], found["cores"])
     if found["handover"]:
@@ -81,6 +83,29 @@ def _calls(figures: dict[str, Any]) -> str:
         f"{figures['calls']:,} calls of record = {figures['rows']:,} rows = "
         f"{figures['counted']:,} counted"
     )
+
+
+def _print_stalls(core: str, figures: dict[str, Any]) -> None:
+    """Microseconds, because these are long; preempted records are told apart."""
+    rows = []
+    for place, found in figures["places"].items():
+        left_alone = found["samples"] - found["preempted"]
+        goal = f"≤ {found['goal'] / 1e3:,.0f}" if found["goal"] else ""
+        for way, name, count, limit in (
+            ("wall", place, found["samples"], ""),
+            ("not_preempted", "  not preempted", left_alone, goal),
+            ("own", "  CPU time", found["samples"], goal),
+        ):
+            spread = [
+                f"{found[way][q] / 1e3:,.1f}" if found[way] else "-"
+                for q in ("p50", "p99", "p99.99", "maximum")
+            ]
+            rows.append([name, f"{count:,}", *spread, limit])
+    heads = [f"{core}, microseconds", "records", "p50", "p99", "p99.99", "longest", "goal"]
+    print_table(heads, rows, heads[1:])
+    preempted = sum(found["preempted"] for found in figures["places"].values())
+    _print_wrapped(f"{_calls(figures)}; {preempted:,} of those timed were preempted")
+    print()
 
 
 def _print_peers(found: dict[str, Any], cores: dict[str, Any]) -> None:
