@@ -23,24 +23,28 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 NONE = "–"
 
 CASES = {
-    "record": "`record`, 6 frames, raw message",
-    "record, redacted": "the same, redacted (the default)",
-    "record, a secret in it": "redacted, with a secret in it",
-    "record, a new span each time": "in a new OpenTelemetry span each time",
-    "record, 30 frames": "30 frames",
-    "record, 60 frames": "60 frames",
-    "record, with a cause": "with a cause",
-    "record, KeyError": "KeyError",
-    "record, OSError": "OSError",
+    "raw": "`record`, 6 frames, 55 characters, raw",
+    "redacted": "the same, redacted (the default)",
+    "redacted, messages differ": "redacted, another message each time",
+    "a secret, redacted": "redacted, with a secret in it",
+    "the same object again": "raw, the same object again",
+    "raw, OpenTelemetry loaded": "raw, OpenTelemetry loaded",
+    "a new span each time": "in a new OpenTelemetry span each time",
+    "30 frames": "30 frames",
+    "60 frames": "60 frames",
+    "with a cause": "with a cause",
+    "KeyError": "KeyError",
+    "OSError": "OSError",
     "counter.add": "`counter.add`",
     "classify": "`classify`, a type that is known",
 }
 PARTS = {
-    "first sighting": ("first_sighting", "minimum"),
-    "1 M records in a row, each": ("run", "nano"),
-    "one by one, p50": ("quantiles", "p50"),
-    "p99": ("quantiles", "p99"),
-    "p99.9": ("quantiles", "p99.9"),
+    "first sighting": ("first_sighting", "minimum", "median"),
+    "many in a row, each": ("run", "nano", "median"),
+    "many in a row, CPU time of each": ("run", "own", None),
+    "one by one, p50": ("quantiles", "p50", None),
+    "p99": ("quantiles", "p99", None),
+    "p99.9": ("quantiles", "p99.9", None),
 }
 
 
@@ -68,17 +72,36 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def cores(report: dict[str, Any]) -> Iterator[str]:
     """What a call costs with each core."""
-    both = [report["cores"].get(name) for name in ("cython", "python")]
+    both = [report["cores"].get(name, {}) for name in ("cython", "python")]
+    found = {
+        title: [(core.get("cases", {}).get(case, {}), "minimum", "median") for core in both]
+        for case, title in CASES.items()
+    } | {
+        title: [(core.get(part, {}), field, median) for core in both]
+        for title, (part, field, median) in PARTS.items()
+    }
     rows = []
-    for case, title in CASES.items():
-        found = [core and core["cases"].get(case, {}).get("minimum") for core in both]
-        if any(found):
-            rows.append([title, *map(number, found), ratio(found[1], found[0])])
-    for title, (part, field) in PARTS.items():
-        found = [core and core.get(part, {}).get(field) for core in both]
-        if any(found):
-            rows.append([title, *map(number, found), ratio(found[1], found[0])])
-    yield from table(["nanoseconds a call", "compiled", "pure", "pure / compiled"], rows)
+    for title, timings in found.items():
+        figures = [timing.get(field) for timing, field, _ in timings]
+        if any(figures):
+            medians = [timing.get(median) for timing, _, median in timings]
+            pairs = [number(value) for pair in zip(figures, medians, strict=True) for value in pair]
+            rows.append([title, *pairs, ratio(figures[1], figures[0])])
+    heads = ["nanoseconds a call", "compiled", "median", "pure", "median", "pure / compiled"]
+    yield from table(heads, rows)
+
+
+def stalls(report: dict[str, Any]) -> Iterator[str]:
+    """The longest that records of the compiled core take, in microseconds, and where."""
+    rows = []
+    for place, found in report["stalls"].get("cython", {}).get("places", {}).items():
+        alone = found["not_preempted"] or {}
+        figures = [alone.get("p50"), alone.get("p99.99"), alone.get("maximum")]
+        figures += [found["own"]["p99.99"], found["own"]["maximum"]]
+        micros = [number(value / 1e3) if value else NONE for value in figures]
+        rows.append([place, f"{found['samples']:,}", f"{found['preempted']:,}", *micros])
+    heads = ["microseconds, not preempted", "records", "preempted", "p50", "p99.99", "longest"]
+    yield from table([*heads, "CPU time, p99.99", "longest"], rows)
 
 
 def peers(report: dict[str, Any]) -> Iterator[str]:
@@ -91,11 +114,12 @@ def peers(report: dict[str, Any]) -> Iterator[str]:
         ours = compiled.get(figures["against"], {}).get("minimum")
         version = figures["version"]
         named = name if version == "standard library" else f"{name} {version}"
-        captured = figures["captured"].rstrip(".")
+        captured = figures["captured"].rstrip(".").partition(". ")[0]
         captured = captured[:1].lower() + captured[1:]
         against = f"{ratio(figures['minimum'], ours)} `{figures['against']}`"
-        rows.append([f"{named}: {captured}", number(figures["minimum"]), against])
-    yield from table(["instead", "ns", "times"], rows)
+        timing = [number(figures["minimum"]), number(figures["median"])]
+        rows.append([f"{named}: {captured}", *timing, against])
+    yield from table(["instead", "ns", "median", "times"], rows)
 
 
 def handover(report: dict[str, Any]) -> Iterator[str]:
@@ -118,8 +142,11 @@ def render(report: dict[str, Any]) -> str:
     """All tables of a report, with the machine they were measured on."""
     if report.get("failed"):
         raise SystemExit("the run failed in part: " + "; ".join(report["failed"]))
-    parts = [f"{report['machine']}; minimum of interleaved rounds, net of raise and catch."]
-    for name, lines in (("cores", cores), ("peers", peers), ("handover", handover)):
+    load = max(report["load"])
+    how = "minimum of interleaved rounds, net of raise and catch, each error raised anew"
+    parts = [f"{report['machine']}, load {load:.1f}; {how}."]
+    kinds = {"cores": cores, "stalls": stalls, "peers": peers, "handover": handover}
+    for name, lines in kinds.items():
         if report.get(name):
             parts.append("\n".join(lines(report)))
     for name, core in report["cores"].items():
