@@ -53,7 +53,9 @@ def test_what_raises_nothing_is_no_failure():
 
 def test_each_call_is_given_an_error_raised_for_it():
     kept = []
-    measure.handling(failures.pay_anew, kept.append)(30)
+    block = measure.handling(failures.pay_anew, kept.append)
+    for _ in range(3):
+        block(10)
     assert len({id(error) for error in kept}) == 30
     assert len({str(error) for error in kept}) == 30
 
@@ -166,6 +168,7 @@ def test_without_opentelemetry_there_is_no_case_of_spans(monkeypatch):
     assert ours.span_cases(measure.Calls()) == {}
 
 
+@pytest.mark.slow
 def test_calls_that_were_not_recorded_fail_the_run(run_python, core_name):
     code = (
         "from faultplane.cli.bench import measure, ours\n"
@@ -181,6 +184,7 @@ def test_calls_that_were_not_recorded_fail_the_run(run_python, core_name):
     assert done.stderr.splitlines()[-1] == "AssertionError: 6 calls, 5 rows, 5 counted"
 
 
+@pytest.mark.slow
 def test_a_run_without_storage_is_no_measurement(run_python, core_name):
     code = (
         "import os, shutil, faultplane as fp\n"
@@ -196,6 +200,7 @@ def test_a_run_without_storage_is_no_measurement(run_python, core_name):
 # ------------------------------------------------------------------------------------ handover
 
 
+@pytest.mark.slow
 def test_records_that_are_lost_fail_a_handover(run_python, core_name):
     code = "from faultplane.cli.bench import handover\nhandover.ours(1, 15_000, sleeping=True)\n"
     done = run_python(code, core=core_name, check=False, FAULTPLANE_BUDGET_BYTES="2MiB")
