@@ -322,7 +322,7 @@ OWNER: Final = Layout(
     Field("word", "Q", "incarnation << 32 | generation << 8 | state; changed by CAS only"),
     Field("random_id", "16s", "distinguishes hosts, containers and boots"),
     Field("pid", "I", "process id in its own PID namespace"),
-    Field("fence", "I", "not zero: the owner was declared dead and must register anew"),
+    Field("fence", "I", "incarnation that may write; another: declared dead, must register anew"),
     Field("pid_start_ticks", "Q", "start time of the process, clock ticks since boot"),
     Field("pid_namespace", "Q", "inode of the PID namespace"),
     Field("start_unix_nano", "q", "when it registered"),

@@ -86,6 +86,25 @@ def fenced(core, path):
     return calls
 
 
+def fenced_and_replaced(core, path):
+    """Declared dead, and asleep until another process has the slot."""
+    files = bound(core, path)
+    error = raised(ValueError, "x")
+    core.record(error)
+    calls = []
+
+    def rebind():
+        calls.append(core.bound())
+        core.bind(files.binding(slot=1))
+
+    core.configure(rebind=rebind)
+    files.fence(0)
+    files.binding(slot=0, generation=2)
+    core.Counter("n").add(10)
+    core.record(error)
+    return calls
+
+
 def rebind_refused(core, path):
     """The hook fails: it is asked at most once a second, and counting goes on."""
     files = bound(core, path)

@@ -96,7 +96,7 @@ class Files:
         )  # fmt: skip
         (self.path / f"breath-{slot}").unlink(missing_ok=True)
         (self.path / f"breath-{slot}").write_bytes(bytes(head).ljust(schema.BREATH_BYTES, b"\0"))
-        self.owners.store32(slot * schema.OWNER.size + schema.OWNER.offset["fence"], 0)
+        self.owners.store32(slot * schema.OWNER.size + schema.OWNER.offset["fence"], incarnation)
         word = incarnation << 32 | generation << 8 | schema.OWNER_LIVE
         self.owners.store(slot * schema.OWNER.size, word)
         return SimpleNamespace(
@@ -116,7 +116,7 @@ class Files:
         )
 
     def fence(self, slot: int = 0) -> None:
-        self.owners.store32(slot * schema.OWNER.size + schema.OWNER.offset["fence"], 1)
+        self.owners.store32(slot * schema.OWNER.size + schema.OWNER.offset["fence"], 0)
 
     def ring(self, tag: str = ""):
         return self.core.Ring(

@@ -50,6 +50,16 @@ def test_a_child_forked_before_bind_does_not_inherit_counts(core_name, child, re
     assert domain_fixture.errors(reader.cells(1)) == {("", "ValueError"): 1}
 
 
+def test_a_fenced_owner_whose_slot_has_another_registers_anew_before_it_writes(
+    core_name, child, reader
+):
+    assert child(core_name, "fenced_and_replaced", reader.path) == [False]
+    assert [(row["owner"], row["seq"]) for row in reader.rows()] == [(1, 1), (3, 1)]
+    assert reader.cells(0) == []
+    assert domain_fixture.counters(reader.cells(1)) == {"n": 10}
+    assert domain_fixture.errors(reader.cells(1)) == {("", "ValueError"): 1}
+
+
 def test_a_fenced_owner_registers_anew_before_it_writes(core_name, child, reader):
     assert child(core_name, "fenced", reader.path) == [False]
     rows = reader.rows()

@@ -37,7 +37,7 @@ cdef enum:
 
 
 cdef struct Recorder:
-    # Read by every record: a word on a page that forks wipe, and one that a folder raises.
+    # Read by every record: a word on a page that forks wipe, and the incarnation that may write.
     uint64_t* live
     uint32_t* fence
     int64_t wall_offset
@@ -74,7 +74,7 @@ cdef object bounded(object value, str name, object high)
 
 cdef inline bint awake(Recorder* r) noexcept nogil:
     """Whether this process may write; otherwise wake() says what it may do."""
-    return r.live[0] == 1 and fp_load32_relaxed(r.fence) == 0
+    return r.live[0] == 1 and fp_load32_relaxed(r.fence) == r.writer.incarnation
 
 
 cdef inline void drop(Recorder* r, int reason) noexcept nogil:

@@ -40,7 +40,7 @@ class Counter:
     def add(self, n: int = 1) -> None:
         """Add ``n``, 0 to 2**63 - 1. Exact; raises ValueError or TypeError and adds nothing."""
         bounded(n, "n", INT64_MAX)
-        if not state.live or state.fence[0]:
+        if not state.live or state.fence[0] != state.incarnation:
             state.wake()
             if not state.active:
                 return

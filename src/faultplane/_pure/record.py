@@ -118,7 +118,7 @@ def _record(
     key = _key(exc, info, operation)
     look = partial(sight, exc, key, info, classification, operation, message)
     # Asked after the last of the application's Python: that may have forked.
-    if not state.live or state.fence[0]:
+    if not state.live or state.fence[0] != state.incarnation:
         state.wake()
     with memory.process_lock:
         if state.inside:
@@ -309,7 +309,7 @@ def enter(operation: str, parent: int = 0) -> int:
     """
     if not isinstance(operation, str):
         raise TypeError(f"operation must be a str, got {type(operation).__name__}")
-    if (not state.live or state.fence[0]) and not state.wake():
+    if (not state.live or state.fence[0] != state.incarnation) and not state.wake():
         return 0
     try:
         text = operation.encode()

@@ -1,7 +1,7 @@
 """The state of this process's recorder: binding it to a domain, letting go, settings.
 
 A record looks at two things to know that it may write: `Recorder.live`, which every fork clears,
-and the owner's fence, which whoever declares it dead raises. A forked child, an unbound process
+and the owner's fence, which names another incarnation once it was declared dead. A forked child, an unbound process
 and one that was switched off all take the slow entry, `wake`.
 """
 
@@ -56,6 +56,7 @@ class Recorder:
         # Where it writes.
         self.live = False
         self.fence: Sequence[int] | memoryview = UNFENCED
+        self.incarnation = 0
         self.was_bound = False
         self.binding: Any = None
         self.writer: Writer | None = None
@@ -90,13 +91,17 @@ class Recorder:
         with memory.process_lock, self.busy() as alone:
             if not alone:
                 return False  # from inside bind() or the like: what is half done stays as it is
-            if self.live and not self.fence[0]:
+            if self.may_write():
                 return True
             if self.binding is not None:
                 self.detach()
                 self._rebind_mono_nano = 0
         self.try_storage()
-        return self.live and not self.fence[0]
+        return self.may_write()
+
+    def may_write(self) -> bool:
+        """Whether this process is bound and has not been declared dead."""
+        return self.live and self.fence[0] == self.incarnation
 
     def try_storage(self) -> None:
         """Ask the store to bind this process again, at most once a second."""
@@ -133,6 +138,7 @@ class Recorder:
         if isinstance(self.fence, memoryview):
             self.fence.release()
         self.fence = UNFENCED
+        self.incarnation = 0
         self.binding = None
 
     # --------------------------------------------------------------------------- dictionaries
@@ -288,6 +294,7 @@ def bind(binding: Any) -> None:
         state.open_dictionaries(writer)
         fence = slot * OWNER.size + OWNER.offset["fence"]
         state.fence = memoryview(binding.owners)[fence : fence + 4].cast("I")
+        state.incarnation = binding.incarnation
         state.live = state.active
 
 

@@ -155,7 +155,7 @@ def _declare_dead(store: Store, row: OwnerRow, alive: Life, step: Step) -> Owner
 
     The fence comes before: whoever sees DEAD knows that the process has been told.
     """
-    if not row.fence:
+    if not row.is_fenced:
         step("end")
         if not row.end_unix_nano or alive is Life.SILENT:
             # Also the start of the second that a process in another namespace is given.

@@ -92,6 +92,11 @@ class OwnerRow(NamedTuple):
         return schema.OWNER_STATES[code] if code < len(schema.OWNER_STATES) else f"state {code}"
 
     @property
+    def is_fenced(self) -> bool:
+        """Whether its process, should it live, was told to register anew."""
+        return self.fence != self.incarnation
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """Resource attributes, {} when they cannot be read."""
         try:
@@ -227,7 +232,7 @@ def is_settled(row: OwnerRow, alive: Life, now_unix_nano: int) -> bool:
         return True
     waited = now_unix_nano - row.end_unix_nano
     # A clock that was set back must not make it wait for years.
-    return alive is Life.SILENT and row.fence != 0 and not 0 <= waited < SETTLE_NANO
+    return alive is Life.SILENT and row.is_fenced and not 0 <= waited < SETTLE_NANO
 
 
 # ---------------------------------------------------------------------------------- changing
@@ -250,8 +255,12 @@ def write_fields(store: Store, slot: int, **values: object) -> None:
 
 
 def set_fence(store: Store, slot: int) -> None:
-    """Tell the slot's process, should it live, to register anew before it writes again."""
-    store.owners.store32(slot * _OWNER.size + _OWNER.offset["fence"], 1)
+    """Tell the slot's process, should it live, to register anew before it writes again.
+
+    The next owner writes its own incarnation there, so one that slept through all of it finds
+    out too.
+    """
+    store.owners.store32(slot * _OWNER.size + _OWNER.offset["fence"], 0)
 
 
 # -------------------------------------------------------------------------------- registering
@@ -338,7 +347,7 @@ def _take_slot(
         slot,
         random_id=host.boot_id()[:8] + host.cgroup_signature() + os.urandom(4),
         pid=me.pid,
-        fence=0,
+        fence=incarnation,
         pid_start_ticks=me.start_ticks,
         pid_namespace=me.pid_namespace,
         start_unix_nano=time.time_ns(),

@@ -362,6 +362,31 @@ def test_a_process_that_is_declared_dead_registers_anew_and_loses_nothing(run, s
     assert [row.count for row in counts.read_counts(stores())] == [7]
 
 
+def test_one_that_slept_until_its_slot_had_another_owner_registers_anew_and_loses_nothing(
+    run, stores
+):
+    """As a quiet daemon does that closed its descriptors, declared dead from another container."""
+    code = """
+    first = lifecycle.init()
+    fail(3)
+    store = lifecycle._process.store
+    owners.set_fence(store, first.owner_slot)
+    row = owners.read_owner(store, first.owner_slot)
+    owners.write_fields(store, row.slot, end_unix_nano=1)
+    assert owners.change_state(store, row, 3)
+    assert maintain.maintain_store(store).folded == 1
+    store.locks.release(first.owner_slot)
+    other = owners.register(store, "{}")
+    assert (other.slot, other.generation, other.incarnation) == (first.owner_slot, 1, 2)
+    fail(4)
+    assert errors() == 7, errors()
+    second = lifecycle.status()
+    assert second.bound and second.incarnation == 3, second
+    """
+    run(dedent(code))
+    assert [row.count for row in counts.read_counts(stores())] == [7]
+
+
 # --------------------------------------------------------------------------------------- fork
 
 

@@ -51,7 +51,7 @@ def test_a_new_owner_says_who_it_is(store):
     assert row.cgroup == host.cgroup_signature()
     assert row.service == "checkout"
     assert row.attributes == {"service.name": "checkout"}
-    assert (row.fence, row.end_unix_nano, row.exit_code) == (0, 0, 0)
+    assert (row.fence, row.end_unix_nano, row.exit_code) == (1, 0, 0)
     assert row.start_unix_nano >= store.header.created_unix_nano
     assert owners.life(store, row) is Life.ALIVE
     assert registration.aggregate.load(schema.AGGREGATE.offset["incarnation"]) == 1
@@ -165,13 +165,13 @@ def test_an_owner_of_another_pid_namespace_is_silent_when_its_lock_is_free(store
 
 
 def test_silent_owners_get_a_second_from_the_fence_on_and_a_clock_set_back_is_no_reason(owner):
-    row = owner().row._replace(fence=1, end_unix_nano=10**18)
+    row = owner().row._replace(fence=0, end_unix_nano=10**18)
     settled = [
         owners.is_settled(row, Life.SILENT, 10**18 + offset)
         for offset in (0, 999_999_999, 1_000_000_000, -1)
     ]
     assert settled == [False, False, True, True]
-    assert not owners.is_settled(row._replace(fence=0), Life.SILENT, 2 * 10**18)
+    assert not owners.is_settled(row._replace(fence=row.incarnation), Life.SILENT, 2 * 10**18)
     assert owners.is_settled(row, Life.GONE, 10**18)
     assert not owners.is_settled(row, Life.ALIVE, 2 * 10**18)
 
