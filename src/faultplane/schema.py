@@ -305,8 +305,11 @@ OVERFLOW_CELLS_OFFSET: Final = PAGE_BYTES
 OVERFLOW_CELLS: Final = 32
 """In the registry's second page: a count per kind code (0 to 30) and one for counters (31)."""
 SEGMENT_TABLE_OFFSET: Final = 2 * PAGE_BYTES
-SEGMENT_TABLE_ENTRY_BYTES: Final = 16
-"""(segment number u64, final rows u64), entry ``number % SEGMENT_TABLE_SIZE``."""
+SEGMENT_TABLE_ENTRY_BYTES: Final = 8
+SEGMENT_TABLE_ROWS_BITS: Final = 24
+"""One word, number of the segment << 24 | its final rows, at entry ``number %
+SEGMENT_TABLE_SIZE``. Whoever retires swaps it in, so that one who slept meanwhile cannot put an
+old number in its place."""
 REGISTRY_BYTES: Final = SEGMENT_TABLE_OFFSET + SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
 
 OWNER_FREE: Final = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib
 import os
+import resource
 
 import domain_fixture
 from children import bound, kept, raised
@@ -90,6 +91,25 @@ def retired_damaged(core, path):
     files.registry.store(domain_fixture.schema.REGISTRY.offset["segment_newest"], 11)
     ring = files.ring()
     return [ring.retire_over_budget(), ring.retire_over_budget()]
+
+
+def retired_without_descriptors(core, path):
+    """The application has used up its descriptors when the oldest segments' time has come."""
+    files = bound(core, path)
+    error = raised(ValueError, "x")
+    for _ in range(5 * 4 * 512):
+        core.record(error)
+    newest = domain_fixture.schema.REGISTRY.offset["segment_newest"]
+    files.registry.store(newest, 11)
+    ring = files.ring()
+    first_free = os.dup(0)
+    os.close(first_free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+    without = ring.retire_over_budget()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    kept = [files.read_registry("segment_oldest"), files.read_registry("rows_retired")]
+    return [without, *kept, ring.retire_over_budget()]
 
 
 def failing_within(core, path, where):

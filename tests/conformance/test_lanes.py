@@ -47,8 +47,18 @@ def test_the_oldest_segments_are_retired_and_accounted_for(core_name, child, tmp
     data = (path / "registry").read_bytes()
     for number in range(1, oldest):
         at = schema.SEGMENT_TABLE_OFFSET + number * schema.SEGMENT_TABLE_ENTRY_BYTES
-        assert int.from_bytes(data[at : at + 8], "little") == number
-        assert int.from_bytes(data[at + 8 : at + 16], "little") == 4 * 512
+        noted = int.from_bytes(data[at : at + 8], "little")
+        assert noted == number << schema.SEGMENT_TABLE_ROWS_BITS | 4 * 512
+
+
+def test_a_segment_that_cannot_be_opened_now_is_retired_later_and_counted(
+    core_name, child, tmp_domain_dir
+):
+    """Without a free descriptor it was given up unsealed, and its rows were in no account."""
+    path = domain_fixture.make(tmp_domain_dir / "d", lanes=4, segments_max=8)
+    reader = domain_fixture.Reader(path)
+    assert child(core_name, "retired_without_descriptors", path) == [0, 1, 0, 3]
+    assert reader.registry("rows_retired") == 3 * 4 * schema.LANE_ROWS
 
 
 def test_oldest_segments_that_are_gone_or_damaged_are_retired_all_the_same(

@@ -39,6 +39,7 @@ cdef extern from "layout.h" nogil:
         OVERFLOW_CELLS
         SEGMENT_TABLE_OFFSET
         SEGMENT_TABLE_ENTRY_BYTES
+        SEGMENT_TABLE_ROWS_BITS
         REGISTRY_BYTES
         LANE_WORDS_OFFSET
         LANE_WORD_STRIDE

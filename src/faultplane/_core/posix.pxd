@@ -33,4 +33,4 @@ cdef extern from "posix.h" nogil:
     ) noexcept
     int snprintf(char* out, size_t n, const char* format, ...) noexcept
     int errno
-    int EBADF, ENOSPC, EEXIST, ENOENT, EDQUOT
+    int EBADF, EDQUOT, EEXIST, EMFILE, ENFILE, ENOENT, ENOMEM, ENOSPC

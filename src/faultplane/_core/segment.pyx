@@ -37,6 +37,7 @@ from .layout cimport (
     SEGMENT_SEALING,
     SEGMENT_TABLE_ENTRY_BYTES,
     SEGMENT_TABLE_OFFSET,
+    SEGMENT_TABLE_ROWS_BITS,
     SEGMENT_TABLE_SIZE,
     registry_t,
     segment_t,
@@ -45,7 +46,10 @@ from .memory cimport Mapping
 from .posix cimport (
     EBADF,
     EEXIST,
+    EMFILE,
+    ENFILE,
     ENOENT,
+    ENOMEM,
     close,
     errno,
     fp_clock_realtime,
@@ -340,50 +344,78 @@ cdef uint64_t close_lanes(uint8_t* segment, uint32_t lanes) noexcept nogil:
     return rows
 
 
-cdef int retire_oldest(Files* f) noexcept nogil:
-    """Close, seal, account for and unlink the oldest segment. Every step may be repeated."""
+cdef int seal(Files* f, uint64_t number, uint64_t* rows) noexcept nogil:
+    """Close and seal a segment and count its rows; 0, or an errno when it cannot be opened now.
+
+    What is gone, and what is not a segment of ours, has no rows.
+    """
     cdef char name[NAME_BYTES]
-    cdef uint64_t number = fp_load_acquire(&f.registry.segment_oldest[0])
-    cdef uint64_t rows = 0
-    cdef uint64_t* entry
-    cdef uint8_t* base
     cdef size_t head = PAGE_BYTES + <size_t>f.lanes * LANE_WORD_STRIDE
-    cdef int fd
-    entry = <uint64_t*>(
+    cdef uint8_t* base = NULL
+    cdef int fd, failed = 0
+    rows[0] = 0
+    snprintf(name, sizeof(name), "seg-%llu", <unsigned long long>number)
+    fd = fp_open(f.directory, name)
+    if fd >= 0:
+        if fp_file_bytes(fd) == <long>f.segment_bytes:
+            base = fp_map(fd, head)
+            failed = errno if base == NULL else 0
+        close(fd)
+    else:
+        failed = errno
+    if base == NULL:
+        return failed if failed == EMFILE or failed == ENFILE or failed == ENOMEM else 0
+    fp_store_release(&(<segment_t*>base).state[0], SEGMENT_SEALING)
+    rows[0] = close_lanes(base, f.lanes)
+    fp_store_release(&(<segment_t*>base).state[0], SEGMENT_SEALED)
+    munmap(base, head)
+    return 0
+
+
+cdef bint retire(Files* f, uint64_t number) noexcept nogil:
+    """Close, seal, account for and unlink a segment; False when it has to wait.
+
+    Every step may be repeated, and be late: only what is still the oldest is retired.
+    """
+    cdef char name[NAME_BYTES]
+    cdef uint64_t* entry = <uint64_t*>(
         <uint8_t*>f.registry + SEGMENT_TABLE_OFFSET
         + (number % SEGMENT_TABLE_SIZE) * SEGMENT_TABLE_ENTRY_BYTES
     )
-    snprintf(name, sizeof(name), "seg-%llu", <unsigned long long>number)
-    fd = fp_open(f.directory, name)
-    if fd < 0:
-        rows = entry[1] if fp_load_acquire(entry) == number else 0
+    # Read before it is known that nobody has retired the segment: what is noted later makes the
+    # swap fail.
+    cdef uint64_t noted = fp_load_acquire(entry)
+    cdef uint64_t rows
+    if fp_load_acquire(&f.registry.segment_oldest[0]) != number:
+        return True
+    if noted >> SEGMENT_TABLE_ROWS_BITS == number:
+        rows = noted & ((<uint64_t>1 << SEGMENT_TABLE_ROWS_BITS) - 1)
     else:
-        if fp_file_bytes(fd) == <long>f.segment_bytes:
-            base = fp_map(fd, head)
-            if base != NULL:
-                fp_store_release(&(<segment_t*>base).state[0], SEGMENT_SEALING)
-                rows = close_lanes(base, f.lanes)
-                fp_store_release(&(<segment_t*>base).state[0], SEGMENT_SEALED)
-                munmap(base, head)
-        close(fd)
-        fp_store_release(entry + 1, rows)
-        fp_store_release(entry, number)
+        if seal(f, number, &rows):
+            return False
+        fp_cas(entry, noted, number << SEGMENT_TABLE_ROWS_BITS | rows)
     # Whoever moves the word on adds to the totals: once, however many retire at the same time.
     if fp_cas(&f.registry.segment_oldest[0], number, number + 1):
         fp_add(&f.registry.rows_retired, rows)
         fp_add(&f.registry.segments_retired, 1)
     # Unlinked last: whoever finds the name free can see that its number has been used.
+    snprintf(name, sizeof(name), "seg-%llu", <unsigned long long>number)
     unlinkat(f.directory, name, 0)
-    return 1
+    return True
 
 
 cdef int retire_over_budget(Files* f) noexcept nogil:
     cdef int retired = 0
-    while retired < 64 and (
-        fp_load_acquire(&f.registry.segment_newest[0]) + 1
-        > fp_load_acquire(&f.registry.segment_oldest[0]) + f.segments_max
-    ):
-        retired += retire_oldest(f)
+    cdef uint64_t oldest
+    while retired < 64:
+        # The oldest first: the newest only grows, so the one that is over the budget now stays so
+        # however late it is retired.
+        oldest = fp_load_acquire(&f.registry.segment_oldest[0])
+        if fp_load_acquire(&f.registry.segment_newest[0]) + 1 <= oldest + f.segments_max:
+            break
+        if not retire(f, oldest):
+            break
+        retired += 1
     return retired
 
 

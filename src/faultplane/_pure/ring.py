@@ -45,6 +45,7 @@ from faultplane.schema import (
     SEGMENT_SEALING,
     SEGMENT_TABLE_ENTRY_BYTES,
     SEGMENT_TABLE_OFFSET,
+    SEGMENT_TABLE_ROWS_BITS,
     SEGMENT_TABLE_SIZE,
     segment_shape,
 )
@@ -59,6 +60,8 @@ __all__ = ["Ring"]
 ZEROS: Final = bytes(65_536)
 RESERVE_STEP_BYTES: Final = 1 << 20
 RETIRED_AT_ONCE_MAX: Final = 64
+LATER: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""A segment that cannot be opened for want of these is there, and has rows to account for."""
 READY_NAME: Final = "tmp-ready"
 """The segment that is prepared and waits to be published."""
 
@@ -333,30 +336,37 @@ class Segments:
     def retire_over_budget(self) -> int:
         """Retire the oldest segments until the budget holds; how many were retired."""
         retired = 0
-        while (
-            retired < RETIRED_AT_ONCE_MAX
-            and self.load("segment_newest") + 1 > self.load("segment_oldest") + self._segments_max
-        ):
-            self._retire_oldest()
+        while retired < RETIRED_AT_ONCE_MAX:
+            # The oldest first: the newest only grows, so the one that is over the budget now
+            # stays so however late it is retired.
+            oldest = self.load("segment_oldest")
+            if self.load("segment_newest") + 1 <= oldest + self._segments_max:
+                break
+            if not self._retire(oldest):
+                break
             retired += 1
         return retired
 
-    def _retire_oldest(self) -> None:
-        """Close, seal, account for and unlink the oldest segment. Every step may be repeated."""
-        number = self.load("segment_oldest")
+    def _retire(self, number: int) -> bool:
+        """Close, seal, account for and unlink a segment; False when it has to wait.
+
+        Every step may be repeated, and be late: only what is still the oldest is retired.
+        """
         entry = SEGMENT_TABLE_OFFSET + number % SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
         with self.exclusive():
             if self.load("segment_oldest") != number:
-                return  # another was faster
-            try:
-                rows = self._seal(number)
-            except FileNotFoundError:
-                known = self.registry.load(entry) == number
-                rows = self.registry.load(entry + 8) if known else 0
-            except (OSError, CorruptFile):
-                rows = 0
-            self.registry.store(entry + 8, rows)
-            self.registry.store(entry, number)
+                return True  # another was faster
+            noted = self.registry.load(entry)
+            if noted >> SEGMENT_TABLE_ROWS_BITS == number:
+                rows = noted & ((1 << SEGMENT_TABLE_ROWS_BITS) - 1)
+            else:
+                try:
+                    rows = self._seal(number)
+                except (OSError, CorruptFile) as error:
+                    if isinstance(error, OSError) and error.errno in LATER:
+                        return False
+                    rows = 0  # gone, or not a segment of ours
+                self.registry.store(entry, number << SEGMENT_TABLE_ROWS_BITS | rows)
             self.registry.store(REGISTRY.offset["segment_oldest"], number + 1)
             self._add("rows_retired", rows)
             self._add("segments_retired", 1)
@@ -365,6 +375,7 @@ class Segments:
                 files.remove(self.directory_fd, f"seg-{number}")
             except OSError:
                 pass
+        return True
 
     def _map_head(self, number: int) -> Mapping:
         """The part of a segment that says who wrote how much."""

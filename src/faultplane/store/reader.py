@@ -313,12 +313,13 @@ class StoreReader:
     def _lost(self, since: Position, oldest: int, rows_retired: int, held: list[int]) -> int:
         """Rows of segments retired since a position that were never seen and are not held.
 
-        From the registry's table of final row counts, which remembers the last 1024 segments;
+        From the registry's table of final row counts, which remembers the last 1023 segments;
         for those before, from the total of all rows retired.
         """
         if since.floor >= oldest:
             return 0
-        window = max(oldest - schema.SEGMENT_TABLE_SIZE, 1)
+        # One entry less than the table has: whoever retires the oldest notes it before it moves on.
+        window = max(oldest - schema.SEGMENT_TABLE_SIZE + 1, 1)
         lost = 0
         for number in range(max(since.floor, window), oldest):
             if number not in held:
@@ -332,12 +333,10 @@ class StoreReader:
 
     def _final_rows(self, number: int) -> int:
         """Rows that a retired segment had, 0 when the table does not know it."""
-        registry = self.store.registry
-        entry = schema.SEGMENT_TABLE_OFFSET + (
-            number % schema.SEGMENT_TABLE_SIZE * schema.SEGMENT_TABLE_ENTRY_BYTES
+        noted: int = self.store.registry.load(
+            schema.SEGMENT_TABLE_OFFSET
+            + number % schema.SEGMENT_TABLE_SIZE * schema.SEGMENT_TABLE_ENTRY_BYTES
         )
-        if registry.load(entry) != number:
+        if noted >> schema.SEGMENT_TABLE_ROWS_BITS != number:
             return 0
-        rows: int = registry.load(entry + 8)
-        # Taken over by a younger segment in between: what was read may be that one's.
-        return rows if registry.load(entry) == number else 0
+        return noted & ((1 << schema.SEGMENT_TABLE_ROWS_BITS) - 1)

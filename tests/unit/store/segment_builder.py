@@ -360,9 +360,7 @@ class StoreBuilder:
         segment.close_all()
         segment.state(schema.SEGMENT_SEALED)
         rows = sum(segment.count(lane) for lane in range(segment.lanes))
-        entry = (schema.SEGMENT_TABLE_OFFSET + number % schema.SEGMENT_TABLE_SIZE * 16) // 8
-        self.registry[entry + 1] = rows
-        self.registry[entry] = number
+        self.note_retired(number, rows)
         segment.path.unlink()
         self.word("segment_oldest", number + 1)
         self.word("rows_retired", self.word("rows_retired") + rows)
@@ -370,6 +368,11 @@ class StoreBuilder:
         for key in [key for key in self.rows if key[0] == number]:
             del self.rows[key]
         return rows
+
+    def note_retired(self, number: int, rows: int) -> None:
+        """Put the rows of a retired segment into the registry's table."""
+        entry = schema.SEGMENT_TABLE_OFFSET // 8 + number % schema.SEGMENT_TABLE_SIZE
+        self.registry[entry] = number << schema.SEGMENT_TABLE_ROWS_BITS | rows
 
     def expected_rows(self) -> list[dict[str, object]]:
         return [row for key in sorted(self.rows) for row in self.rows[key]]
