@@ -307,9 +307,7 @@ OVERFLOW_CELLS: Final = 32
 SEGMENT_TABLE_OFFSET: Final = 2 * PAGE_BYTES
 SEGMENT_TABLE_ENTRY_BYTES: Final = 8
 SEGMENT_TABLE_ROWS_BITS: Final = 24
-"""One word, number of the segment << 24 | its final rows, at entry ``number %
-SEGMENT_TABLE_SIZE``. Whoever retires swaps it in, so that one who slept meanwhile cannot put an
-old number in its place."""
+"""Number of the segment << 24 | its final rows, at ``number % SEGMENT_TABLE_SIZE``; swapped in."""
 REGISTRY_BYTES: Final = SEGMENT_TABLE_OFFSET + SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
 
 OWNER_FREE: Final = 0

@@ -14,9 +14,8 @@ import pytest
 from exhaustive import HERE, run, tool
 
 HEADER = HERE.parents[1] / "src" / "faultplane" / "_core"
-WRONG = dict(
-    re.findall(r"^#define ([A-Z_]+) (\d+) +/\*", (HERE / "races.c").read_text(), re.MULTILINE)
-)
+PIECE = re.compile(r"^#define ([A-Z_]+) (\d+) +/\*", re.MULTILINE)
+WRONG = dict(PIECE.findall((HERE / "races.c").read_text()))
 
 
 def races(place, wrong):

@@ -1,8 +1,8 @@
 """The state of this process's recorder: binding it to a domain, letting go, settings.
 
 A record looks at two things to know that it may write: `Recorder.live`, which every fork clears,
-and the owner's fence, which names another incarnation once it was declared dead. A forked child, an unbound process
-and one that was switched off all take the slow entry, `wake`.
+and the owner's fence, which names another incarnation once this one was declared dead. A forked
+child, an unbound process and one that was switched off all take the slow entry, `wake`.
 """
 
 from __future__ import annotations
