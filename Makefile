@@ -1,7 +1,7 @@
 # Each command prepares .venv for itself (tools/install.py), so `make demo` is all that is typed.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick bench lint docs generate clean
+.PHONY: help install demo test quick bench lint docs wheels generate clean
 
 # The first interpreter that is new enough. `make PYTHON=/path/to/python3.12 …` names another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -44,6 +44,10 @@ docs: ## the documentation, with its examples run and every warning an error
 	@$(RUN) -m sphinx -q -W --keep-going -b doctest -d build/docs/trees docs build/docs/doctest
 	@$(RUN) -m sphinx -q -W --keep-going -b html -d build/docs/trees docs build/docs/html
 	@echo "build/docs/html/index.html"
+
+wheels: ## manylinux wheels in dist/, tested where no source is (ARGS="--target musllinux")
+	$(if $(PYTHON),,$(PREPARE))
+	@$(PYTHON) tools/wheels.py $(ARGS)
 
 generate: ## write the files that follow from schema.py and settings.py
 	@$(PYTHON) tools/generate.py
