@@ -13,7 +13,7 @@ from pathlib import Path
 
 import domain_fixture
 import raising
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from faultplane import schema
@@ -148,7 +148,7 @@ def without_clocks(data):
     return bytes(data)
 
 
-def main(path, seed_value):
+def main(path, seed_value, phases=tuple(Phase)):
     cores = {name: importlib.import_module(package) for name, package in CORES.items()}
     runs = 0
 
@@ -157,6 +157,7 @@ def main(path, seed_value):
         max_examples=EXAMPLES,
         deadline=None,
         database=None,
+        phases=phases,
         suppress_health_check=list(HealthCheck),
     )
     @given(st.lists(steps, max_size=25))
