@@ -271,8 +271,8 @@ def check(wheel: Path, target: Target, tools: Path, out: Path) -> Path:
 
 
 def runs_on(python: Path) -> str:
-    """The libc of an interpreter: ``gnu`` or ``musl``, or the name of another system."""
-    probe = "import sysconfig as s; print(s.get_config_var('EXT_SUFFIX') or '')"
+    """The libc of an interpreter, ``gnu`` or ``musl``, by the names of modules that it loads."""
+    probe = "import importlib.machinery as m; print(*m.EXTENSION_SUFFIXES)"
     answer = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=True)
     return "musl" if "musl" in answer.stdout else "gnu"
 
