@@ -141,7 +141,8 @@ def test_handlers_that_raise_inside_a_record_leave_no_half_row(core_name, child,
     counted = sum(domain_fixture.errors(cells).values()) + dropped.get("series_overflow", 0)
     assert 0 < acknowledged < attempted, "nothing was interrupted"
     assert acknowledged <= len(rows) <= counted <= attempted
-    assert set(dropped) <= {"row_lost"}
+    # Interrupted while the error is seen for the first time, it has no cell yet: counted by kind.
+    assert set(dropped) <= {"row_lost", "series_overflow"}
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
     for row in rows:
         # A handler that raises inside str() is one more way for str() to fail.
