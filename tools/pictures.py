@@ -30,8 +30,8 @@ from rich.text import Text
 
 import faultplane
 from faultplane.cli import deaths
-from faultplane.cli.top import View
 from faultplane.cli.top_screen import Top
+from faultplane.cli.top_view import View
 from faultplane.errors import DomainNotFound
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
 from faultplane.cli.output import clock, fingerprint_text, fit, plain
-from faultplane.cli.top import HEADS, ORDERS, View, cells_of, summary
+from faultplane.cli.top_view import HEADS, ORDERS, View, cells_of, summary
 from faultplane.errors import StackNotFound
 
 _COLOUR_OF_KIND = {"Internal": "red", "Timeout": "yellow", "Transport": "cyan"}

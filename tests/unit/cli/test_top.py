@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 import faultplane as fp
-from faultplane.cli import top
+from faultplane.cli import top_view
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -25,7 +25,7 @@ def view(run_python, tmp_domain_dir):
         )
         if not opened:
             opened.append(fp.attach("default", str(tmp_domain_dir)))
-        return top.View(opened[0], order)
+        return top_view.View(opened[0], order)
 
     yield make
     for domain in opened:
@@ -39,7 +39,7 @@ def test_before_the_first_look_there_is_nothing(view):
 
 
 def test_the_rate_is_that_of_the_time_looked_at(view, monkeypatch):
-    monkeypatch.setattr(top, "RATE_SECONDS", 0.0)  # so only the two last looks count
+    monkeypatch.setattr(top_view, "RATE_SECONDS", 0.0)  # so only the two last looks count
     watched = view(2)
     watched.look()
     assert (watched.total, watched.rate) == (2, 0)
@@ -53,14 +53,14 @@ def test_the_rate_is_that_of_the_time_looked_at(view, monkeypatch):
 
 
 def test_what_does_not_fit_is_told(view):
-    watched = view(top.GROUPS_SHOWN)
+    watched = view(top_view.GROUPS_SHOWN)
     watched.look()
-    assert "more groups" not in top.lines(watched)[-1]
-    view(top.GROUPS_SHOWN + 3)
+    assert "more groups" not in top_view.lines(watched)[-1]
+    view(top_view.GROUPS_SHOWN + 3)
     watched.look()
-    shown = top.lines(watched)
+    shown = top_view.lines(watched)
     assert shown[-1] == "… 3 more groups"
-    assert len(shown) == 3 + top.GROUPS_SHOWN + 1
+    assert len(shown) == 3 + top_view.GROUPS_SHOWN + 1
 
 
 def test_a_table_is_repeated_in_place_in_a_terminal(terminal, shop):

@@ -11,8 +11,8 @@ pytest.importorskip("textual", reason="the top extra is not installed")
 from textual.widgets import DataTable, Static
 
 import faultplane as fp
-from faultplane.cli.top import View
 from faultplane.cli.top_screen import GroupScreen, Top
+from faultplane.cli.top_view import View
 
 RECORD = (
     "import faultplane as fp; fp.init(service='shop')\n"

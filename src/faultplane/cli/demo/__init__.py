@@ -29,7 +29,7 @@ from faultplane.cli.demo import report
 from faultplane.cli.demo.load import Load, ask, somebody_at_work
 from faultplane.cli.demo.upstream import Upstream, unused_port
 from faultplane.cli.output import coloured, paint
-from faultplane.cli.top import View, lines
+from faultplane.cli.top_view import View, lines
 from faultplane.errors import DomainNotFound, MissingExtra
 
 EXAMPLES: Final = (
