@@ -185,6 +185,8 @@ cdef long errno_of(PyObject* exception) noexcept:
 cdef TypeInfo* known_special(PyObject* exception, TypeInfo* known) noexcept:
     """What is known where errno, cause or members matter; NULL: type_slow has to find out."""
     cdef long errno_value
+    if known.traits & TRAIT_KEYED:
+        return NULL
     if known.traits & TRAIT_OSERROR:
         errno_value = errno_of(exception)
         if errno_value:
