@@ -7,8 +7,9 @@
 
 Nanoseconds differ by 40 % from one hour to the next on a shared host, instructions by less than
 1 %: these are what continuous integration can hold. A figure is the difference between 256 calls
-and 128 in a warm lane, a 128th of it, without the loop around them; what the interpreter spends on
-the call itself is in it. System calls count as the instructions before them and none of their own.
+and 128 in a warm lane, a 128th of it, less the same of its floor: the loop around it, and where an
+error is raised for each call, raising and catching it. What the interpreter spends on the call
+itself is in it. System calls count as the instructions before them and none of their own.
 
 Interpreters differ, so ``instructions.json`` has bounds for each version that was measured. Another
 version is held to the highest of them + 25 %.
@@ -34,13 +35,12 @@ MARGIN = 1.10
 MARGIN_UNKNOWN = 1.25
 CALLS = 128  # 3 + 128 + 256 calls are fewer than the rows of a lane
 LANE_ROWS = 512
-LOOP = "loop"
 ALONE = (
-    "raw", "30 frames", "with a cause", "KeyError", "OSError", "operation and attempt",
-    "redacted", "a secret, redacted", "counter.add", "classify", "capture block",
+    "raw", "30 frames", "with a cause", "KeyError", "OSError", "the same object again",
+    "operation and attempt", "attributes", "redacted", "a secret, redacted",
+    "counter.add", "classify", "capture block",
 )  # fmt: skip
 SPAN = "a new span each time"
-SPAN_LOOP = "a new span, nothing recorded"
 MARK = "getppid"  # a function of the C library that nothing else calls meanwhile
 
 
@@ -59,31 +59,34 @@ def child(group):
     if faultplane.core != "cython":
         raise SystemExit("instructions are counted of the compiled core, which is not there")
     measure.refuse_debug_build()
-    blocks = ours.blocks() | {LOOP: measure.empty_loop}
+    calls = measure.Calls()
+    found = ours.cases(calls)
+    if group == "span":
+        found = ours.span_cases(calls)
     gc.collect()
     gc.disable()
-    for case in cases(group):
-        block = blocks.get(case)
-        if block is None:
+    state = _backend.core.writer_state
+    for name in cases(group):
+        case = found.get(name)
+        if case is None:
             continue
-        state = _backend.core.writer_state
-        records = case not in {*ours.NOT_RECORDING, LOOP, SPAN_LOOP}
-        while records and state()["seq"] % LANE_ROWS != 1:
-            block(1)  # up to the first row of a lane, so that none is claimed below
-        block(3)
+        while name not in ours.NOT_RECORDING and state()["seq"] % LANE_ROWS != 1:
+            case.block(1)  # up to the first row of a lane, so that none is claimed below
+        case.block(3)
         before = state()["lanes_claimed"]
-        for calls in (CALLS, 2 * CALLS):
-            os.getppid()
-            block(calls)
-            os.getppid()
+        for block in (case.floor, case.block):
+            for number in (CALLS, 2 * CALLS):
+                os.getppid()
+                block(number)
+                os.getppid()
         if state()["lanes_claimed"] != before:
-            raise AssertionError(f"a lane was claimed while {case} was counted")
-        print(case, flush=True)
+            raise AssertionError(f"a lane was claimed while {name} was counted")
+        print(name, flush=True)
 
 
 def cases(group):
-    """The cases of a group, in the order of their marks; the first is what is subtracted."""
-    return (LOOP, *ALONE) if group == "alone" else (SPAN_LOOP, SPAN)
+    """The cases of a group, in the order of their marks."""
+    return ALONE if group == "alone" else (SPAN,)
 
 
 # ------------------------------------------------------------------------------- the counting
@@ -118,12 +121,15 @@ def count(group):
         if done.returncode:
             raise SystemExit(f"{done.stdout}{done.stderr}")
         names = done.stdout.splitlines()
-        # A dump holds what ran since the one before: of four for each case, the second and the
-        # fourth are its blocks.
-        totals = [total(Path(f"{out}.{i}")) for i in range(1, 4 * len(names) + 1)]
-    calls = {name: (totals[4 * i + 3] - totals[4 * i + 1]) / CALLS for i, name in enumerate(names)}
-    loop = calls.pop(cases(group)[0], 0.0)
-    return {name: n - loop for name, n in calls.items()}
+        # A dump holds what ran since the one before: of eight for each case, every second is of a
+        # block: the floor's two, then the call's two.
+        totals = [total(Path(f"{out}.{i}")) for i in range(2, 8 * len(names) + 1, 2)]
+    return {name: net(*totals[4 * i : 4 * i + 4]) for i, name in enumerate(names)}
+
+
+def net(floor_once, floor_twice, once, twice):
+    """Instructions of a call, from those of blocks of calls and of their floors."""
+    return (twice - once - (floor_twice - floor_once)) / CALLS
 
 
 def total(dump):
