@@ -50,5 +50,5 @@ def test_what_is_counted_is_the_call(instructions, monkeypatch):
     found = instructions.count("alone")
     assert set(found) == set(instructions.ALONE)
     # A frame more is walked, a cause more is followed, a message more is looked through.
-    assert 0 < found["classify"] < found["raw"] < found["with a cause"] < found["30 frames"]
+    assert 0 < found["classify"] < found["KeyError"] < found["with a cause"] < found["30 frames"]
     assert found["raw"] < found["redacted"] < found["a secret, redacted"]

@@ -150,7 +150,8 @@ found = [
     (each, name)
     for module in list(sys.modules.values()) if module.__name__.startswith("faultplane")
     for each in vars(module).values() if isinstance(each, type)
-    for name, kind in getattr(each, "__annotations__", {}).items() if type(kind) is typing.ForwardRef
+    for name, kind in getattr(each, "__annotations__", {}).items()
+    if type(kind) is typing.ForwardRef
 ]
 assert not found, found
 """)
