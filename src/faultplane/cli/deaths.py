@@ -47,22 +47,22 @@ def run(options: argparse.Namespace) -> int:
 
 def lines(row: dict[str, Any]) -> list[str]:
     """One death, as lines for a terminal."""
-    when = "" if row["time_is_exact"] else "found "
+    # Who was seen dead only later lived at most until then.
+    when, most = ("", "") if row["time_is_exact"] else ("found ", "at most ")
     lived = (row["time_unix_nano"] - row["start_unix_nano"]) / 1e9
     age = duration(max(lived, 0))
     ago = max(time.time_ns() - row["time_unix_nano"], 0) / 1e9
     out = [
         paint(f"{row['service'] or 'process'} pid {row['pid']}", "bold")
         + f"  {paint(plain(row['summary']), 'red')}",
-        f"  {when}{moment(row['time_unix_nano'])}, {duration(ago)} ago, after {age}",
+        f"  {when}{moment(row['time_unix_nano'])}, {duration(ago)} ago, after {most}{age}",
     ]
     if row["in_flight_count"]:
         out.append(f"  in flight: {row['in_flight_count']}")
         for entry in row["in_flight"][:IN_FLIGHT_SHOWN]:
             trace = f"  trace {entry['trace_id']}" if entry.get("trace_id") else ""
-            out.append(
-                f"    {plain(entry['operation'])}  for {duration(entry['age_seconds'])}{trace}"
-            )
+            held = duration(entry["age_seconds"])
+            out.append(f"    {plain(entry['operation'])}  for {most}{held}{trace}")
     else:
         out.append("  in flight: nothing")
     if row["frames"]:
