@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socketserver
+import threading
 
 import pytest
 
@@ -13,7 +16,7 @@ from faultplane.cli.demo import load, report, upstream
 
 @pytest.fixture
 def charged(run_python, tmp_domain_dir):
-    """The domain ``demo``, in which 5 charges were refused and 2 reset by processes now gone."""
+    """The domain ``demo``: 5 charges refused, 2 reset, one of each other failure; all are gone."""
     run_python(
         "import os, sys, faultplane as fp; fp.init(domain='demo')\n"
         "for n in range(5): fp.record(ConnectionRefusedError(n), 'charge.refused')\n"
@@ -23,6 +26,8 @@ def charged(run_python, tmp_domain_dir):
     run_python(
         "import os, faultplane as fp; fp.init(domain='demo')\n"
         "for n in range(2): fp.record(ConnectionResetError(n), 'charge.reset')\n"
+        "for mode in ('slow', 'busy', 'truncated', 'tls', 'dns'):\n"
+        "    fp.record(ValueError(mode), f'charge.{mode}')\n"
         "os.kill(os.getpid(), 9)",
         check=False,
     )
@@ -31,25 +36,46 @@ def charged(run_python, tmp_domain_dir):
 
 
 def a_load(**modes):
-    """As if so many requests had been sent and answered, by mode."""
+    """As if so many requests had been sent and answered, by mode; one where nothing is said."""
     done = load.Load(1, 0, 0)
-    for mode, (injected, acknowledged) in modes.items():
-        done.injected[mode], done.acknowledged[mode] = injected, acknowledged
+    for mode in set(load.MODES) - {"ok"}:
+        done.injected[mode], done.acknowledged[mode] = modes.get(mode, (1, 1))
+        done.kinds[mode] = "Transport"
     return done
 
 
 @pytest.mark.parametrize(
     ("refused", "verdict"),
-    [((5, 5), "yes"), ((9, 3), "yes"), ((4, 4), "NO"), ((9, 6), "NO")],
+    [((5, 5), "yes"), ((9, 3), "yes"), ((4, 4), "NO"), ((9, 6), "NO"), ((9, 0), "NO")],
 )
 def test_the_ledger_adds_up_only_between_acknowledged_and_injected(charged, refused, verdict):
     lines, right = report.ledger(charged, a_load(refused=refused, reset=(2, 2)))
     assert right is (verdict == "yes")
-    cells = {line.split()[0]: line.split() for line in lines}
-    injected, acknowledged = map(str, refused)
-    assert cells["refused"][1:] == ["-", injected, acknowledged, "5", verdict]
+    cells = {line.split()[0]: line.split() for line in lines[:-1]}
+    injected, acknowledged = refused
+    assert cells["refused"][1:] == ["Transport", str(injected), str(acknowledged), "5", verdict]
     assert cells["reset"][-1] == "yes"
-    assert cells["all"][-2:] == ["7", verdict]
+    assert cells["all"][-2:] == ["12", verdict]
+    below = "≤" if acknowledged + 7 <= 12 else ">"
+    above = "≤" if injected + 7 >= 12 else ">"
+    told = f"{acknowledged + 7} acknowledged {below} 12 counted {above} {injected + 7} injected"
+    assert lines[-1] == told + ("" if right else "; not in order: refused")
+
+
+@pytest.mark.parametrize("kinds", [{}, {"refused": "-"}])
+def test_the_ledger_wants_a_kind_for_each_failure(charged, kinds):
+    done = a_load(refused=(5, 5), reset=(2, 2))
+    del done.kinds["refused"]
+    done.kinds |= kinds
+    lines, right = report.ledger(charged, done)
+    assert not right
+    assert lines[-1].endswith("not in order: refused")
+
+
+def test_a_load_that_sent_nothing_does_not_add_up(charged):
+    lines, right = report.ledger(charged, load.Load(1, 0, 0))
+    assert not right
+    assert lines[-1].startswith("0 acknowledged ≤ 12 counted > 0 injected")
 
 
 def test_who_left_in_order_is_not_among_the_deaths(charged, tmp_path):
@@ -86,8 +112,9 @@ with fp.attach("demo") as domain:
 
 
 def test_the_price_is_a_ratio_or_said_to_be_missing():
-    assert list(report.price(None)) == ["the service did not answer"]
-    (line,) = report.price({"record_nano": 200.0, "logging_nano": 8000.0})
+    for missing in (None, load.Answer(500, {})):
+        assert list(report.price(missing)) == ["the service did not answer"]
+    (line,) = report.price(load.Answer(200, {"record_nano": 200.0, "logging_nano": 8000.0}))
     assert "record() 200 ns" in line
     assert ": 40 times" in line
 
@@ -156,11 +183,64 @@ print(json.dumps([[row["operation"], row["trace_id"]] for row in rows]))
     assert all(bool(trace.strip("0")) is tracing for _, trace in rows)
 
 
-def test_requests_that_break_off_are_counted_as_broken():
-    with load.Load(upstream.unused_port(), 1, 7) as asking:
-        while asking.broken < 3:
+ANSWERS = {
+    "broken": b"",
+    "cut": b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+    "wrong": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 5\r\n\r\nsorry",
+    "no JSON": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsorry",
+}
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+
+@contextlib.contextmanager
+def a_server(answer):
+    """The port of a server that gives each request the same bytes, and closes the connection."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline() not in (b"\r\n", b""):
+                pass
+            self.wfile.write(answer)
+
+    with _Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("broken", None), ("cut", None), ("wrong", 500), ("no JSON", 200)]
+)
+def test_a_request_that_broke_off_is_not_one_that_was_answered_with_an_error(name, status):
+    with a_server(ANSWERS[name]) as port, load.Load(port, 2, 7) as asking:
+        while asking.broken + asking.unexpected.total() < 9:
             asking._stop.wait(0.01)
     assert asking.acknowledged.total() == 0
+    lines, right = report.answers(asking, 3)
+    assert not right
+    if status is None:
+        assert not asking.unexpected
+        assert lines == [f"{asking.broken} requests broke off; 3 deaths account for 6 at most"]
+        assert report.answers(asking, asking.broken)[1]
+    else:
+        assert (asking.broken, set(asking.unexpected)) == (0, {status})
+        told = f"{asking.unexpected[status]} requests were answered with status {status}"
+        assert lines[1].startswith(told)
+
+
+@pytest.mark.parametrize(("broken", "right"), [(0, True), (6, True), (7, False)])
+def test_each_death_accounts_for_few_requests_that_broke_off(broken, right):
+    done = load.Load(1, 0, 0)
+    done.broken = broken
+    assert report.answers(done, 3)[1] is right
+
+
+def test_a_server_that_is_not_there_answers_nothing():
     assert load.somebody_at_work(upstream.unused_port()) is None
     assert load.ask(upstream.unused_port(), "/who") is None
 

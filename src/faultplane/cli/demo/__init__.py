@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo; status 1 when the ledger does not add up or a death is missing."""
+    """Run the demo; status 1 when the ledger, the answers or the deaths are not as they must be."""
     if find_spec("gunicorn") is None:
         raise MissingExtra("faultplane demo", package="gunicorn", extra="demo")
     seed = options.seed if options.seed is not None else secrets.randbits(32)
@@ -116,7 +116,7 @@ def _server(directory: Path, port: int, upstream_port: int) -> Iterator[subproce
 
 def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS_MAX
-    while ask(port, "/who", 1.0) is None:
+    while (answer := ask(port, "/who", 1.0)) is None or not answer.said:
         if server.poll() is not None or time.monotonic() > deadline:
             raise DomainNotFound(f"the demo's server did not start:\n{log.read_text()[-2000:]}")
         time.sleep(0.1)
@@ -132,21 +132,18 @@ def _fail(directory: Path, port: int, seconds: int, seed: int) -> int:
             killer.join(HANG_SECONDS + 10)
         measured = ask(port, "/price")
         _settle(domain)
-        book, right = report.ledger(domain, load)
         died = [row for row in domain.deaths_rows() if row["how"] != "exit"]
+        book, adds_up = report.ledger(domain, load)
+        told, answered = report.answers(load, len(died))
         print(paint("\nEvery failure, three times over\n", "bold"))
-        print("\n".join(book))
-        print(
-            f"acknowledged ≤ counted ≤ injected; {load.broken} requests broke off "
-            f"because their worker died"
-        )
+        print("\n".join(book + told))
         print(paint(f"\n{len(died)} workers died\n", "bold"))
         print("\n".join(report.deaths_side_by_side(domain, directory / "gunicorn.log")))
         print(paint("SQL over the memory of the dead\n", "bold"))
         print("\n".join(report.query(domain)))
         print(paint("\nThe price\n", "bold"))
         print("\n".join(report.price(measured)))
-    return EXIT_OK if right and len(died) >= 3 else EXIT_FOUND_TROUBLE
+    return EXIT_OK if adds_up and answered and len(died) >= 3 else EXIT_FOUND_TROUBLE
 
 
 def _kill(port: int, seconds: int) -> None:

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 MODES: Final = ("ok", "refused", "reset", "slow", "busy", "truncated", "tls", "dns")
@@ -14,11 +15,21 @@ _WEIGHTS: Final = (6, 3, 2, 1, 3, 2, 1, 1)
 ANSWER_SECONDS_MAX: Final = 15.0
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered; ``said`` is empty unless it is what was asked for."""
+
+    status: int
+    said: dict[str, Any]
+
+
 class Load:
     """``clients`` threads that send requests until stopped.
 
     ``injected`` counts requests by the failure they ask for, before they are sent;
-    ``acknowledged`` counts answers that say the failure was recorded. ``seed`` decides the order.
+    ``acknowledged`` counts answers that say the failure was recorded. ``broken`` counts requests
+    whose connection broke, ``unexpected`` those that were answered by something else, by status.
+    ``seed`` decides the order.
     """
 
     def __init__(self, port: int, clients: int, seed: int) -> None:
@@ -27,6 +38,7 @@ class Load:
         self.acknowledged: Counter[str] = Counter()
         self.kinds: dict[str, str] = {}
         self.broken = 0
+        self.unexpected: Counter[int] = Counter()
         self._port = port
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -61,24 +73,29 @@ class Load:
             with self._lock:
                 if answer is None:
                     self.broken += 1
-                elif "recorded" in answer:
-                    self.acknowledged[answer["recorded"]] += 1
-                    self.kinds[answer["recorded"]] = answer["kind"]
+                elif not answer.said:
+                    self.unexpected[answer.status] += 1
+                elif (recorded := answer.said.get("recorded")) is not None:
+                    self.acknowledged[recorded] += 1
+                    self.kinds[recorded] = answer.said["kind"]
             self._stop.wait(0.002)
 
 
-def ask(port: int, path: str, seconds: float = ANSWER_SECONDS_MAX) -> dict[str, Any] | None:
-    """One request; None when the connection broke before the answer."""
+def ask(port: int, path: str, seconds: float = ANSWER_SECONDS_MAX) -> Answer | None:
+    """One request; None when the connection broke before the answer was whole."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        found: dict[str, Any] = json.loads(answer.read())
-        return found if answer.status == 200 else None
-    except (OSError, http.client.HTTPException, ValueError):
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
+    try:
+        return Answer(response.status, json.loads(body) if response.status == 200 else {})
+    except ValueError:
+        return Answer(response.status, {})
 
 
 def somebody_at_work(port: int) -> int | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from faultplane import Domain
 from faultplane.cli import deaths
-from faultplane.cli.demo.load import Load
+from faultplane.cli.demo.load import MODES, Answer, Load
 from faultplane.cli.output import paint, table
 from faultplane.errors import MissingExtra
 
+BROKEN_PER_DEATH_MAX: Final = 2
+"""The one request that a worker is at when it dies, and one that it just took."""
 SQL = (
     "select d.pid, d.how, r.kind_name, r.operation, count(*) as rows, max(r.message) as message "
     "from records r join deaths d on r.owner = d.incarnation "
@@ -31,23 +33,49 @@ def counts_by_mode(domain: Domain) -> Counter[str]:
 
 
 def ledger(domain: Domain, load: Load) -> tuple[list[str], bool]:
-    """The table injected / acknowledged / counted, and whether it adds up."""
+    """The table injected / acknowledged / counted with its sum, and whether it adds up.
+
+    It does when each failure was acknowledged at least once, with its kind, and stands in order.
+    """
     counted = counts_by_mode(domain)
-    rows, right = [], True
-    for mode in sorted(load.injected):
-        injected, acknowledged = load.injected[mode], load.acknowledged[mode]
-        fits = acknowledged <= counted[mode] <= injected
-        right = right and fits
-        rows.append([
-            mode, load.kinds.get(mode, "-"), injected, acknowledged, counted[mode],
-            "yes" if fits else "NO",
-        ])  # fmt: skip
-    rows.append([
-        "all", "", load.injected.total(), load.acknowledged.total(), counted.total(),
-        "yes" if right else "NO",
-    ])  # fmt: skip
-    heads = ["failure", "kind", "injected", "acknowledged", "counted", "in order"]
-    return table(heads, rows, ("injected", "acknowledged", "counted")), right
+    rows, wrong = [], []
+    asked = acknowledged = found = 0
+    for mode in sorted(set(MODES) - {"ok"}):
+        kind = load.kinds.get(mode, "-")
+        numbers = load.injected[mode], load.acknowledged[mode], counted[mode]
+        fits = 0 < numbers[1] <= numbers[2] <= numbers[0] and kind != "-"
+        if not fits:
+            wrong.append(mode)
+        rows.append([mode, kind, *numbers, "yes" if fits else "NO"])
+        asked, acknowledged, found = (
+            asked + numbers[0],
+            acknowledged + numbers[1],
+            found + numbers[2],
+        )
+    rows.append(["all", "", asked, acknowledged, found, "NO" if wrong else "yes"])
+    numeric = ("injected", "acknowledged", "counted")
+    lines = table(["failure", "kind", *numeric, "in order"], rows, numeric)
+    lines.append(
+        f"{acknowledged:,} acknowledged {_order(acknowledged, found)} {found:,} counted "
+        f"{_order(found, asked)} {asked:,} injected"
+        + (f"; not in order: {', '.join(wrong)}" if wrong else "")
+    )
+    return lines, not wrong
+
+
+def _order(left: int, right: int) -> str:
+    return "≤" if left <= right else ">"
+
+
+def answers(load: Load, deaths: int) -> tuple[list[str], bool]:
+    """What became of the requests without their answer, and whether deaths account for it."""
+    bound = BROKEN_PER_DEATH_MAX * deaths
+    lines = [f"{load.broken:,} requests broke off; {deaths} deaths account for {bound} at most"]
+    lines += [
+        f"{count:,} requests were answered with status {status} instead of what was asked"
+        for status, count in sorted(load.unexpected.items())
+    ]
+    return lines, load.broken <= bound and not load.unexpected
 
 
 def server_words(log: Path, pid: int) -> list[str]:
@@ -84,12 +112,12 @@ def query(domain: Domain) -> Iterator[str]:
     yield from table(list(relation.columns), rows, ("rows",))
 
 
-def price(measured: dict[str, Any] | None) -> Iterator[str]:
+def price(measured: Answer | None) -> Iterator[str]:
     """What a record cost inside the service."""
-    if measured is None:
+    if measured is None or not measured.said:
         yield "the service did not answer"
         return
-    record, logged = measured["record_nano"], measured["logging_nano"]
+    record, logged = measured.said["record_nano"], measured.said["logging_nano"]
     yield (
         f"record() {record:,.0f} ns, logging.exception to memory {logged:,.0f} ns: "
         f"{logged / record:,.0f} times, minimum of interleaved rounds in one worker"
