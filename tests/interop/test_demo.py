@@ -34,6 +34,7 @@ def test_every_failure_is_counted_and_every_death_explained(child_environment):
     ledger = next(line for line in done.stdout.splitlines() if line.startswith("all "))
     assert ledger.split()[-1] == "yes"
     assert "logging.exception to memory" in done.stdout
+    assert f"{sys.executable} -m faultplane demo --keep" in done.stdout
 
 
 @pytest.mark.timeout(180)

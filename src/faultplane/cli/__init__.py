@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -105,6 +107,16 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 def _module(name: str) -> Any:
     return import_module(f"faultplane.cli.{name}")
+
+
+def this_command() -> str:
+    """What to type in a shell for the command that runs: its name, where the shell finds it."""
+    path = sys.argv[0]
+    if os.path.basename(path) != "faultplane":
+        return f"{shlex.quote(sys.executable)} -m faultplane"
+    found = shutil.which("faultplane")
+    same = found is not None and os.path.exists(path) and os.path.samefile(found, path)
+    return "faultplane" if same else shlex.quote(os.path.abspath(path))
 
 
 def add_domain(parser: argparse.ArgumentParser) -> None:

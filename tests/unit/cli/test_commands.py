@@ -33,6 +33,25 @@ def test_no_command_is_a_usage_error_that_shows_the_help(command):
     assert "COMMAND" in command(status=2).out
 
 
+def test_the_command_that_runs_is_named_as_a_shell_finds_it(child_environment, tmp_path):
+    installed = tmp_path / "bin of mine" / "faultplane"
+    installed.parent.mkdir()
+    installed.write_text(
+        f"#!{sys.executable}\nfrom faultplane.cli import this_command\nprint(this_command())\n"
+    )
+    installed.chmod(0o755)
+    module = "import sys; from faultplane.cli import this_command; print(this_command())"
+
+    def named(*words, path="/usr/bin"):
+        environment = child_environment(PATH=path)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert named(installed) == f"'{installed}'"
+    assert named(installed, path=f"/usr/bin:{installed.parent}") == "faultplane"
+    assert named(sys.executable, "-c", module) == f"{sys.executable} -m faultplane"
+
+
 def test_a_missing_domain_is_named_with_those_there_are(command, shop):
     error = command("tail", "--domain", "nope", status=2).err
     assert "'nope'" in error

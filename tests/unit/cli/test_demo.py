@@ -254,6 +254,7 @@ sys.exit(main(["demo"]))
 """
     done = run_python(code, check=False)
     assert done.returncode == 2
+    assert done.stderr.startswith("faultplane demo: the demo needs gunicorn: ")
     assert "faultplane[demo]" in done.stderr
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 import faultplane
-from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, this_command
 from faultplane.cli.demo import report
 from faultplane.cli.demo.load import Load, ask, somebody_at_work
 from faultplane.cli.demo.upstream import Upstream, unused_port
@@ -40,6 +40,11 @@ EXAMPLES: Final = (
 WORKERS: Final = 4
 CLIENTS: Final = 6
 SECONDS_MIN: Final = 16
+NEXT: Final = (
+    "demo --keep    # the service goes on; it says how to watch it",
+    "run -- python your_program.py",
+    "top            # what your program recorded",
+)
 HANG_SECONDS: Final = 3
 START_SECONDS_MAX: Final = 30.0
 
@@ -54,13 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the demo; status 1 when the ledger, the answers or the deaths are not as they must be."""
     if find_spec("gunicorn") is None:
-        raise MissingExtra("faultplane demo", package="gunicorn", extra="demo")
+        raise MissingExtra("the demo", package="gunicorn", extra="demo")
     seed = options.seed if options.seed is not None else secrets.randbits(32)
     seconds = max(options.seconds, SECONDS_MIN)
     with contextlib.ExitStack() as stack:
         directory = Path(_directory())
-        if not options.keep:
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
         upstream = stack.enter_context(Upstream())
         port = unused_port()
         server = stack.enter_context(_server(directory, port, upstream.port))
@@ -71,8 +75,8 @@ def run(options: argparse.Namespace) -> int:
             _stay(directory, server)
         else:
             print("\nWhat to try next:")
-            print("  faultplane demo --keep     and in another terminal: faultplane top")
-            print("  faultplane run -- python your_program.py;  faultplane tail;  faultplane show")
+            for words in NEXT:
+                print(f"  {this_command()} {words}")
         return status
 
 
@@ -186,7 +190,6 @@ def _settle(domain: faultplane.Domain) -> None:
 
 def _stay(directory: Path, server: subprocess.Popen[bytes]) -> None:
     print(f"\nThe service goes on. In another terminal:\n  export FAULTPLANE_DIR={directory}")
-    print("  faultplane top --domain demo\nCtrl-C ends it.")
+    print(f"  {this_command()} top --domain demo\nCtrl-C ends it.", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.wait()
-    shutil.rmtree(directory, ignore_errors=True)
