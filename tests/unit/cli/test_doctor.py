@@ -43,12 +43,20 @@ def test_a_host_without_a_directory_to_share_is_not(run_python):
     assert "no shared directory" in problem
 
 
-def test_a_domain_that_nobody_has_made_is_no_problem(command, tmp_path):
-    text = command("doctor", "--directory", tmp_path / "later", "--domain", "shop").out
-    assert "'shop' was not found" in text
+def test_a_domain_that_nobody_has_made_is_no_problem_unless_it_was_named(command, tmp_path):
+    later = tmp_path / "later"
+    text = command("doctor", "--directory", later).out
+    assert "'default' was not found" in text
     assert "a process makes it when it calls init()" in text
     assert "Nothing is wrong." in text
-    assert f"directory {tmp_path}/later, 0 B free" not in text
+    assert f"directory {later}, 0 B free" not in text
+    for named in (
+        command("doctor", "--directory", later, "--domain", "shop", status=1),
+        command("doctor", "--directory", later, status=1, FAULTPLANE_DOMAIN="shop"),
+    ):
+        assert "! domain 'shop' was not found" in named.out
+        assert named.out.count("was not found") == 1
+        assert "Nothing is wrong." not in named.out
 
 
 def test_a_name_that_no_domain_can_have_is_a_usage_error(command):
