@@ -146,14 +146,16 @@ def _unknown(value: Any) -> str:
 
 
 def terminal_width() -> int:
-    """Cells in a line: of the terminal, else 80 for what is piped."""
+    """Cells in a line of the terminal, or of COLUMNS; what is piped has no end of the line."""
+    if not sys.stdout.isatty() and not os.environ.get("COLUMNS"):
+        return sys.maxsize
     return max(shutil.get_terminal_size((80, 24)).columns, WIDTH_MIN)
 
 
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[Any]], right: Iterable[str] = ()
 ) -> list[str]:
-    """Lines of a table as wide as the terminal at most: the widest columns give way first.
+    """Lines of a table as wide as `terminal_width`: the widest columns give way first.
 
     ``right`` names the columns that are set flush right.
 

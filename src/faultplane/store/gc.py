@@ -80,7 +80,8 @@ def _collect(base_fd: int, base_path: str, name: str, dry_run: bool) -> list[Rem
             try:
                 held = remove_store(domain_fd, store_path, dry_run)
             except (FaultplaneError, OSError) as error:
-                removals.append(Removal(name, entry, store_path, "kept", str(error), 0))
+                reason = str(error).removeprefix(f"{store_path} ")
+                removals.append(Removal(name, entry, store_path, "kept", reason, 0))
                 continue
             action = "would be removed" if dry_run else "removed"
             removals.append(Removal(name, entry, store_path, action, "no owner lives", held))
@@ -112,7 +113,8 @@ def remove_store(domain_fd: int, path: str, dry_run: bool = False) -> int:
         ]
         if living:
             pids = ", ".join(str(row.pid) for row in living[:8])
-            raise DomainBusy(f"{path} has {len(living)} live owners: pid {pids}")
+            owned = f"{len(living)} live owner{'s' if len(living) > 1 else ''}"
+            raise DomainBusy(f"{path} has {owned}: pid {pids}")
         if dry_run:
             return health.bytes_held(store)
         # Out of its place first: from here on its path names nothing, or a new store.

@@ -16,6 +16,12 @@ def test_a_table_is_never_wider_than_the_terminal(monkeypatch):
     assert lines[1].endswith("…")
 
 
+def test_a_table_that_is_piped_is_whole(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = output.table(["a", "message"], [["1", "x" * 200]])
+    assert lines[1] == "1  " + "x" * 200
+
+
 @pytest.mark.parametrize(
     "text", ["\x1b[31mred", "a\nb", "\x00", "\u202eright to left", "\x9b2J", "\ud800"]
 )

@@ -32,7 +32,7 @@ def test_dead_domains_go_and_live_ones_stay(make_store, own_class, tmp_domain_di
         one.domain: one.bytes_held for one in planned
     }
     kept = next(one for one in done if one.domain == "live")
-    assert f"has 1 live owners: pid {os.getpid()}" in kept.reason
+    assert kept.reason == f"has 1 live owner: pid {os.getpid()}"
     assert not dead.in_place()
     assert not empty.in_place()
 

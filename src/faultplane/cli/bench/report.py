@@ -20,6 +20,7 @@ LONGER: Final = {
     "longest CPU time": ("own_quantiles", "maximum", None),
 }
 """Rows after the cases: part of the report, field of the figure, field of a median."""
+WRAPPED_CELLS_MAX: Final = 100
 
 
 def print_report(found: dict[str, Any]) -> None:
@@ -51,7 +52,8 @@ def times(more: float | None, less: float | None) -> str:
 
 
 def _print_wrapped(text: str) -> None:
-    print(textwrap.fill(text, terminal_width(), subsequent_indent="  "))
+    width = min(terminal_width(), WRAPPED_CELLS_MAX)
+    print(textwrap.fill(text, width, subsequent_indent="  "))
 
 
 def _print_cores(cores: dict[str, Any]) -> None:
