@@ -12,9 +12,21 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
 from faultplane.cli.output import clock, fingerprint_text, fit, plain
-from faultplane.cli.top_view import HEADS, ORDERS, View, cells_of, summary
+from faultplane.cli.top_view import ORDERS, View, cells_of, heads_of, summary
 from faultplane.errors import StackNotFound
 
+# Cells of each column in 80 columns, without and with the service: what is long gives way.
+_WIDTHS = {
+    "rate/s": (8, 7),
+    "count": (9, 8),
+    "fingerprint": (8, 8),
+    "service": (0, 9),
+    "kind": (13, 9),
+    "operation": (11, 9),
+    "type": (13, 11),
+    "last": (8, 8),
+}
+_LONG = ("service", "kind", "operation", "type")
 _COLOUR_OF_KIND = {"Internal": "red", "Timeout": "yellow", "Transport": "cyan"}
 
 
@@ -61,6 +73,7 @@ class Top(App[int]):
         self._interval = max(interval, 0.1)
         self._seconds = seconds
         self._paused = False
+        self._heads: tuple[str, ...] = ()
         self._shown: list[int] = []
 
     def compose(self) -> ComposeResult:
@@ -75,9 +88,6 @@ class Top(App[int]):
 
     def on_mount(self) -> None:
         """Start looking."""
-        groups = self.query_one("#groups", DataTable)
-        for head in HEADS:
-            groups.add_column(f"{head} ", key=head)
         self._look()
         self.set_interval(self._interval, self._look)
         if self._seconds:
@@ -95,18 +105,23 @@ class Top(App[int]):
         self.query_one("#summary", Static).update(Text(title))
         groups = self.query_one("#groups", DataTable)
         row = groups.cursor_row
-        groups.clear()
+        found = self._view.groups()
+        heads = heads_of(found)
+        groups.clear(columns=heads != self._heads)
+        if heads != self._heads:
+            self._heads = heads
+            for head in heads:
+                groups.add_column(f"{head} ", key=head)
         self._shown = []
-        # In 80 columns the long names give way; a wide terminal shows them whole.
-        spare = max(self.size.width - 80, 0) // 3
-        widths = (8, 9, 8, 13 + spare, 11 + spare, 15 + spare, 8)
-        for group in self._view.groups():
-            style = _COLOUR_OF_KIND.get(group["kind"], "")
-            texts = [fit(text, w) for text, w in zip(cells_of(group), widths, strict=True)]
-            texts[0], texts[1] = texts[0].rjust(widths[0]), texts[1].rjust(widths[1])
-            cells = [
-                Text(f"{text} ", style=style if i == 3 else "") for i, text in enumerate(texts)
-            ]
+        widths = self._widths()
+        for group in found:
+            cells = []
+            for head, text in zip(heads, cells_of(group, heads), strict=True):
+                cut = fit(text, widths[head])
+                if head in ("rate/s", "count"):
+                    cut = cut.rjust(widths[head])
+                style = _COLOUR_OF_KIND.get(text, "") if head == "kind" else ""
+                cells.append(Text(f"{cut} ", style=style))
             groups.add_row(*cells)
             self._shown.append(group["fingerprint"])
         if self._shown:
@@ -116,6 +131,16 @@ class Top(App[int]):
             for o in self._view.owners
         )
         self.query_one("#owners", Static).update(Text(plain(owners) or "no process records here"))
+
+    def _widths(self) -> dict[str, int]:
+        """In 80 columns the long names give way; a wide terminal shows them whole."""
+        long = [head for head in self._heads if head in _LONG]
+        spare = max(self.size.width - 80, 0) // len(long)
+        with_service = "service" in self._heads
+        return {
+            head: _WIDTHS[head][with_service] + (spare if head in long else 0)
+            for head in self._heads
+        }
 
     def action_sort(self) -> None:
         """The next order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 from faultplane import Domain
@@ -47,22 +48,25 @@ class View:
         return int(sum(row["count"] for row in self._rows))
 
     @property
-    def rate(self) -> float:
-        """Errors per second, of all groups together."""
+    def rate(self) -> float | None:
+        """Errors per second, of all groups together; None until there are two looks."""
+        if self._span() is None:
+            return None
         return float(sum(group["rate_per_second"] for group in self.groups()))
 
     def groups(self) -> list[dict[str, Any]]:
-        """Groups in order, each with ``rate_per_second`` besides its counts."""
-        if not self._looks:
-            return []
-        (start, before), (end, _) = self._looks[0], self._looks[-1]
-        span = end - start
+        """Groups in order, each with ``rate_per_second`` (None until there are two looks)."""
+        span = self._span()
         groups = []
         for row in self._rows:
-            more = row["count"] - before.get(_key(row), 0)
-            groups.append({**row, "rate_per_second": round(more / span, 2) if span else 0.0})
+            more = row["count"] - self._looks[0][1].get(_key(row), 0)
+            groups.append({**row, "rate_per_second": round(more / span, 2) if span else None})
         field = {"rate": "rate_per_second", "count": "count", "recent": "last_seen_unix_nano"}
-        return sorted(groups, key=lambda g: (g[field[self.order]], g["count"]), reverse=True)
+        return sorted(groups, key=lambda g: (g[field[self.order]] or 0, g["count"]), reverse=True)
+
+    def _span(self) -> float | None:
+        """Seconds between the first look that counts and the last one."""
+        return self._looks[-1][0] - self._looks[0][0] or None if self._looks else None
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -75,31 +79,45 @@ def summary(view: View) -> str:
     dropped = f"  without a row {view.dropped:,}" if view.dropped else ""
     return (
         f"{view.domain.name}  {clock(time.time_ns())[:8]}  errors {view.total:,}  "
-        f"{view.rate:,.1f}/s  processes {len(view.owners)}{deaths}{dropped}"
+        f"{_rate_text(view.rate)}/s  processes {len(view.owners)}{deaths}{dropped}"
     )
 
 
-HEADS: Final = ("rate/s", "count", "fingerprint", "kind", "operation", "type", "last")
+HEADS: Final = ("rate/s", "count", "fingerprint", "service", "kind", "operation", "type", "last")
 
 
-def cells_of(group: dict[str, Any]) -> list[str]:
+def heads_of(groups: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Heads of the columns; the service is one where groups of several would look alike."""
+    several = len({group["service"] for group in groups}) > 1
+    return tuple(head for head in HEADS if several or head != "service")
+
+
+def cells_of(group: dict[str, Any], heads: Sequence[str]) -> list[str]:
     """One group as the cells of its line."""
-    return [
-        f"{group['rate_per_second']:,.1f}",
-        f"{group['count']:,}",
-        fingerprint_text(group["fingerprint"])[:8],
-        group["kind"],
-        plain(group["operation"]) or "-",
-        plain(group["type"]).rpartition(".")[2],
-        clock(group["last_seen_unix_nano"])[:8],
-    ]
+    cells = {
+        "rate/s": _rate_text(group["rate_per_second"]),
+        "count": f"{group['count']:,}",
+        "fingerprint": fingerprint_text(group["fingerprint"])[:8],
+        "service": plain(group["service"]) or "-",
+        "kind": group["kind"],
+        "operation": plain(group["operation"]) or "-",
+        "type": plain(group["type"]).rpartition(".")[2],
+        "last": clock(group["last_seen_unix_nano"])[:8],
+    }
+    return [cells[head] for head in heads]
+
+
+def _rate_text(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:,.1f}"
 
 
 def lines(view: View) -> list[str]:
     """The whole table for a plain terminal."""
     groups = view.groups()
     out = [paint(summary(view), "bold"), ""]
-    out += table(HEADS, [cells_of(g) for g in groups[:GROUPS_SHOWN]], ("rate/s", "count"))
+    shown = groups[:GROUPS_SHOWN]
+    heads = heads_of(shown)
+    out += table(heads, [cells_of(group, heads) for group in shown], ("rate/s", "count"))
     if len(groups) > GROUPS_SHOWN:
         out.append(f"… {len(groups) - GROUPS_SHOWN} more groups")
     return out

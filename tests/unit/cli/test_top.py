@@ -35,14 +35,18 @@ def view(run_python, tmp_domain_dir):
 def test_before_the_first_look_there_is_nothing(view):
     before = view(2)
     assert before.groups() == []
-    assert (before.total, before.rate) == (0, 0)
+    assert (before.total, before.rate) == (0, None)
 
 
 def test_the_rate_is_that_of_the_time_looked_at(view, monkeypatch):
     monkeypatch.setattr(top_view, "RATE_SECONDS", 0.0)  # so only the two last looks count
     watched = view(2)
     watched.look()
-    assert (watched.total, watched.rate) == (2, 0)
+    assert (watched.total, watched.rate) == (2, None)
+    assert {group["rate_per_second"] for group in watched.groups()} == {None}
+    head, _, _, *shown = top_view.lines(watched)
+    assert "  -/s  " in head
+    assert {line.split()[0] for line in shown} == {"-"}
     view(2)
     watched.look()
     assert watched.total == 4
@@ -50,6 +54,24 @@ def test_the_rate_is_that_of_the_time_looked_at(view, monkeypatch):
     assert all(group["rate_per_second"] > 0 for group in watched.groups())
     watched.look()
     assert watched.rate == 0
+    assert "  0.0/s  " in top_view.lines(watched)[0]
+
+
+def test_groups_of_several_services_are_told_apart_in_80_columns(view, run_python, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    watched = view(1)
+    watched.look()
+    assert "service" not in top_view.lines(watched)[2].split()
+    run_python(
+        "import faultplane as fp; fp.init(service='a-service-with-a-long-name')\n"
+        "fp.record(ValueError(0), 'operation 0'); fp.record(ModuleNotFoundError(0), 'long ' * 9)"
+    )
+    watched.look()
+    _, _, heads, *rows = top_view.lines(watched)
+    at = heads.index("service")
+    assert {row[at:].split()[0] for row in rows} > {"shop"}
+    assert max(map(len, [heads, *rows])) <= 80
+    assert len(rows) == len({row[at:] for row in rows}) == 3
 
 
 def test_what_does_not_fit_is_told(view):

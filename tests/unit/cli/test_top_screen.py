@@ -49,6 +49,23 @@ def test_keys_change_the_order_pause_and_show_a_group(domain):
     assert asyncio.run(drive()) in (0, None)
 
 
+def test_groups_of_several_services_get_a_column_that_fits(domain, run_python):
+    async def drive():
+        program = Top(View(domain, "count"), 60, None)
+        async with program.run_test(size=(80, 24)) as pilot:
+            groups = program.query_one("#groups", DataTable)
+            assert "service" not in groups.columns
+            others = RECORD.replace("'shop'", "'a-service-of-a-long-name'")
+            others = others.replace("'pay'", "'a long operation'")
+            await asyncio.to_thread(run_python, others)
+            program._look()  # as its timer does
+            await pilot.pause()
+            assert groups.virtual_size.width <= 80
+            return {str(cell).strip() for cell in groups.get_column("service")}
+
+    assert asyncio.run(drive()) == {"shop", "a-servic…"}
+
+
 def test_a_paused_table_stands_still_and_goes_on_afterwards(domain, run_python):
     async def drive():
         program = Top(View(domain, "count"), 0.1, None)
