@@ -124,8 +124,15 @@ def add_domain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-d", "--domain", help="name of the domain (default: FAULTPLANE_DOMAIN, else default)"
     )
+    add_directory(parser)
+
+
+def add_directory(parser: argparse.ArgumentParser) -> None:
+    """The option that says where domains are."""
     parser.add_argument(
-        "--directory", help="base directory of domains (default: FAULTPLANE_DIR, else /dev/shm)"
+        "--directory",
+        help="base directory of domains (default: FAULTPLANE_DIR, else /dev/shm/faultplane-<uid>, "
+        "else $XDG_RUNTIME_DIR/faultplane)",
     )
 
 

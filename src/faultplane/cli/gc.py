@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Final
 
 from faultplane import settings
-from faultplane.cli import add_json
+from faultplane.cli import add_directory, add_json
 from faultplane.cli.output import print_json, print_table, size
 from faultplane.errors import DomainNotFound
 from faultplane.store import gc, location
@@ -26,7 +26,7 @@ EXAMPLES: Final = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("-d", "--domain", help="only this domain (default: every dead one)")
-    parser.add_argument("--directory", help="base directory of domains")
+    add_directory(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="say what would be removed")
     add_json(parser)
 

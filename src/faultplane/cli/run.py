@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from faultplane import settings
 from faultplane.capture import run as capture_run
+from faultplane.cli import add_domain
 from faultplane.errors import InvalidSetting
 
 EXAMPLES: Final = (
@@ -24,8 +25,7 @@ EXAMPLES: Final = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--service", help="name of the service (default: from the command)")
-    parser.add_argument("-d", "--domain", help="name of the domain (default: default)")
-    parser.add_argument("--directory", help="base directory of domains")
+    add_domain(parser)
     parser.add_argument(
         "--hooks",
         help=f"comma-separated: {', '.join(settings.HOOKS)}, or none (default: all of them)",

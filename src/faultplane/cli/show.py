@@ -32,14 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_domain(parser)
     add_json(parser)
-    parser.add_argument("fingerprint", help="fingerprint of the group, or the start of it")
+    parser.add_argument(
+        "fingerprint", type=_prefix, help="fingerprint of the group, or the start of it"
+    )
     parser.add_argument("--samples", type=int, default=5, help="newest records to show (5)")
+
+
+def _prefix(text: str) -> str:
+    prefix = text.lower().removeprefix("0x")
+    if not prefix:
+        raise argparse.ArgumentTypeError(f"must have 1 digit at least, got {text!r}")
+    return prefix
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the group; status 1 when no group, or more than one, starts like that."""
     with attach(options) as domain:
-        prefix = options.fingerprint.lower().removeprefix("0x")
+        prefix = options.fingerprint
         groups = [
             row
             for row in domain.counts_rows()

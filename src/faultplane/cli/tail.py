@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
+from faultplane import schema
 from faultplane.cli import add_domain, add_json, attach
 from faultplane.cli.output import (
     clock,
@@ -24,6 +25,10 @@ EXAMPLES: Final = (
     "faultplane tail --kind Timeout --json | jq .message",
 )
 
+KIND_CELLS: Final = max(len(kind.name) for kind in schema.KINDS)
+KIND_CELLS_NARROW: Final = 13
+"""Where lines are shorter than `WIDE_CELLS`, the kind leaves room for the message."""
+WIDE_CELLS: Final = 100
 _COLOUR_OF_SEVERITY: Final = ((21, "red"), (17, "yellow"), (0, "dim"))
 
 
@@ -34,8 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--lines", type=int, default=10, help="records to begin with (10)")
     parser.add_argument("--no-follow", action="store_true", help="end after those")
     parser.add_argument("--seconds", type=float, help="end after so many seconds")
-    parser.add_argument("--kind", help="only records of this kind")
+    names = [kind.name for kind in schema.KINDS]
+    parser.add_argument(
+        "--kind",
+        type=_kind,
+        choices=names,
+        metavar="KIND",
+        help=f"only records of this kind: {', '.join(names)}",
+    )
     parser.add_argument("--service", help="only records of this service")
+
+
+def _kind(text: str) -> str:
+    """The kind of that name in any case; else the text, for the parser to refuse."""
+    return next((kind.name for kind in schema.KINDS if kind.name.lower() == text.lower()), text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,7 +77,7 @@ def _wanted(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> list
     return [
         row
         for row in rows
-        if (not options.kind or row["kind"].lower() == options.kind.lower())
+        if (not options.kind or row["kind"] == options.kind)
         and (not options.service or f'"service.name":"{options.service}"' in row["resource"])
     ]
 
@@ -78,15 +95,17 @@ def line(row: dict[str, Any]) -> str:
 
     >>> row = dict(time_unix_nano=0, fingerprint=7, kind="Timeout", operation="pay", owner=3,
     ...            severity_number=17, type="TimeoutError", message="no answer")
-    >>> line(row)
-    '-             3  0000000000000007  Timeout      pay  TimeoutError: no answer'
+    >>> line(row).split()
+    ['-', '3', '0000000000000007', 'Timeout', 'pay', 'TimeoutError:', 'no', 'answer']
     """
+    width = terminal_width()
+    kind_cells = KIND_CELLS_NARROW if width < WIDE_CELLS else KIND_CELLS
     head = (
         f"{clock(row['time_unix_nano']):12} {row['owner']:2}  "
-        f"{fingerprint_text(row['fingerprint'])}  {row['kind']:11}  "
+        f"{fingerprint_text(row['fingerprint'])}  {fit(row['kind'], kind_cells):{kind_cells}}  "
     )
     text = f"{row['type']}: {row['message']}" if row["message"] else row["type"]
     operation = f"{row['operation']}  " if row["operation"] else ""
-    shown = fit(plain(operation + text), max(terminal_width() - len(head), 20))
+    shown = fit(plain(operation + text), max(width - len(head), 20))
     colour = next(c for bound, c in _COLOUR_OF_SEVERITY if row["severity_number"] >= bound)
     return head + paint(shown, colour)

@@ -29,6 +29,18 @@ def test_the_help_of_each_command_has_examples(command, name):
     assert f"examples:\n  faultplane {name}" in text
 
 
+def test_defaults_of_domain_and_directory_are_named_alike(command):
+    said = {}
+    for name in COMMANDS:
+        text = " ".join(command(name, "--help").out.split())
+        if "--directory" in text:
+            _, _, said[name] = text.partition("base directory of domains (default: ")
+            assert name == "gc" or "(default: FAULTPLANE_DOMAIN, else default)" in text
+    assert {"run", "gc", "tail"} <= set(said)
+    first = "FAULTPLANE_DIR, else /dev/shm/faultplane-<uid>, else"
+    assert all(text.startswith(first) for text in said.values())
+
+
 def test_no_command_is_a_usage_error_that_shows_the_help(command):
     assert "COMMAND" in command(status=2).out
 
@@ -70,6 +82,28 @@ def test_tail_filters_by_kind_and_prints_json(command, shop):
     assert len(found) == 60
     assert {row["kind"] for row in found} == {"Transport"}
     assert {row["operation"] for row in found} == {"charge"}
+
+
+def test_tail_refuses_a_kind_that_there_is_not_and_names_those_there_are(command, shop):
+    error = command("tail", "--no-follow", "--kind", "Timout", status=2).err
+    assert "invalid choice: 'Timout'" in error
+    assert "Timeout" in error
+
+
+@pytest.mark.parametrize("columns", [None, "80"])
+def test_tail_has_its_columns_below_each_other_whatever_the_kind(command, run_python, columns):
+    code = """
+import faultplane as fp
+fp.init()
+for error in (TimeoutError(), EOFError(), MemoryError(), KeyError("x")):
+    fp.record(error, "here")
+"""
+    run_python(code)
+    shown = command("tail", "--no-follow", COLUMNS=columns).lines
+    kinds = {row["kind"] for row in rows(command("tail", "--no-follow", "--json"))}
+    assert kinds >= {"Serialization", "ResourceExhausted"}
+    assert len({line.index("  here  ") for line in shown}) == 1
+    assert columns is None or max(map(len, shown)) <= 80
 
 
 def test_tail_follows_until_its_time_is_up(command, shop):
@@ -166,7 +200,20 @@ def test_show_finds_a_group_by_the_start_of_its_fingerprint(command, shop):
 
 def test_show_says_when_no_group_or_several_start_so(command, shop):
     assert "no group" in command("show", "zz", status=1).err
-    assert "several groups" in command("show", "", status=1).err
+    for nothing in ("", "0x"):
+        error = command("show", nothing, status=2).err
+        assert f"argument fingerprint: must have 1 digit at least, got {nothing!r}" in error
+
+
+def test_show_names_the_groups_that_start_alike(command, run_python):
+    run_python(
+        "import faultplane as fp; fp.init()\n"
+        "for n in range(17): fp.record(type(f'Error{n}', (Exception,), {})(), f'operation {n}')"
+    )
+    firsts = [group["fingerprint"][0] for group in rows(command("top", "--once", "--json"))]
+    assert len(firsts) == 17  # more than there are digits
+    digit = max(firsts, key=firsts.count)
+    assert f"several groups start with {digit}: " in command("show", digit, status=1).err
 
 
 def test_show_of_a_group_without_stack_and_rows_shows_what_there_is(
