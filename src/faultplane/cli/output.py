@@ -129,16 +129,23 @@ def fingerprint_text(fingerprint: int) -> str:
 
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line; fingerprints as text, because JSON readers lose the low bits."""
+    """One JSON object a line; fingerprints as text, because JSON readers lose the low bits.
+
+    A fingerprint is what is called so, at any depth.
+    """
     for row in rows:
         print(json.dumps(_jsonable(row), ensure_ascii=False, default=_unknown), flush=True)
 
 
-def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: fingerprint_text(value) if key == "fingerprint" and isinstance(value, int) else value
-        for key, value in row.items()
-    }
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: fingerprint_text(inner)
+            if key == "fingerprint" and isinstance(inner, int)
+            else _jsonable(inner)
+            for key, inner in value.items()
+        }
+    return [_jsonable(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _unknown(value: Any) -> str:

@@ -195,6 +195,7 @@ def test_show_finds_a_group_by_the_start_of_its_fingerprint(command, shop):
     (report,) = rows(command("show", group["fingerprint"], "--json", "--samples", "2"))
     assert report["count"] == 60
     assert len(report["samples"]) == 2
+    assert {row["fingerprint"] for row in report["samples"]} == {group["fingerprint"]}
     assert sum(report["rows_by_owner"].values()) == 60
 
 
@@ -255,6 +256,7 @@ def test_deaths_names_what_was_in_flight(command, shop):
     (death,) = rows(command("deaths", "--json", "--last", "1"))
     assert death["service"] == "shop"
     assert death["in_flight"][0]["operation"] == "GET /pay"
+    assert {len(row["fingerprint"]) for row in death["records"]} == {16}
 
 
 def test_deaths_without_a_trace_say_so(command, run_python):

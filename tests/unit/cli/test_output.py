@@ -44,8 +44,14 @@ def test_sizes_end_at_gibibytes():
 
 
 def test_json_keeps_all_bits_of_a_fingerprint(capsys):
-    output.print_json([{"fingerprint": 2**64 - 1, "data": b"\x01"}])
-    assert json.loads(capsys.readouterr().out) == {"fingerprint": "f" * 16, "data": "01"}
+    inner = {"fingerprint": 2**63 + 1, "count": 2}
+    output.print_json(
+        [{"fingerprint": 2**64 - 1, "data": b"\x01", "samples": [inner], "of": inner}]
+    )
+    told = {"fingerprint": "8000000000000001", "count": 2}
+    assert json.loads(capsys.readouterr().out) == {
+        "fingerprint": "f" * 16, "data": "01", "samples": [told], "of": told
+    }  # fmt: skip
 
 
 def test_no_colour_without_a_terminal(capsys):
