@@ -92,13 +92,15 @@ def moment(time_unix_nano: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time with a unit that suits it.
+    """A length of time with a unit that suits it; what is told here is known to the microsecond.
 
-    >>> duration(0.0000123), duration(4.2), duration(7300)
-    ('12 µs', '4.2 s', '2.0 h')
+    >>> duration(0), duration(0.0000123), duration(4.2), duration(7300)
+    ('< 1 µs', '12 µs', '4.2 s', '2.0 h')
     """
+    if seconds < 1e-6:
+        return "< 1 µs"
     for bound, factor, unit in (
-        (1e-6, 1e9, "ns"), (1e-3, 1e6, "µs"), (1, 1e3, "ms"),
+        (1e-3, 1e6, "µs"), (1, 1e3, "ms"),
         (120, 1, "s"), (7200, 1 / 60, "min"), (172_800, 1 / 3600, "h"),
     ):  # fmt: skip
         if seconds < bound:

@@ -33,7 +33,15 @@ def test_what_an_error_says_cannot_command_a_terminal(text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 ns"), (3e-9, "3 ns"), (2.5e-3, "2 ms"), (1, "1.0 s"), (90, "90 s"), (200_000, "2.3 d")],
+    [
+        (0, "< 1 µs"),
+        (9e-7, "< 1 µs"),
+        (1e-6, "1 µs"),
+        (2.5e-3, "2 ms"),
+        (1, "1.0 s"),
+        (90, "90 s"),
+        (200_000, "2.3 d"),
+    ],
 )
 def test_durations_have_a_unit_that_suits_them(seconds, text):
     assert output.duration(seconds) == text
