@@ -26,7 +26,15 @@ DOMAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 CORES: Final = ("auto", "cython", "python")
 MESSAGE_MODES: Final = ("redact", "template", "raw")
-HOOKS: Final = ("excepthook", "threading", "unraisable", "asyncio", "logging", "fatal")
+HOOKS: Final = (
+    "excepthook",
+    "threading",
+    "multiprocessing",
+    "unraisable",
+    "asyncio",
+    "logging",
+    "fatal",
+)
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})

@@ -4,22 +4,26 @@ Each hook records and then calls what was there before, with the same arguments,
 prints and exits as it did. An exception that ``record()`` or a `capture` block saw already is not
 recorded again, and neither is control flow (Ctrl-C, ``sys.exit``, cancellation).
 
-==============  ======================================================  =========
-hook            what it sees                                            handled
-==============  ======================================================  =========
-``excepthook``  what ends the main thread (``sys.excepthook``)          no
-``threading``   what ends another thread (``threading.excepthook``)     no
-``unraisable``  what ``__del__`` and callbacks from C cannot raise      no
-``asyncio``     what reaches an event loop's exception handler          no
-``logging``     ``exc_info`` of log records from ERROR on               yes
-``fatal``       SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT             -
-==============  ======================================================  =========
+===================  ===================================================  =======
+hook                 what it sees                                         handled
+===================  ===================================================  =======
+``excepthook``       what ends the main thread (``sys.excepthook``)       no
+``threading``        what ends another thread (``threading.excepthook``)  no
+``multiprocessing``  what ends a ``multiprocessing.Process``              no
+``unraisable``       what ``__del__`` and callbacks from C cannot raise   no
+``asyncio``          what reaches an event loop's exception handler       no
+``logging``          ``exc_info`` of log records from ERROR on            yes
+``fatal``            SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT          -
+===================  ===================================================  =======
 
 The asyncio hook wraps ``call_exception_handler`` of the loop *classes* (asyncio's own, and
 uvloop's), so it covers running loops and later ones, whatever handler they were given, and no
 event loop policy is involved. A loop class that derives from neither is not seen. Nor is what ends
-a ``multiprocessing.Process``, or a greenlet of gevent: those libraries catch and print it
-themselves. ``capture`` around their targets sees it.
+a greenlet of gevent, which catches and prints it itself: ``capture`` around its target sees it.
+
+multiprocessing prints what ends a process itself, too, but runs its finalizers while that exception
+is on its way. The hook is one of them, so nothing of multiprocessing is replaced, and processes
+that install it in their target are covered as well.
 
 The fatal hook also wraps ``signal.signal``: a server that sets its own handler for one of those
 signals (gunicorn does, for SIGABRT) gets it, and ours is put in front of it again.
@@ -53,6 +57,7 @@ _installed: dict[str, Undo] = {}
 def install_hooks(
     excepthook: bool | None = None,
     threading: bool | None = None,
+    multiprocessing: bool | None = None,
     unraisable: bool | None = None,
     asyncio: bool | None = None,
     logging: bool | None = None,
@@ -62,12 +67,13 @@ def install_hooks(
 
     A hook given as None follows ``FAULTPLANE_HOOKS``; where that is unset, every hook but
     ``logging`` is installed. A hook that is installed stays so: a second call adds, and changes
-    nothing else. Modules that are not imported yet (asyncio, threading, logging, signal, uvloop)
-    are hooked when they are.
+    nothing else. Modules that are not imported yet (asyncio, threading, logging, signal,
+    multiprocessing, uvloop) are hooked when they are.
     """
     asked = {
         "excepthook": excepthook,
         "threading": threading,
+        "multiprocessing": multiprocessing,
         "unraisable": unraisable,
         "asyncio": asyncio,
         "logging": logging,
@@ -208,6 +214,44 @@ def _install_unraisable() -> Undo:
     return _replace(sys, "unraisablehook", wrap)
 
 
+# ------------------------------------------------------------------- processes of multiprocessing
+
+_FIRST: Final = 1000
+"""Exit priority of our finalizer: before those of the application, which may end the process."""
+
+
+class _EndOfProcess:
+    """A finalizer of ``multiprocessing.util`` in this process and in each that is forked off."""
+
+    def __init__(self, util: ModuleType) -> None:
+        self._util = util
+        util.register_after_fork(self, _EndOfProcess._register)  # for as long as this object lives
+        self._register()
+
+    def _register(self) -> None:
+        """Again in each child, which starts without the finalizers of its parent."""
+        self._finalizer = self._util.Finalize(None, self._finalize, exitpriority=_FIRST)
+
+    def _finalize(self) -> None:
+        exc = sys.exception()
+        traceback = exc.__traceback__ if exc is not None else None
+        # A fork inside an except block leaves its child with an exception that is not its own.
+        if traceback is not None and _is_of_multiprocessing(traceback):
+            record_unhandled(exc)
+
+    def undo(self) -> None:
+        self._finalizer.cancel()
+
+
+def _install_multiprocessing() -> Undo:
+    return _replace_when_imported("multiprocessing.util", lambda util: _EndOfProcess(util).undo)
+
+
+def _is_of_multiprocessing(traceback: TracebackType) -> bool:
+    """Whether the frame that is left with the exception is the one that ran the process."""
+    return traceback.tb_frame.f_globals.get("__name__") == "multiprocessing.process"
+
+
 # --------------------------------------------------------------------------------- event loops
 
 
@@ -293,6 +337,7 @@ def _install_fatal() -> Undo:
 _INSTALLERS: Final[dict[str, Callable[[], Undo]]] = {
     "excepthook": _install_excepthook,
     "threading": _install_threading,
+    "multiprocessing": _install_multiprocessing,
     "unraisable": _install_unraisable,
     "asyncio": _install_asyncio,
     "logging": _install_logging,

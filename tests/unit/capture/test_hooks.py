@@ -62,9 +62,13 @@ def test_hooks_follow_the_arguments_then_the_environment_then_the_default(run_py
     def installed(arguments: str, **variables: str) -> str:
         return str(run_python(code, stdin=arguments, **variables).stdout.strip())
 
-    assert installed("{}") == "excepthook threading unraisable asyncio fatal"
-    assert installed("{'logging': True}") == "excepthook threading unraisable asyncio logging fatal"
-    assert installed("{'fatal': False, 'asyncio': False}") == "excepthook threading unraisable"
+    assert installed("{}") == "excepthook threading multiprocessing unraisable asyncio fatal"
+    assert installed("{'logging': True, 'multiprocessing': False}") == (
+        "excepthook threading unraisable asyncio logging fatal"
+    )
+    assert installed("{'fatal': False, 'asyncio': False}") == (
+        "excepthook threading multiprocessing unraisable"
+    )
     assert installed("{}", FAULTPLANE_HOOKS="logging") == "logging"
     assert installed("{}", FAULTPLANE_HOOKS="none") == ""
     assert installed("{'asyncio': True}", FAULTPLANE_HOOKS="none") == "asyncio"
@@ -85,16 +89,17 @@ def test_installing_imports_none_of_the_modules_it_waits_for(run: Run) -> None:
 before = set(sys.modules)
 fp.install_hooks(logging=True)
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-assert not new & {"asyncio", "logging", "uvloop"}, new
+assert not new & {"asyncio", "logging", "multiprocessing", "uvloop"}, new
 """)
 
 
 def test_uninstalling_restores_what_was_there(run: Run) -> None:
     run("""
-import asyncio.base_events, logging, signal, threading
+import asyncio.base_events, logging, multiprocessing.util as util, signal, threading
 
 def state():
     return (
+        list(util._finalizer_registry), list(util._afterfork_registry),
         sys.excepthook, sys.unraisablehook, threading.excepthook, signal.signal,
         asyncio.base_events.BaseEventLoop.call_exception_handler, logging.getLogRecordFactory(),
     )
