@@ -404,26 +404,54 @@ def test_each_process_says_what_it_does_when_asked(launch: Any) -> None:
     assert "recording python, hooks: excepthook, threading" in done.stderr
 
 
-def test_an_interpreter_without_faultplane_runs_as_ever(tmp_path: Path, environment: Any) -> None:
+@pytest.fixture
+def bare_python(tmp_path: Path) -> str:
+    """An interpreter that cannot import faultplane."""
     venv.create(tmp_path / "other", with_pip=False, symlinks=True)
-    python = tmp_path / "other" / "bin" / "python"
+    return str(tmp_path / "other" / "bin" / "python")
+
+
+def test_an_interpreter_without_faultplane_runs_as_ever(bare_python: str, environment: Any) -> None:
     variables = environment()
     variables["PYTHONPATH"] = BOOTSTRAP_DIRECTORY
 
     def run(**more: str) -> Any:
         code = "import sys; print(sys.argv); raise KeyError('x')"
         return subprocess.run(
-            [python, "-c", code], env=variables | more, capture_output=True, text=True, timeout=60
+            [bare_python, "-c", code],
+            env=variables | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     done = run()
     assert done.stdout == "['-c']\n"
     assert done.stderr.splitlines()[-1] == "KeyError: 'x'"
     assert "faultplane" not in done.stderr
-    assert (
-        "not recording: ModuleNotFoundError: No module named 'faultplane'"
-        in run(FAULTPLANE_RUN_VERBOSE="1").stderr
-    )
+    assert "not recording: No module named 'faultplane'" in run(FAULTPLANE_RUN_VERBOSE="1").stderr
+
+
+def test_a_program_that_cannot_be_recorded_says_so_once_and_its_children_do_not(
+    bare_python: str, environment: Any
+) -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1)'], check=True)"
+
+    def run(**more: str) -> Any:
+        return subprocess.run(
+            [sys.executable, "-c", LAUNCH, bare_python, "-c", code],
+            env=environment(PROGRAM_PYTHONPATH="", **more),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    done = run()
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    why = f"not recording: No module named 'faultplane' in {bare_python}\n"
+    assert done.stderr == f"faultplane: {why}"
+    assert run(FAULTPLANE_RUN_VERBOSE="1").stderr.count(f": {why}") == 2
+    assert run(FAULTPLANE_DISABLED="1").stderr == ""
 
 
 def test_the_file_that_every_interpreter_reads_is_plain_old_python() -> None:

@@ -8,8 +8,9 @@ children.
 
 Not reached: interpreters started with ``-I``, ``-E`` or ``-S`` (they do not read PYTHONPATH, or no
 ``sitecustomize``), and children whose environment was replaced. Children that are no Python, or a
-Python without faultplane, run as ever. ``FAULTPLANE_RUN_VERBOSE=1`` makes each Python process say
-on stderr what it does; ``FAULTPLANE_DISABLED=1`` in a child's environment leaves it alone.
+Python without faultplane, run as ever; the program itself says in one line on stderr why it is not
+recorded, if its Python has no faultplane. ``FAULTPLANE_RUN_VERBOSE=1`` makes each Python process
+say what it does; ``FAULTPLANE_DISABLED=1`` in a child's environment leaves it alone.
 
 ``ddtrace-run`` works before or after ``faultplane run``. ``opentelemetry-instrument`` does not
 import the next ``sitecustomize``; started below us it loads our entry point
@@ -95,6 +96,8 @@ def run(
         directory=directory,
         hooks=hooks,
     )
+    # Kept by exec: which process is the program, and which are its children.
+    environment["FAULTPLANE_RUN_PID"] = str(os.getpid())
     sys.stdout.flush()
     sys.stderr.flush()
     try:

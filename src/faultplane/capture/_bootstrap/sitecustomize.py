@@ -2,9 +2,10 @@
 
 ``faultplane run`` puts this directory first on PYTHONPATH, and ``site`` imports the first
 ``sitecustomize`` it finds. So this file may be read by any interpreter, old ones and ones without
-faultplane included: it uses nothing newer than Python 3.4, and says nothing unless
-FAULTPLANE_RUN_VERBOSE is set. It reads the environment itself because the module that normally
-does may not be there.
+faultplane included: it uses nothing newer than Python 3.4. It says nothing unless
+FAULTPLANE_RUN_VERBOSE is set, with one exception: where the program itself cannot be recorded, its
+user hears it. It reads the environment itself because the module that normally does may not be
+there.
 """
 
 import os
@@ -32,26 +33,43 @@ def _import_next():
             sys.modules["sitecustomize"] = own
 
 
+def _is_set(name):
+    """Whether a variable is there and is not 0."""
+    return os.environ.get(name, "0") not in ("", "0")
+
+
 def _say(text):
     """One line on stderr, if asked for."""
-    if os.environ.get("FAULTPLANE_RUN_VERBOSE", "0") not in ("", "0") and sys.stderr is not None:
+    if _is_set("FAULTPLANE_RUN_VERBOSE") and sys.stderr is not None:
         sys.stderr.write("faultplane run: pid {}: {}\n".format(os.getpid(), text))
+
+
+def _say_failed(why):
+    """Why nothing is recorded, if asked for or if this is the program and not a child of it."""
+    text = "not recording: {} in {}".format(why, sys.executable)
+    if _is_set("FAULTPLANE_RUN_VERBOSE"):
+        _say(text)
+    elif (
+        os.environ.get("FAULTPLANE_RUN_PID") == str(os.getpid())
+        and not _is_set("FAULTPLANE_DISABLED")
+        and sys.stderr is not None
+    ):
+        sys.stderr.write("faultplane: {}\n".format(text))
 
 
 def _start():
     """Begin recording in this process; whatever goes wrong, the program must run."""
     if sys.version_info < (3, 11):
-        _say("not recording: faultplane needs Python 3.11, this is {}.{}".format(*sys.version_info))
+        _say_failed("faultplane needs Python 3.11, this is {}.{}".format(*sys.version_info))
         return
     try:
         from faultplane.capture.run import start
+
+        said = start()
     except Exception as error:
-        _say("not recording: {}: {} ({})".format(type(error).__name__, error, sys.executable))
+        _say_failed(str(error) or type(error).__name__)
         return
-    try:
-        _say(start())
-    except Exception as error:
-        _say("not recording: {}: {}".format(type(error).__name__, error))
+    _say(said)
 
 
 _leave_path()
