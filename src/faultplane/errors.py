@@ -75,9 +75,16 @@ class DomainBusy(StorageError):
 class LayoutMismatch(StorageError):
     """Files of another layout version or schema than this library writes."""
 
-    def __init__(self, what: str, expected: object, got: object) -> None:
-        """Name the field ``what`` with its ``expected`` and actual value."""
-        super().__init__(f"{what} must be {expected}, got {got}")
+    def __init__(self, what: str, expected: object, got: object, path: str = "") -> None:
+        """Name the field ``what`` with its ``expected`` and actual value.
+
+        ``path`` is the directory to remove when nothing uses it.
+        """
+        advice = (
+            f": another version of faultplane made it; use another domain, or rm -r {path} when "
+            "no process uses it"
+        )
+        super().__init__(f"{what} must be {expected}, got {got}{advice if path else ''}")
         self.what = what
         self.expected = expected
         self.got = got

@@ -25,7 +25,6 @@ def main(core_name, name, text):
     core = importlib.import_module(PACKAGES[core_name])
     one = Class()
     core.configure(messages="raw", classify=lambda exc: (one, True), encode_attributes=encode_pairs)
-    core.configure(rebind=lambda: None)
     for module in MODULES:
         function = getattr(importlib.import_module(module), name, None)
         if function is not None:

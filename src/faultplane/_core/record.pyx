@@ -80,7 +80,6 @@ from .layout cimport (
     DROP_DETAIL_BUDGET,
     DROP_INFLIGHT_OVERFLOW,
     DROP_NO_STORAGE,
-    DROP_NOT_INITIALISED,
     DROP_ROW_LOST,
     FLAG_HANDLED,
     FLAG_NO_ATTRIBUTES,
@@ -118,6 +117,7 @@ from .recorder cimport (
     renew_dictionary,
     try_storage,
     wake,
+    why_unbound,
 )
 from .redact cimport redact_into_cut
 from .ring cimport (
@@ -368,7 +368,7 @@ cdef PyObject* record_one(
                 reason = DROP_DETAIL_BUDGET
                 break
         if fp_unlikely(mode != WRITING):
-            reason = DROP_NOT_INITIALISED if R.registry == NULL else DROP_NO_STORAGE
+            reason = why_unbound()
             break
         if fp_unlikely(site == NULL):
             reason = DROP_ROW_LOST

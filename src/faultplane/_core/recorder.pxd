@@ -67,6 +67,7 @@ cdef struct Recorder:
 cdef Recorder* recorder() noexcept
 cdef Mode wake() noexcept
 cdef void try_storage() noexcept
+cdef int why_unbound() noexcept
 cdef void overflow(int cell, uint64_t n) noexcept nogil
 cdef void renew_dictionary() noexcept
 cdef object bounded(object value, str name, object high)

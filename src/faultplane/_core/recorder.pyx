@@ -17,6 +17,8 @@ from .intern cimport dictionary_close, dictionary_open
 from .exception cimport Py_INCREF
 from .fingerprint cimport tables_flush
 from .layout cimport (
+    DROP_NOT_INITIALISED,
+    DROP_NO_STORAGE,
     DROP_SERIES_OVERFLOW,
     LANE_GENERATION_MASK,
     LANE_GENERATION_SHIFT,
@@ -124,6 +126,13 @@ cdef void try_storage() noexcept:
     except BaseException:
         pass
     R.rebinding = False
+
+
+cdef int why_unbound() noexcept:
+    """Drop reason of a record that found no domain: init() is who says how to bind again."""
+    if R.registry == NULL and hook_rebind is None:
+        return DROP_NOT_INITIALISED
+    return DROP_NO_STORAGE
 
 
 cdef Mode wake() noexcept:

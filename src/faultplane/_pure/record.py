@@ -217,7 +217,7 @@ def _write_row(
     """Write and publish the row; 0, or the reason why there is none."""
     writer = state.writer
     if writer is None:
-        return DROP["no_storage" if state.was_bound else "not_initialised"]
+        return state.why_unbound()
     mono_nano = monotonic_ns()
     if state.detail_per_second and not _within_budget(site, mono_nano):
         return DROP["detail_budget"]

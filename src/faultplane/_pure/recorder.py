@@ -103,6 +103,11 @@ class Recorder:
         """Whether this process is bound and has not been declared dead."""
         return self.live and self.fence[0] == self.incarnation
 
+    def why_unbound(self) -> int:
+        """Drop reason of a record that found no domain: init() is who says how to bind again."""
+        initialised = self.was_bound or self.rebind is not None
+        return DROP["no_storage" if initialised else "not_initialised"]
+
     def try_storage(self) -> None:
         """Ask the store to bind this process again, at most once a second."""
         with memory.process_lock, self.busy():

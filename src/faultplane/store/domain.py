@@ -109,9 +109,8 @@ class Store:
             files.check_header(view, layout, "registry", REGISTRY_NAME, len(view))
             found = layout.read(view, 0, "schema_hash")
             if found != schema.SCHEMA_HASH:
-                raise LayoutMismatch(
-                    f"schema hash of {self.path}", f"{schema.SCHEMA_HASH:016x}", f"{found:016x}"
-                )
+                expected, got = f"{schema.SCHEMA_HASH:016x}", f"{found:016x}"
+                raise LayoutMismatch(f"schema hash of {self.path}", expected, got, self.path)
             header = Header(*(layout.read(view, 0, name) for name in Header._fields))
         bounds = {"lanes_per_segment": 16_383, "owner_slots": 16_383, "segments_max": 1 << 20}
         for name, bound in bounds.items():

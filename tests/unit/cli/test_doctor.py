@@ -9,6 +9,7 @@ import struct
 import pytest
 
 from faultplane import schema
+from faultplane.store.files import crc32
 
 ELSEWHERE = """
 import sys
@@ -152,3 +153,29 @@ def test_deaths_and_what_is_held_are_numbers_of_the_store(command, shop):
     text = command("doctor").out
     assert "1 deaths recorded" in text
     assert "0 processes alive of " in text
+
+
+def test_a_store_of_another_schema_says_what_to_do_and_errors_have_no_storage(
+    command, run_python, tmp_domain_dir
+):
+    run_python("import faultplane as fp; fp.init(); fp.record(ValueError(1))")
+    (store,) = (tmp_domain_dir / "default").iterdir()
+    with open(store / "registry", "r+b") as file:
+        data = bytearray(file.read(schema.REGISTRY.size))
+        schema.REGISTRY.write(data, 0, schema_hash=1)
+        crc = schema.REGISTRY.offset["crc"]
+        struct.pack_into("<I", data, crc, crc32(data[:crc]))
+        file.seek(0)
+        file.write(data)
+    advice = f"made it; use another domain, or rm -r {store} when no process uses it"
+    assert advice in " ".join(command("doctor", status=1).out.split())
+    code = """
+import faultplane as fp
+domain = fp.init()
+for _ in range(3):
+    fp.record(ValueError(1))
+print([(row["reason"], row["count"]) for row in domain.drops_rows() if row["count"]])
+"""
+    assert run_python(code).stdout == "[('no_storage', 3)]\n"
+    cured = "import os, shutil, sys; shutil.rmtree(sys.argv[1])\n"
+    assert run_python(cured + code, store).stdout == "[]\n"
