@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import shutil
 import signal
 import socket
@@ -13,92 +12,15 @@ import textwrap
 import urllib.error
 import urllib.request
 import venv
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import LAUNCH, same
 
 from faultplane.capture.run import BOOTSTRAP_DIRECTORY
 from faultplane.store import counts, domain, owners
-
-# The launcher is a Python process itself: the path that a test is about is for its program only.
-LAUNCH = """
-import os, sys
-from faultplane.capture.run import run
-path = os.environ.pop("PROGRAM_PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-run(sys.argv[1:], {**os.environ, "PYTHONPATH": path})
-"""
-Launch = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def environment(child_environment: Any) -> Callable[..., dict[str, str]]:
-    """Function: environment for a program, with directories to look in first."""
-
-    def build(*path: object, **variables: str | None) -> dict[str, str]:
-        built: dict[str, str] = child_environment(**variables)
-        built["PYTHONPATH"] = os.pathsep.join([*map(str, path), built["PYTHONPATH"]])
-        built["PYTHONDONTWRITEBYTECODE"] = "1"
-        return built
-
-    return build
-
-
-@pytest.fixture
-def launch(environment: Any) -> Launch:
-    """Function: run a command below ``faultplane run``, or without (``plain=True``)."""
-
-    def start(
-        *command: object, plain: bool = False, path: tuple[Any, ...] = (), **variables: Any
-    ) -> Any:
-        words = [*map(str, command)]
-        variables = environment(*path, **variables)
-        if not plain:
-            words = [sys.executable, "-c", LAUNCH, *words]
-            variables["PROGRAM_PYTHONPATH"] = variables["PYTHONPATH"]
-            variables["PYTHONPATH"] = environment()["PYTHONPATH"]
-        return subprocess.run(
-            words,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            input="typed in\n",
-        )
-
-    return start
-
-
-@pytest.fixture
-def recorded(tmp_domain_dir: Path) -> Callable[[], dict[tuple[str, str, str], int]]:
-    """Function: (service, operation, type) -> count, over all processes so far."""
-
-    def read() -> dict[tuple[str, str, str], int]:
-        found: Counter[tuple[str, str, str]] = Counter()
-        if (tmp_domain_dir / "default").exists():
-            for path in domain.store_paths(str(tmp_domain_dir / "default")):
-                with domain.Store.open(path) as store:
-                    for row in counts.read_counts(store):
-                        found[row.service, row.operation, row.type] += row.count
-        return dict(found)
-
-    return read
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Callable[..., Path]:
-    """Function: write a program and return its path."""
-
-    def write(code: str, name: str = "shop.py") -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(code))
-        return path
-
-    return write
-
 
 FAILING = """
 import sys
@@ -108,14 +30,6 @@ def work(argument):
 if __name__ == "__main__":
     work(sys.argv[1])
 """
-
-
-def same(run: Any, plain: Any) -> bool:
-    return (run.returncode, run.stdout, run.stderr) == (
-        plain.returncode,
-        plain.stdout,
-        plain.stderr,
-    )
 
 
 # ------------------------------------------------------------------------------- what is started
@@ -189,96 +103,6 @@ def test_python_children_of_any_generation_are_recorded(
         ("shop", "", "ValueError"): 1,
         ("shop", "", "OSError"): 1,
     }
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-def test_processes_of_multiprocessing_are_recorded(
-    method: str, launch: Any, script: Any, recorded: Any
-) -> None:
-    path = script(
-        f"""
-        import logging, multiprocessing
-        def work():
-            try:
-                raise KeyError("x")
-            except KeyError:
-                logging.exception("in a child")
-        if __name__ == "__main__":
-            context = multiprocessing.get_context({method!r})
-            child = context.Process(target=work)
-            child.start()
-            child.join()
-            assert child.exitcode == 0
-        """
-    )
-    done = launch(path)
-    assert done.returncode == 0, done.stderr
-    assert "ERROR:root:in a child" in done.stderr
-    assert recorded() == {("shop", "root", "KeyError"): 1}
-
-
-ENDING = """
-import multiprocessing, sys
-HOOKS
-def fail():
-    TARGET
-    raise KeyError("target")
-def leave(code):
-    sys.exit(code)
-def seen():
-    import faultplane
-    try:
-        raise TypeError
-    except TypeError as error:
-        faultplane.record(error, "seen")
-        raise
-class Worker(multiprocessing.get_context(METHOD).Process):
-    def run(self):
-        raise ValueError("overridden")
-if __name__ == "__main__":
-    def end(child):
-        child.start()
-        child.join()
-        print(child.exitcode, flush=True)
-    start = multiprocessing.get_context(METHOD).Process
-    try:
-        raise OSError
-    except OSError:
-        end(start(target=fail))  # a forked child inherits what its parent handles
-        end(start(target=print, args=("fine",)))
-    end(Worker())
-    end(start(target=leave, args=(3,)))
-    end(start(target=seen))
-"""
-ENDED = {("", "KeyError"): 1, ("", "ValueError"): 1, ("seen", "TypeError"): 1}
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-def test_what_ends_a_process_of_multiprocessing_is_recorded_and_printed_as_before(
-    method: str, launch: Any, script: Any, recorded: Any
-) -> None:
-    code = ENDING.replace("METHOD", repr(method)).replace("HOOKS", "").replace("TARGET", "")
-    path = script(code)
-    done = launch(sys.executable, path)
-    assert same(done, launch(sys.executable, path, plain=True))
-    assert done.stdout.split() == ["1", "fine", "0", "1", "3", "1"], done.stderr
-    assert done.stderr.count("Process ") == 3
-    assert "KeyError: 'target'" in done.stderr
-    assert {key[1:]: count for key, count in recorded().items()} == ENDED
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-@pytest.mark.parametrize("where", ["HOOKS", "TARGET"])
-def test_hooks_of_the_programs_own_see_what_ends_its_processes(
-    where: str, method: str, launch: Any, script: Any, recorded: Any
-) -> None:
-    code = ENDING.replace("METHOD", repr(method))
-    code = code.replace(where, "import faultplane as fp; fp.init(); fp.install_hooks()")
-    path = script(code.replace("HOOKS", "").replace("TARGET", ""))
-    done = launch(sys.executable, path, plain=True)
-    assert done.stdout.split() == ["1", "fine", "0", "1", "3", "1"], done.stderr
-    found = {key[1:]: count for key, count in recorded().items()}
-    assert found == (ENDED if where == "HOOKS" else {("", "KeyError"): 1})
 
 
 # --------------------------------------------------------------------------------- what is kept
