@@ -111,6 +111,8 @@ def small_disk(tmp_path):
     mounted = []
 
     def mount(size):
+        if shutil.which("mount") is None:
+            pytest.skip("mount is not there")
         where = tmp_path / f"disk-{len(mounted)}"
         where.mkdir(mode=0o700)
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "faultplane", str(where)]
