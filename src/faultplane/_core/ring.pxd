@@ -60,6 +60,7 @@ cdef struct Writer:
     int refusal
     bint prepared
     bint retire_due
+    bint prepare_due
     uint64_t lanes_claimed
     uint64_t segments_mapped
     uint64_t rehomed

@@ -268,6 +268,7 @@ cdef void prepare_ahead(Writer* w) noexcept nogil:
     """Keep the next segment a little further than this one is used up."""
     cdef uint64_t used = fp_load_relaxed(&(<segment_t*>w.segment).next_lane[0])
     cdef uint64_t wanted = w.files.segment_bytes * (used + 1) // w.files.lanes * 5 // 4
+    wanted = (wanted + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
     cdef uint64_t step = PREPARE_BYTES_PER_CHUNK
     if wanted > w.files.prepared_bytes + w.files.segment_bytes // 8:
         step = PREPARE_BYTES_BEHIND
@@ -291,25 +292,29 @@ cdef int writer_advance(Writer* w) noexcept nogil:
     if not files_are_open(&w.files):
         writer_leave_lane(w)
         return DROP_NO_STORAGE  # a daemon closes all descriptors: others have to be opened
-    # Once a lane, see whether the next segment still wants somebody to prepare it. The first
-    # quarter of a segment is left to readers, whose time is nobody's record.
-    if (
+    # Once a lane, see whether the next segment still wants somebody to prepare it: the chunk that
+    # follows pays for it. The first quarter of a segment is left to readers, whose time is
+    # nobody's record.
+    w.prepare_due = (
         w.segment != NULL
         and not w.prepared
+        and w.files.prepare_fd < 0
         and fp_load_relaxed(&(<segment_t*>w.segment).next_lane[0]) * 4 >= w.files.lanes
-        and not prepare_begin(&w.files)
-    ):
-        w.prepared = fp_exists(w.files.directory, "tmp-ready")
+    )
     return claim(w)
 
 
 cdef void housekeep(Writer* w) noexcept nogil:
-    """One small piece of work: unmap, retire or prepare."""
+    """One small piece of work: unmap, and retire, begin to prepare, or prepare."""
     if w.files.unmap_bytes:
         unmap_some(&w.files, UNMAP_BYTES_PER_CHUNK)
     if w.retire_due:
         w.retire_due = False
         retire_over_budget(&w.files)
+    elif w.prepare_due:
+        w.prepare_due = False
+        if not w.prepared and not prepare_begin(&w.files):
+            w.prepared = fp_exists(w.files.directory, "tmp-ready")
     elif w.files.prepare_fd >= 0:
         prepare_ahead(w)
 

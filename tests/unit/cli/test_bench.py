@@ -85,12 +85,14 @@ def test_lane_claims_and_segment_switches_are_told_apart(measured):
     for figures in measured["stalls"].values():
         places = figures["places"]
         assert set(places) == {
-            stalls.ORDINARY, stalls.UPKEEP, stalls.CLAIM, stalls.SWITCH, stalls.AFTER_SWITCH
+            stalls.ORDINARY, stalls.UPKEEP, stalls.CLAIM, stalls.NOTHING, stalls.SWITCH,
+            stalls.AFTER_SWITCH,
         }  # fmt: skip
-        chunks = sum(found["samples"] for found in places.values()) - (
-            ordinary := places[stalls.ORDINARY]["samples"]
-        )
-        assert chunks == ordinary
+        nothing = places[stalls.NOTHING]
+        assert nothing["samples"] == places[stalls.CLAIM]["samples"]
+        assert nothing["wall"]["p50"] > 0.9 * stalls.NOTHING_NANO
+        chunks = places[stalls.ORDINARY]["samples"]
+        assert sum(found["samples"] for found in places.values()) == 2 * chunks + nothing["samples"]
         claimed = places[stalls.CLAIM]["samples"] + places[stalls.SWITCH]["samples"]
         assert claimed == chunks * stalls.CHUNK_ROWS // stalls.LANE_ROWS
         assert figures["calls"] == figures["rows"] == figures["counted"]

@@ -3,7 +3,8 @@
 Of the rows that one process writes, every 64th does a slice of upkeep (unmaps, retires or prepares
 a little), every 512th claims a lane, and every 36th lane or so is in a new segment; the upkeep that
 follows a new segment unlinks the oldest. Those records are timed one by one, and an ordinary record
-in 64 to hold them against. The writer's counters tell which is which.
+in 64 to hold them against. The writer's counters tell which is which. After every lane claim, a loop
+that does nothing for about as long is timed alike: what is longer there is the machine's doing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ UPKEEP: Final = "slice of upkeep"
 CLAIM: Final = "lane claim"
 SWITCH: Final = "segment switch"
 AFTER_SWITCH: Final = "upkeep after a switch"
+NOTHING: Final = "nothing, for 8 µs"
+NOTHING_NANO: Final = 8_000
 GOALS_NANO: Final = {CLAIM: 50_000, SWITCH: 1_000_000, AFTER_SWITCH: 1_000_000}
 """What no record of the compiled core is to exceed."""
 # A scheduler speaks of single threads where it can.
@@ -57,7 +60,7 @@ def run(records: int) -> dict[str, Any]:
     writer = _Writer()
     calls = Calls()
     found: dict[str, list[tuple[int, int, int]]] = {
-        place: [] for place in (ORDINARY, UPKEEP, CLAIM, SWITCH, AFTER_SWITCH)
+        place: [] for place in (ORDINARY, UPKEEP, CLAIM, NOTHING, SWITCH, AFTER_SWITCH)
     }
     for _ in range(LANE_ROWS):
         record(known)
@@ -75,6 +78,8 @@ def run(records: int) -> dict[str, Any]:
         place = writer.did() or (AFTER_SWITCH if after_switch else UPKEEP)
         found[place].append(sample)
         after_switch = place == SWITCH
+        if place == CLAIM:
+            found[NOTHING].append(_timed_nothing())
     claimed = len(found[CLAIM]) + len(found[SWITCH])
     if claimed != records // CHUNK_ROWS * CHUNK_ROWS // LANE_ROWS:
         raise AssertionError(f"{claimed} lanes were claimed at chunks in {records} records")
@@ -99,6 +104,19 @@ def _timed(number: int) -> tuple[int, int, int]:
         record(error)
         end, own_end = wall(), own()
         after = resource.getrusage(_WHOSE).ru_nivcsw
+    return end - start, own_end - own_start, after - before
+
+
+def _timed_nothing() -> tuple[int, int, int]:
+    """What `_timed` gives, of a loop that reads the clock until its time is over."""
+    wall, own = time.perf_counter_ns, time.thread_time_ns
+    before = resource.getrusage(_WHOSE).ru_nivcsw
+    own_start, start = own(), wall()
+    due = start + NOTHING_NANO
+    while wall() < due:
+        pass
+    end, own_end = wall(), own()
+    after = resource.getrusage(_WHOSE).ru_nivcsw
     return end - start, own_end - own_start, after - before
 
 
