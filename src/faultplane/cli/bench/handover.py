@@ -48,8 +48,8 @@ def send(count: int) -> None:
 def ours(producers: int, count: int, sleeping: bool = False) -> dict[str, Any]:
     """Records per second from Python loops to a reader that holds them as Arrow batches.
 
-    A ``sleeping`` reader looks once, when all is written. Raises AssertionError for anything lost
-    or out of sequence.
+    A ``sleeping`` reader looks once, when the producers say that all is written. Raises
+    AssertionError for anything lost or out of sequence.
     """
     fp.init(service="reader", domain="handover")
     senders = [
@@ -74,9 +74,7 @@ def ours(producers: int, count: int, sleeping: bool = False) -> dict[str, Any]:
             assert into is not None
             into.write("\n")
             into.flush()
-        if sleeping:
-            for sender in senders:
-                sender.wait(SECONDS_MAX)
+        lines = [out.readline() for _, out in pipes if out is not None] if sleeping else []
         held, got, lost = [], 0, 0
         for records in follow:
             held.append(records.batches())
@@ -85,7 +83,7 @@ def ours(producers: int, count: int, sleeping: bool = False) -> dict[str, Any]:
             if got + lost >= producers * count:
                 break
         spent = time.perf_counter() - start
-        told = [json.loads(out.read()) for _, out in pipes if out is not None]
+        told = [json.loads(line) for line in lines or (out.read() for _, out in pipes if out)]
     if got != producers * count or lost:
         raise AssertionError(f"{got} of {producers * count} records, {lost} lost")
     _check_sequence(held)
