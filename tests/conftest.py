@@ -44,6 +44,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 def pytest_addoption(parser):
     parser.addoption("--core", choices=CORES, help="the core to test (default: both)")
+    parser.addoption("--no-skip", action="store_true", help="a test that would be skipped fails")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    return _unskipped(item.config, (yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _unskipped(collector.config, (yield))
+
+
+def _unskipped(config, report):
+    if report.outcome == "skipped" and config.getoption("--no-skip"):
+        report.outcome, report.longrepr = "failed", f"skipped: {report.longrepr}"
+    return report
 
 
 def pytest_configure(config):

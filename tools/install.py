@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make ``.venv`` ready for one of the repository's commands, and say what is missing.
 
-    python tools/install.py install|demo|test|bench|docs|lint
+    python tools/install.py install|demo|test|interop|bench|docs|lint
     python tools/install.py --cores      print the cores that this installation can run
 
 The package is installed in place, so an edited Python file needs no second run; a changed C or
@@ -37,6 +37,7 @@ PURPOSES = {
     "install": ("demo", "dev"),
     "demo": ("demo", ""),
     "test": ("test", "dev"),
+    "interop": ("interop", "dev"),
     "bench": ("bench", "release"),
     "docs": ("docs", ""),
     "lint": ("lint", ""),

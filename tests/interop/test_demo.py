@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 
@@ -59,3 +60,24 @@ def test_a_demo_that_is_kept_is_watched_in_its_terminal_until_ctrl_c(terminal, c
     screen.press("\x03")
     assert screen.finish() == 0
     assert not os.path.exists(directory)
+
+
+@pytest.mark.timeout(120)
+def test_a_demo_that_is_terminated_takes_its_server_with_it(child_environment):
+    psutil = pytest.importorskip("psutil")
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "faultplane", "demo", "--seed", "9"],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with demo:
+        assert demo.stdout is not None
+        assert demo.stdout.readline().startswith("core ")
+        demo.stdout.readline()  # the first line of the table: the load is on
+        below = psutil.Process(demo.pid).children(recursive=True)
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(60) == 128 + signal.SIGTERM
+    assert len(below) >= 5
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert alive == []

@@ -3,8 +3,9 @@
 Of the rows that one process writes, every 64th does a slice of upkeep (unmaps, retires or prepares
 a little), every 512th claims a lane, and every 36th lane or so is in a new segment; the upkeep that
 follows a new segment unlinks the oldest. Those records are timed one by one, and an ordinary record
-in 64 to hold them against. The writer's counters tell which is which. After every lane claim, a loop
-that does nothing for about as long is timed alike: what is longer there is the machine's doing.
+in 64 to hold them against. The writer's counters tell which is which. After every lane claim, a
+loop that does nothing for about as long is timed alike: what is longer there is the machine's
+doing.
 """
 
 from __future__ import annotations

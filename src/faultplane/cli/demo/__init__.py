@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import faultplane
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     seed = options.seed if options.seed is not None else secrets.randbits(32)
     seconds = max(options.seconds, SECONDS_MIN)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_ends_in_order())
         directory = Path(_directory())
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         upstream = stack.enter_context(Upstream())
@@ -78,6 +80,21 @@ def run(options: argparse.Namespace) -> int:
             for words in NEXT:
                 print(f"  {this_command()} {words}")
         return status
+
+
+@contextlib.contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """A SIGTERM, and a terminal that is closed, end the demo as Ctrl-C does: with its server."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _directory() -> str:
