@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from faultplane import errors
+    from faultplane.capture.attributes import decode_attributes
     from faultplane.capture.block import capture
     from faultplane.capture.hooks import install_hooks, installed_hooks, uninstall_hooks
     from faultplane.capture.log_handler import RecordingHandler
@@ -103,6 +104,7 @@ __all__ = [
     "classify",
     "core",
     "counter",
+    "decode_attributes",
     "errors",
     "init",
     "install_hooks",
@@ -131,6 +133,7 @@ _LAZY: Final = {
     "Severity": "faultplane.classify",
     "attach": "faultplane.capture.start",
     "capture": "faultplane.capture.block",
+    "decode_attributes": "faultplane.capture.attributes",
     "init": "faultplane.capture.start",
     "install_hooks": "faultplane.capture.hooks",
     "installed_hooks": "faultplane.capture.hooks",

@@ -257,8 +257,8 @@ cdef int take_prepared(Files* f, const char* name, const char* segment) noexcept
         if fd >= 0:
             close(fd)
         unlinkat(f.directory, name, 0)
-    # Nothing was prepared in time: reserve one here, in steps, and stop when another is first. Small
-    # ones to begin with: whoever took what was prepared publishes within some 50 µs.
+    # Nothing was prepared in time: reserve one here, in steps, and stop when another is first.
+    # Small ones to begin with: whoever took what was prepared publishes within some 50 µs.
     fd = fp_create(f.directory, name)
     if fd < 0:
         return -errno

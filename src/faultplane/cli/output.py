@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+from faultplane import decode_attributes
+
 WIDTH_MIN: Final = 40
 CELL_MIN: Final = 6
 _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
@@ -133,7 +135,8 @@ def fingerprint_text(fingerprint: int) -> str:
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line; fingerprints as text, because JSON readers lose the low bits.
 
-    A fingerprint is what is called so, at any depth.
+    A fingerprint is what is called so, at any depth; attributes likewise, told as the mapping that
+    they stand for.
     """
     for row in rows:
         print(json.dumps(_jsonable(row), ensure_ascii=False, default=_unknown), flush=True)
@@ -141,13 +144,37 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {
-            key: fingerprint_text(inner)
-            if key == "fingerprint" and isinstance(inner, int)
-            else _jsonable(inner)
-            for key, inner in value.items()
-        }
+        return {key: _jsonable(_told(key, inner)) for key, inner in value.items()}
     return [_jsonable(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _told(name: str, value: Any) -> Any:
+    if name == "fingerprint" and isinstance(value, int):
+        return fingerprint_text(value)
+    return decoded(value) if name == "attributes" and isinstance(value, bytes) else value
+
+
+def decoded(attributes: bytes) -> dict[str, Any] | bytes:
+    """The mapping that the bytes of a record stand for; the bytes where they stand for none."""
+    try:
+        return decode_attributes(attributes)
+    except ValueError:
+        return attributes
+
+
+def pairs(attributes: bytes) -> str:
+    r"""Attributes in a line.
+
+    >>> pairs(b"\n\x0c\n\x05order\x12\x03\x18\xe7$")
+    'order=4711'
+    """
+    told = decoded(attributes)
+    if isinstance(told, bytes):
+        return told.hex()
+    return " ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value, default=_unknown)}"
+        for key, value in told.items()
+    )
 
 
 def _unknown(value: Any) -> str:

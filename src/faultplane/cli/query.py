@@ -6,10 +6,11 @@ The tables are read by DuckDB without a copy. Needs the query extra.
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from faultplane.cli import add_domain, add_json, attach
-from faultplane.cli.output import print_json, print_table
+from faultplane.cli.output import pairs, print_json, print_table
 from faultplane.errors import QueryError
 
 EXAMPLES: Final = (
@@ -35,16 +36,35 @@ def run(options: argparse.Namespace) -> int:
             return 0
         import duckdb  # which made the relation
 
+        kinds = [str(kind) for kind in relation.types]
+        heads = list(relation.columns)
         try:
-            heads, rows = list(relation.columns), relation.fetchall()
+            rows = (_exact(relation, heads, kinds) if options.json else relation).fetchall()
         except duckdb.Error as error:  # in the rows: what is wrong in the text is told before
             raise QueryError(str(error)) from error
-        kinds = [str(kind) for kind in relation.types]
     if options.json:
         print_json(dict(zip(heads, row, strict=True)) for row in rows)
         return 0
     right = [
         head for head, kind in zip(heads, kinds, strict=True) if any(n in kind for n in _NUMBERS)
     ]
-    print_table(heads, [["" if cell is None else cell for cell in row] for row in rows], right)
+    print_table(heads, [list(map(_cell, heads, row)) for row in rows], right)
     return 0
+
+
+def _exact(relation: Any, heads: Sequence[str], kinds: Sequence[str]) -> Any:
+    """The relation with times as what their names say: a time of Python has no nanoseconds."""
+    if len(set(heads)) < len(heads):
+        return relation
+    columns = []
+    for head, kind in zip(heads, kinds, strict=True):
+        name = '"' + head.replace('"', '""') + '"'
+        is_time = head.endswith("_unix_nano") and kind.startswith("TIMESTAMP")
+        columns.append(f"epoch_ns({name}) AS {name}" if is_time else name)
+    return relation.project(", ".join(columns))
+
+
+def _cell(head: str, value: Any) -> Any:
+    if value is None:
+        return ""
+    return pairs(value) if head == "attributes" and isinstance(value, bytes) else value

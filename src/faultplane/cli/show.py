@@ -15,6 +15,7 @@ from faultplane.cli.output import (
     fingerprint_text,
     moment,
     paint,
+    pairs,
     plain,
     print_json,
     print_table,
@@ -98,11 +99,7 @@ def describe(
         "template": template,
         "first_message": message,
         "stack": rendered,
-        "samples": [
-            {**row, "attributes": row["attributes"].hex()} for row in rows[len(rows) - samples :]
-        ]
-        if samples
-        else [],
+        "samples": rows[len(rows) - samples :] if samples else [],
     }
 
 
@@ -136,10 +133,9 @@ def _print(report: dict[str, Any]) -> None:
         )
     if report["samples"]:
         print()
-        print_table(
-            ["time", "process", "trace", "message"],
-            [
-                [clock(row["time_unix_nano"]), row["owner"], row["trace_id"] or "-", row["message"]]
-                for row in report["samples"]
-            ],
-        )
+        heads, rows = ["time", "process", "trace", "message"], []
+        told = any(row["attributes"] for row in report["samples"])
+        for row in report["samples"]:
+            cells = [clock(row["time_unix_nano"]), row["owner"], row["trace_id"] or "-"]
+            rows.append([*cells, row["message"], *([pairs(row["attributes"])] if told else [])])
+        print_table([*heads, *(["attributes"] if told else [])], rows)

@@ -304,6 +304,31 @@ def test_query_answers_over_the_records_of_the_dead(command, shop):
     assert command("query", sql).lines[0].split() == ["kind_name", "n"]
 
 
+def test_what_a_record_carries_reads_alike_from_every_command(command, run_python):
+    done = run_python(
+        "import faultplane as fp; fp.init()\n"
+        "try: raise TimeoutError('slow')\n"
+        "except TimeoutError as e:\n"
+        "    fp.record(e, attributes={'order': 4711, 'tags': ['a', b'\\x00'], 'who': 'x\\x1b'})\n"
+        "print(fp.attach().records().rows()[0]['time_unix_nano'])"
+    )
+    told = {"order": 4711, "tags": ["a", "00"], "who": "x\x1b"}
+    (tailed,) = rows(command("tail", "--no-follow", "--json"))
+    (queried,) = rows(command("query", "--json", "from records"))
+    (shown,) = rows(command("show", tailed["fingerprint"], "--json"))
+    for row in (tailed, queried, *shown["samples"]):
+        assert row["attributes"] == told
+        assert row["time_unix_nano"] == int(done.stdout)
+        assert row["fingerprint"] == tailed["fingerprint"]
+    for text in (
+        command("show", tailed["fingerprint"]).out,
+        command("query", "select attributes from records").out,
+    ):
+        assert 'order=4711 tags=["a", "00"] who=x\\x1b' in text
+    twice = "select time_unix_nano, time_unix_nano, 1 as attributes from records"
+    assert rows(command("query", "--json", twice))[0]["attributes"] == 1
+
+
 def test_query_explains_what_it_cannot_run(command, shop):
     error = command("query", "select * from nothing", status=2).err
     assert "nothing" in error

@@ -62,6 +62,15 @@ def test_json_keeps_all_bits_of_a_fingerprint(capsys):
     }  # fmt: skip
 
 
+def test_attributes_that_are_none_are_shown_as_their_bytes(capsys):
+    output.print_json([{"attributes": b"\x07garbage"}, {"attributes": b""}])
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"attributes": "0767617262616765"},
+        {"attributes": {}},
+    ]
+    assert output.pairs(b"\x07garbage") == "0767617262616765"
+
+
 def test_no_colour_without_a_terminal(capsys):
     assert output.paint("late", "red") == "late"
     assert output.clock(0) == output.moment(0) == "-"
