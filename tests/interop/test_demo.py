@@ -78,6 +78,6 @@ def test_a_demo_that_is_terminated_takes_its_server_with_it(child_environment):
         below = psutil.Process(demo.pid).children(recursive=True)
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(60) == 128 + signal.SIGTERM
-    assert len(below) >= 5
+    assert len(below) >= 2  # gunicorn, and those of its workers that were up
     _, alive = psutil.wait_procs(below, timeout=10)
     assert alive == []
