@@ -19,9 +19,9 @@ import faultplane as fp
 from faultplane import _backend
 from faultplane.cli.bench import failures, ours
 from faultplane.cli.bench.measure import Calls, middle, spread
+from faultplane.schema import LANE_ROWS
 
 CHUNK_ROWS: Final = 64
-LANE_ROWS: Final = 512
 ORDINARY: Final = "ordinary record"
 UPKEEP: Final = "slice of upkeep"
 CLAIM: Final = "lane claim"
