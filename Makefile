@@ -1,7 +1,7 @@
 # Each command prepares .venv for itself (tools/install.py), so `make demo` is all that is typed.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick interop bench lint docs wheels generate clean
+.PHONY: help install demo test quick torture interop bench lint docs wheels generate clean
 
 # The first interpreter that is new enough. `make PYTHON=/path/to/python3.12 …` names another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -30,6 +30,10 @@ test: ## the whole suite, on each core that is there (ARGS="-k fork", COVERAGE=1
 quick: ## unit and architecture tests, in less than a minute
 	$(PREPARE) test
 	@$(RUN) tools/tests.py quick $(ARGS)
+
+torture: ## the store under fire, at length (ARGS="kill --kills 1000 --core python --seed 7")
+	$(PREPARE) test
+	@cd tests/fault && $(RUN) -m torture $(ARGS)
 
 interop: ## beside the real opentelemetry-instrument, ddtrace-run, uvloop and protobuf
 	$(PREPARE) interop

@@ -1,0 +1,8 @@
+"""The package of the long runs is importable by the short ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
