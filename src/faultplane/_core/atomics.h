@@ -10,6 +10,12 @@ static inline uint64_t fp_load_acquire(const uint64_t *word) {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
+/* After all that was read before, whatever that is: whether it still is what it was. */
+static inline uint64_t fp_load_again(const uint64_t *word) {
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
 static inline uint64_t fp_load_relaxed(const uint64_t *word) {
     return __atomic_load_n(word, __ATOMIC_RELAXED);
 }

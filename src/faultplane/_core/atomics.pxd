@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "atomics.h" nogil:
     uint64_t fp_load_acquire(const uint64_t* word) noexcept
+    uint64_t fp_load_again(const uint64_t* word) noexcept
     uint64_t fp_load_relaxed(const uint64_t* word) noexcept
     uint32_t fp_load32_acquire(const uint32_t* word) noexcept
     uint32_t fp_load32_relaxed(const uint32_t* word) noexcept

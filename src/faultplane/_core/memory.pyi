@@ -33,6 +33,9 @@ class Mapping:
     def load(self, offset: int) -> int:
         """The u64 at ``offset``, with acquire order."""
 
+    def load_again(self, offset: int) -> int:
+        """The u64 at ``offset``, loaded after whatever this thread has read before."""
+
     def store(self, offset: int, value: int) -> None:
         """Store a u64 at ``offset``, with release order."""
 

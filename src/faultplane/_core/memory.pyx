@@ -10,6 +10,7 @@ from .atomics cimport (
     fp_cas,
     fp_load32_acquire,
     fp_load_acquire,
+    fp_load_again,
     fp_store32_release,
     fp_store_release,
 )
@@ -82,6 +83,10 @@ cdef class Mapping:
     def load(self, Py_ssize_t offset):
         """The u64 at ``offset``, with acquire order."""
         return fp_load_acquire(<uint64_t*>self.at(offset, 8))
+
+    def load_again(self, Py_ssize_t offset):
+        """The u64 at ``offset``, loaded after whatever this thread has read before."""
+        return fp_load_again(<uint64_t*>self.at(offset, 8))
 
     def store(self, Py_ssize_t offset, uint64_t value):
         """Store a u64 at ``offset``, with release order."""

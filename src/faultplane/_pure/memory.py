@@ -235,6 +235,12 @@ class Mapping(mmap.mmap):
         """The u64 at ``offset``, with acquire order."""
         return self._get(offset, 8, "Q")
 
+    def load_again(self, offset: int) -> int:
+        """The u64 at ``offset``, loaded after whatever this thread has read before."""
+        with process_lock:
+            order()
+        return self._get(offset, 8, "Q")
+
     def store(self, offset: int, value: int) -> None:
         """Store a u64 at ``offset``, with release order."""
         self._put(offset, 8, "Q", value)

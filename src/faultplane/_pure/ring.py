@@ -53,7 +53,7 @@ from faultplane.schema import (
 from . import files
 from .intern import Dictionary
 from .intern import create as create_dictionary
-from .memory import FileLock, Mapping
+from .memory import FileLock, Mapping, fence
 
 __all__ = ["Ring"]
 
@@ -387,6 +387,8 @@ class Segments:
         """Close every lane of a segment and give the rows that were published."""
         head = self._map_head(number)
         head.store(STATE_AT, SEGMENT_SEALING)
+        # A commit that the loads below do not see must see this.
+        fence()
         rows = 0
         for lane in range(self.lanes):
             word = head.load(lane_word_at(lane))

@@ -136,7 +136,7 @@ def read_owner(store: Store, slot: int) -> OwnerRow:
         word = store.owners.load(base)
         with memoryview(store.owners) as view:
             values = dict(zip(_NAMES, _PACKED.unpack_from(view, base), strict=True))
-        if store.owners.load(base) >> 8 == word >> 8:
+        if store.owners.load_again(base) >> 8 == word >> 8:
             break
     else:
         raise CorruptFile(f"{OWNERS_NAME}: slot {slot} changes faster than it can be read")
