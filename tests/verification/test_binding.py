@@ -134,7 +134,7 @@ class Trace:
             self.owner(at, before, after)
         elif name.startswith("seg-"):
             self.segment(name, at, before, after)
-        elif name.startswith("dict-"):
+        elif name.startswith(("dict-", "stacks-")):
             self.dictionary(path, name, at, before, after)
         elif after <= before:
             self.wrong.append(f"{name} at {at}: {before} to {after}")
