@@ -21,6 +21,8 @@ MODELS = [
     ("fold",),
     ("intern",),
     ("intern", "-DPURE"),
+    ("create",),
+    ("create", "-DREMOVERS=2", "-DATTEMPTS=1"),
 ]
 # One writer alone meets no other that publishes: that part is reached with two.
 MEETS_NOBODY = ("segments", "-DWRITERS=1")
@@ -50,6 +52,11 @@ CONTROLS = [
     ("intern", ("-DTWO_STEPS",), "word["),
     ("intern", ("-DHASH_ALONE",), "wanted["),
     ("intern", ("-DPURE", "-DBUCKET_FIRST"), "word["),
+    ("create", ("-DNOT_IN_PLACE",), "lives_in["),
+    ("create", ("-DNO_LOCK",), "lives_in["),
+    ("create", ("-DLOOK_FIRST",), "lives_in["),
+    ("create", ("-DNAME_FIRST",), "filled["),
+    ("create", ("-DREPLACE",), "name["),
 ]
 
 
@@ -117,9 +124,10 @@ def test_a_model_says_what_it_proves_and_which_controls_it_has(model):
     first = text[: text.index("*/")]
     assert re.search(r"\. Proves, ", first) and "Code: " in first
     used = set(re.findall(r"^#if(?:n?def|) +([A-Z_]+)$", text, re.MULTILINE))
-    shapes = {"PURE", "CYCLES", "LANES", "CLOSERS", "WRITERS", "RECORDS", "NUMBERS"}
+    sizes = {"LANES", "CLOSERS", "WRITERS", "RECORDS", "NUMBERS", "REMOVERS", "ATTEMPTS"}
+    shapes = sizes | {"PURE", "CYCLES"}
     named = set(re.findall(r"-D([A-Z_]+)", first[first.index("Negative controls") :]))
     assert used - shapes == named - shapes
     tried = {switch[2:] for name, switches, _ in CONTROLS if name == model for switch in switches}
     assert named <= tried
-    assert used & shapes <= tried | {"CYCLES", "LANES", "CLOSERS", "WRITERS", "RECORDS", "NUMBERS"}
+    assert used & shapes <= tried | sizes | {"CYCLES"}
