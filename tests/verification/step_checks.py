@@ -79,9 +79,11 @@ class Expectation:
         self.live, self.ledger = live, ledger
         self.since = cursor_of(live)
         before = look(live)
+        self.rows_before = len(before.rows) if before else 0
         self.errors = before.errors if before else 0
         self.hits = before.hits if before else 0
         self.others = self.others_hits = self.turned = self.shown_before = self.total = 0
+        self.may_be_short = False
         self.is_held = self.was_held = self.is_turned = False
         self.settled: tuple[int, int] | None = None
         self.rows: list[Any] = []
@@ -94,7 +96,7 @@ class Expectation:
         seen = look(self.live, self.since)
         if seen is None:
             assert removed or self.ledger.told == 0, "the domain is gone"
-            self.since, self.errors, self.hits = None, 0, 0
+            self.since, self.errors, self.hits, self.rows_before = None, 0, 0, 0
             return
         # Only the pure core waits for a lock on this path, and says so when it gives up.
         allowed = set(WAITED) if self.was_held and core.NAME == "python" else set()
@@ -179,6 +181,7 @@ class Expectation:
             assert counts.snapshot(store).problems == []
             self._check_deaths(store, died)
             self._check_files(store)
+            self._check_totals(store)
 
     def _check_deaths(self, store: domain.Store, died: set[int]) -> None:
         found = [d for n in (deaths.OLD_NAME, deaths.NAME) for d in deaths._records(store, n)]
@@ -188,6 +191,19 @@ class Expectation:
         if self.ledger.entered:
             operations = [e["operation"] for death in found for e in death["in_flight"]]
             assert "in flight" in operations, "an operation that was in flight is forgotten"
+
+    def _check_totals(self, store: domain.Store) -> None:
+        """Rows that were retired and rows that are there are all rows there ever were.
+
+        Who dies between two words leaves the total short by the segment that it retired.
+        """
+        self.check()
+        everything = look(self.live)
+        retired = store.load("rows_retired")
+        short = self.rows_before + self.total - retired - len(everything.rows)
+        segment = store.header.lanes_per_segment * schema.LANE_ROWS
+        self.short = short
+        assert short == 0 or (self.may_be_short and 0 < short <= segment), short
 
     def _check_files(self, store: domain.Store) -> None:
         later = time.time() + 2 * files.TEMPORARY_AGE_SECONDS
