@@ -108,9 +108,16 @@ def _close(a: Atomics) -> list[Thread]:
         yield a.swap("lane", OPEN, OPEN + 1, "fp_cas_release")
 
     def closer() -> Steps:
-        word = yield Load("lane", RELAXED if a.is_weaker("a store closes") else ACQUIRE)
         if a.is_weaker("a store closes"):
+            word = yield Load("lane", RELAXED)
             yield Store("lane", CLOSED + word, RELAXED)
+            return
+        if a.is_weaker("a relaxed swap closes"):
+            word = yield Load("lane", RELAXED)
+        else:
+            word = yield a.load("lane", "fp_load_acquire")
+        if a.is_weaker("a relaxed swap closes") and word < CLOSED:
+            yield Swap("lane", word, CLOSED + word, RELAXED, RELAXED)
         elif word < CLOSED:
             yield a.swap("lane", word, CLOSED + word, "fp_cas")
 

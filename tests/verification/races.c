@@ -60,8 +60,8 @@ static void *writer(void *unused) {
     return NULL;
 }
 
-/* Anybody closes the lane. That the swap carries on what the writer released is argued in
-   docs/protocol.md: the sanitizer does not see where a release sequence is broken off. */
+/* Anybody closes the lane. That the swap carries on what the writer released is shown by litmus.py:
+   the sanitizer does not see where a release sequence is broken off. */
 static void *closer(void *unused) {
     (void)unused;
     uint64_t word;

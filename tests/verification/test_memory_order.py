@@ -130,6 +130,16 @@ def test_a_weaker_order_is_found_out(name, weaker, finding):
     assert litmus.models[0] in found_by
 
 
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_swap_that_closes_goes_on_with_what_the_commit_released(model):
+    """It need not order anything itself; a store that closes is a control of the same pair."""
+    litmus = LITMUS["a row comes with the closing of its lane"]
+    threads = litmus.threads(Atomics(ORDERS, {"a relaxed swap closes": ""}))
+    found, _ = outcomes(threads, litmus.initial, model)
+    assert (None, None, 1) in [outcome.returned for outcome in found]
+    assert not any(map(litmus.forbidden, found))
+
+
 @pytest.mark.parametrize("name", LITMUS)
 def test_a_pair_is_where_the_code_has_it(name):
     for path, text in LITMUS[name].sites:
