@@ -13,7 +13,7 @@ from stepping import Ledger, done, ended, in_child
 import faultplane as fp
 from faultplane import schema
 from faultplane._backend import core
-from faultplane.store import domain, gc, lifecycle, maintain
+from faultplane.store import deaths, domain, gc, lifecycle, maintain
 
 LONG_MESSAGE = "a message that does not fit into twelve bytes"
 SHORT_MESSAGE = "short"
@@ -178,7 +178,9 @@ def with_dead_and_full_deaths(live: Path) -> None:
     with_dead(live)
     (path,) = domain.store_paths(str(live / "default"))
     with open(f"{path}/deaths", "ab") as file:
-        file.write(b"\n" + b"not a record\n" * ((1 << 20) // 13 - 50))
+        left = deaths.DEATHS_BYTES_MAX - file.tell() - 100
+        file.write((b"\n" + b"no record " * 1000) * (left // 10_001))
+        file.write(b"\n" * (left % 10_001))
 
 
 # ------------------------------------------------------------------------------------- scenes
