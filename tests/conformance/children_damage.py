@@ -66,9 +66,52 @@ def dictionary_damaged(core, path, how):
             with open(target, "r+b") as file:
                 file.seek(shape.buckets_offset)
                 file.write(b"\x01\0\0\0" * shape.buckets)  # each leads to id 0
+        else:
+            _change_dictionary(target, how)
     core.bind(files.binding(slot=1))
     for error in kept(3):
         core.record(error, operation="op")
+
+
+def _change_dictionary(target, how):
+    with open(target, "r+b") as file:
+        data = bytearray(file.read())
+        layout = schema.DICTIONARY
+        shape = schema.dictionary_shape(len(data))
+        if how == "offsets":  # with its end behind 2**64, and so small again
+            layout.write(data, 0, buckets_offset=(1 << 64) - 4 * shape.buckets)
+            crc = domain_fixture.crc32(data[: layout.offset["crc"]])
+            layout.write(data, 0, crc=crc)
+        elif how == "used":
+            at = layout.offset["next_byte"]
+            data[at : at + 8] = (2**64 - 3).to_bytes(8, "little")
+        elif how == "entries":
+            at = layout.offset["next_entry"]
+            data[at : at + 8] = bytes(8)
+        elif how == "entry":  # a length, and no place
+            for code in range(1, shape.entries_max):
+                at = shape.entries_offset + code * schema.DICTIONARY_ENTRY.size
+                data[at : at + 4] = bytes(4)
+        file.seek(0)
+        file.write(data)
+
+
+def registry_damaged(core, path):
+    """Numbers of segments at the end of what a word holds."""
+    files = bound(core, path)
+    core.record(raised(ValueError, "first"))
+    core.unbind(False)
+    ring, last = files.ring(), 2**64 - 1
+    files.registry.store(schema.REGISTRY.offset["segment_newest"], last)
+    done = [ring.close_lanes_of(5, 1), ring.retire_over_budget()]
+    for oldest in (2**40, last - 2, last):
+        files.registry.store(schema.REGISTRY.offset["segment_oldest"], oldest)
+        done.append(ring.retire_over_budget())
+    files.registry.store(schema.REGISTRY.offset["dictionary_generation"], last)
+    core.bind(files.binding(slot=1))
+    for error in kept(3):
+        core.record(error)
+    return done
 
 
 def names_are_locked(core, path):
@@ -105,7 +148,11 @@ def foreign_segment_of_the_right_size(core, path, field):
     core.unbind(False)
     with open(f"{path}/seg-1", "rb") as file:
         data = bytearray(file.read())
-    schema.SEGMENT.write(data, 0, **{field: 77})
+    if field == "column_offsets":
+        at = schema.SEGMENT.offset[field]
+        data[at : at + 8] = (2**63).to_bytes(8, "little")
+    else:
+        schema.SEGMENT.write(data, 0, **{field: 77 if field != "arena_offset" else 2**63})
     crc = domain_fixture.crc32(data[: schema.SEGMENT.offset["crc"]])
     schema.SEGMENT.write(data, 0, crc=crc + (field == "created_unix_nano"))
     with open(f"{path}/seg-2", "wb") as file:

@@ -41,7 +41,7 @@ def test_series_of_a_file_that_the_application_closed_are_counted_together(
     assert 2 * len(counted) + overflown(reader) == 2000
 
 
-@pytest.mark.parametrize("how", ["cut", "garbage", "missing", "index"])
+@pytest.mark.parametrize("how", ["cut", "garbage", "missing", "index", "offsets"])
 def test_without_a_dictionary_rows_have_no_names_and_counts_are_exact(
     core_name, child, reader, how
 ):
@@ -69,7 +69,38 @@ def test_a_prepared_file_of_another_size_is_not_used(core_name, child, reader):
     assert len(reader.rows()) == 3
 
 
-@pytest.mark.parametrize("field", ["schema_hash", "number", "lanes", "created_unix_nano"])
+@pytest.mark.parametrize("how", ["used", "entries", "entry"])
+def test_a_dictionary_that_says_it_is_full_or_empty_takes_no_names(core_name, child, reader, how):
+    """Sums of what it says pass 2**64, and would be small again."""
+    child(core_name, "dictionary_damaged", reader.path, how)
+    rows = [row for row in reader.rows(decode=False) if row["owner"] == 2]
+    assert [row["message"] for row in rows] == ["number 0", "number 1", "number 2"]
+    assert how != "used" or {row["operation"] for row in rows} == {0}
+    if how != "entry":
+        first = next(row for row in reader.rows(decode=False) if row["owner"] == 1)
+        assert interned(reader.path / "dict-1", first["type"]) == b"KeyError"
+
+
+def interned(path, code):
+    """The string that a code stands for, whatever the header says of how many there are."""
+    data = path.read_bytes()
+    shape = schema.dictionary_shape(len(data))
+    entry = shape.entries_offset + code * schema.DICTIONARY_ENTRY.size
+    word = schema.DICTIONARY_ENTRY.read(data, entry, "word")
+    start = shape.bytes_offset + (word & 0xFFFF_FFFF) - 1
+    return data[start : start + (word >> 32)]
+
+
+def test_words_of_a_damaged_registry_cost_no_time_and_raise_nothing(core_name, child, reader):
+    closed, *retired = child(core_name, "registry_damaged", reader.path)
+    assert closed == 0
+    assert all(0 <= number <= 64 for number in retired)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["schema_hash", "number", "lanes", "created_unix_nano", "arena_offset", "column_offsets"],
+)
 def test_a_whole_segment_that_is_another_is_passed_by(core_name, child, reader, field):
     child(core_name, "foreign_segment_of_the_right_size", reader.path, field)
     foreign = reader.path / "seg-2"

@@ -38,8 +38,31 @@ cdef enum:
     PROBES_MAX = 128
 
 
+cdef struct Shape:
+    uint64_t entries_max
+    uint64_t buckets
+    uint64_t entries_offset
+    uint64_t buckets_offset
+    uint64_t bytes_offset
+
+
 cdef uint64_t round_up(uint64_t value, uint64_t unit) noexcept nogil:
     return (value + unit - 1) // unit * unit
+
+
+cdef Shape shape_of(uint64_t file_bytes) noexcept nogil:
+    """schema.dictionary_shape: where everything is follows from the size of the file."""
+    cdef Shape s
+    s.entries_max = file_bytes // 128
+    if s.entries_max < 64:
+        s.entries_max = 64
+    s.buckets = 1
+    while s.buckets < 2 * s.entries_max:
+        s.buckets *= 2
+    s.entries_offset = PAGE_BYTES
+    s.buckets_offset = round_up(PAGE_BYTES + s.entries_max * DICTIONARY_ENTRY_SIZE, 64)
+    s.bytes_offset = round_up(s.buckets_offset + s.buckets * 4, 64)
+    return s
 
 
 cdef int dictionary_create(
@@ -51,13 +74,8 @@ cdef int dictionary_create(
     cdef dictionary_t page  # aligned as its type asks for, as plain bytes would not be
     cdef dictionary_t* header = &page
     cdef uint64_t magic = MAGIC_DICTIONARY
-    cdef uint64_t entries = file_bytes // 128
-    cdef uint64_t buckets = 1
+    cdef Shape shape = shape_of(file_bytes)
     cdef int fd, failed
-    if entries < 64:
-        entries = 64
-    while buckets < 2 * entries:
-        buckets *= 2
     snprintf(name, sizeof(name), "%s-%llu", prefix, <unsigned long long>generation)
     snprintf(temporary, sizeof(temporary), "tmp-%s-%s", name, tag)
     unlinkat(directory, temporary, 0)
@@ -67,12 +85,12 @@ cdef int dictionary_create(
     memset(header, 0, PAGE_BYTES)
     memcpy(header.magic, &magic, 8)
     header.layout_version = LAYOUT_VERSION
-    header.entries_max = <uint32_t>entries
+    header.entries_max = <uint32_t>shape.entries_max
     header.generation = generation
-    header.buckets = <uint32_t>buckets
-    header.entries_offset = PAGE_BYTES
-    header.buckets_offset = round_up(PAGE_BYTES + entries * DICTIONARY_ENTRY_SIZE, 64)
-    header.bytes_offset = round_up(header.buckets_offset + buckets * 4, 64)
+    header.buckets = <uint32_t>shape.buckets
+    header.entries_offset = shape.entries_offset
+    header.buckets_offset = shape.buckets_offset
+    header.bytes_offset = shape.bytes_offset
     header.file_bytes = file_bytes
     header.crc = fp_crc32(<uint8_t*>header, DICTIONARY_CRC_OFFSET)
     header.next_entry[0] = 1
@@ -94,7 +112,7 @@ cdef int dictionary_open(
     cdef int fd
     cdef long size
     cdef dictionary_t* h
-    cdef uint64_t entries_end, buckets_end
+    cdef Shape shape
     cdef uint64_t magic = MAGIC_DICTIONARY
     memset(d, 0, sizeof(Dictionary))
     snprintf(name, sizeof(name), "%s-%llu", prefix, <unsigned long long>generation)
@@ -111,19 +129,18 @@ cdef int dictionary_open(
         return -1
     d.file_bytes = <uint64_t>size
     d.header = h = <dictionary_t*>d.base
-    entries_end = h.entries_offset + <uint64_t>h.entries_max * DICTIONARY_ENTRY_SIZE
-    buckets_end = h.buckets_offset + <uint64_t>h.buckets * 4
+    # No offset is believed: each has to be the one that follows from the size.
+    shape = shape_of(d.file_bytes)
     if (
         memcmp(h.magic, &magic, 8) != 0
         or h.layout_version != LAYOUT_VERSION
         or h.crc != fp_crc32(d.base, DICTIONARY_CRC_OFFSET)
         or h.file_bytes != <uint64_t>size
-        or h.entries_offset != PAGE_BYTES
-        or entries_end > h.buckets_offset
-        or buckets_end > h.bytes_offset
-        or h.bytes_offset >= <uint64_t>size
-        or h.buckets == 0
-        or h.buckets & (h.buckets - 1)
+        or h.entries_max != shape.entries_max
+        or h.buckets != shape.buckets
+        or h.entries_offset != shape.entries_offset
+        or h.buckets_offset != shape.buckets_offset
+        or h.bytes_offset != shape.bytes_offset
         or h.generation != generation
     ):
         dictionary_close(d)
@@ -152,10 +169,10 @@ cdef bint holds(
     word = fp_load_acquire(&d.entries[id].word)
     if by_hash:
         return word != 0
-    offset = (word & UINT32_MAX) - 1
-    if word == 0 or (word >> 32) != n or offset + n > d.text_bytes:
+    offset = word & UINT32_MAX  # one more than where it is, so that a published word is not zero
+    if offset == 0 or (word >> 32) != n or offset - 1 + n > d.text_bytes:
         return False
-    return memcmp(d.text + offset, text, n) == 0
+    return memcmp(d.text + offset - 1, text, n) == 0
 
 
 cdef int32_t dictionary_intern(
@@ -167,23 +184,25 @@ cdef int32_t dictionary_intern(
     """
     cdef uint32_t bucket, taken, _probe
     cdef uint64_t id = 0
-    cdef uint64_t offset
-    if d.base == NULL:
+    cdef uint64_t offset, last
+    if d.base == NULL or n > d.text_bytes:
         return -1
     if n == 0:
         return 0
+    last = d.text_bytes - n
     bucket = <uint32_t>hash & d.mask
     for _probe in range(<uint32_t>PROBES_MAX):
         taken = fp_load32_acquire(&d.buckets[bucket])
         if taken == 0:
             if id == 0:
-                if fp_load_acquire(&d.header.next_byte[0]) + n > d.text_bytes:
+                # Compared without a sum: a damaged file may say that 2**64 - 1 bytes are used.
+                if fp_load_acquire(&d.header.next_byte[0]) > last:
                     return -1
                 id = fp_add(&d.header.next_entry[0], 1)
-                if id >= d.entries_max:
-                    return -1
+                if id == 0 or id >= d.entries_max or fp_load_acquire(&d.entries[id].word) != 0:
+                    return -1  # full, or damaged: what has a string keeps it
                 offset = fp_add(&d.header.next_byte[0], n)
-                if offset + n > d.text_bytes:
+                if offset > last:
                     return -1
                 memcpy(d.text + offset, text, n)
                 d.entries[id].hash = hash

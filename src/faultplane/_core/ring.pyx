@@ -61,6 +61,7 @@ from .segment cimport (
     publish,
     raise_newest,
     retire_over_budget,
+    shape,
 )
 
 cdef enum:
@@ -136,6 +137,9 @@ cdef int map_segment(Writer* w, uint64_t number) noexcept nogil:
     cdef uint8_t* base
     cdef segment_t* h
     cdef uint64_t magic = MAGIC_SEGMENT
+    cdef uint64_t offsets[32]
+    cdef uint64_t arena
+    cdef uint64_t file_bytes = shape(w.files.lanes, offsets, &arena)
     snprintf(name, sizeof(name), "seg-%llu", <unsigned long long>number)
     fd = fp_open(w.files.directory, name)
     if fd < 0:
@@ -154,7 +158,9 @@ cdef int map_segment(Writer* w, uint64_t number) noexcept nogil:
         or h.schema_hash != SCHEMA_HASH
         or h.lanes != w.files.lanes
         or h.number != number
-        or h.file_bytes != w.files.segment_bytes
+        or h.file_bytes != file_bytes
+        or h.arena_offset != arena
+        or memcmp(h.column_offsets, offsets, COLUMN_COUNT * sizeof(uint64_t)) != 0
         or h.crc != fp_crc32(base, SEGMENT_CRC_OFFSET)
     ):
         munmap(base, <size_t>w.files.segment_bytes)

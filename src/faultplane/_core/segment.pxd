@@ -30,6 +30,9 @@ cdef inline uint64_t* lane_word(uint8_t* segment, uint64_t lane) noexcept nogil:
     return <uint64_t*>(segment + LANE_WORDS_OFFSET + lane * LANE_WORD_STRIDE)
 
 
+cdef uint64_t shape(
+    uint32_t lanes, uint64_t* column_offsets, uint64_t* arena_offset
+) noexcept nogil
 cdef void files_clear(Files* f) noexcept nogil
 cdef int files_start(
     Files* f, int directory, int locks, Mapping registry, uint32_t lanes, uint32_t segments_max,

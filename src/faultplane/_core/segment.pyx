@@ -76,6 +76,7 @@ cdef enum:
     ZEROS_BYTES = 65536
     RESERVE_BYTES_FIRST = 65536
     NAME_BYTES = 64
+    NUMBERS_MORE = 256  # segments past twice the budget that writers may have left to retire
 
 
 # ------------------------------------------------------------------------------------- shapes
@@ -427,10 +428,13 @@ cdef uint64_t close_owner_lanes(Files* f, uint64_t tag) noexcept nogil:
     cdef uint64_t number = fp_load_acquire(&f.registry.segment_oldest[0])
     cdef uint64_t newest = fp_load_acquire(&f.registry.segment_newest[0])
     cdef uint64_t word, rows = 0
+    cdef uint64_t left = 2 * <uint64_t>f.segments_max + NUMBERS_MORE
     cdef uint32_t lane
     cdef uint8_t* base
     cdef int fd
-    while number <= newest:
+    # A damaged registry may say that there are 2**64 of them.
+    while number <= newest and left:
+        left -= 1
         snprintf(name, sizeof(name), "seg-%llu", <unsigned long long>number)
         number += 1
         fd = fp_open(f.directory, name)

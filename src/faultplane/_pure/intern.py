@@ -164,12 +164,14 @@ class Dictionary:
     def _append(self, bucket: int, key: int, text: bytes) -> int:
         entry, start = self._words[_NEXT_ENTRY], self._words[_NEXT_BYTE]
         end = start + len(text)
-        if bucket < 0 or entry >= self._entries_max or end > len(self._text):
+        if bucket < 0 or not 0 < entry < self._entries_max or end > len(self._text):
             return -1
+        at = PAGE_BYTES // 8 + entry * _ENTRY_WORDS
         self._words[_NEXT_ENTRY] = entry + 1
+        if self._words[at] != 0:
+            return -1  # damaged: what has a string keeps it
         self._words[_NEXT_BYTE] = end
         self._text[start:end] = text
-        at = PAGE_BYTES // 8 + entry * _ENTRY_WORDS
         self._words[at + 1] = key
         order()
         # Published after the bytes and the hash; the bucket comes last of all.

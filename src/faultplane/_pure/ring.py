@@ -60,6 +60,10 @@ __all__ = ["Ring"]
 ZEROS: Final = bytes(65_536)
 RESERVE_STEP_BYTES: Final = 1 << 20
 RETIRED_AT_ONCE_MAX: Final = 64
+NUMBERS_MORE: Final = 256
+"""Segments past twice the budget that writers may have left to retire."""
+WORD_MAX: Final = (1 << 64) - 1
+"""Words of a damaged registry wrap round, as they do in the compiled core."""
 LATER: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """A segment that cannot be opened for want of these is there, and has rows to account for."""
 READY_NAME: Final = "tmp-ready"
@@ -140,7 +144,7 @@ class Segments:
 
     def _add(self, field: str, n: int) -> None:
         at = REGISTRY.offset[field]
-        self.registry.store(at, self.registry.load(at) + n)
+        self.registry.store(at, (self.registry.load(at) + n) & WORD_MAX)
 
     # ------------------------------------------------------------------------------ preparing
 
@@ -302,10 +306,11 @@ class Segments:
             self._is_nearly_full(prefix, generation) for prefix in ("dict", "stacks")
         ):
             return generation
+        following = (generation + 1) & WORD_MAX
         try:
             for prefix in ("dict", "stacks"):
                 create_dictionary(
-                    self.directory_fd, prefix, generation + 1, self._dictionary_bytes, self._tag
+                    self.directory_fd, prefix, following, self._dictionary_bytes, self._tag
                 )
         except OSError:
             if generation:
@@ -366,8 +371,9 @@ class Segments:
                     if isinstance(error, OSError) and error.errno in LATER:
                         return False
                     rows = 0  # gone, or not a segment of ours
-                self.registry.store(entry, number << SEGMENT_TABLE_ROWS_BITS | rows)
-            self.registry.store(REGISTRY.offset["segment_oldest"], number + 1)
+                noted = (number << SEGMENT_TABLE_ROWS_BITS | rows) & WORD_MAX
+                self.registry.store(entry, noted)
+            self.registry.store(REGISTRY.offset["segment_oldest"], (number + 1) & WORD_MAX)
             self._add("rows_retired", rows)
             self._add("segments_retired", 1)
             # Unlinked last: whoever finds the name free can see that its number has been used.
@@ -403,7 +409,10 @@ class Segments:
         """Close every open lane of an owner; how many rows they hold."""
         tag = open_word(lane_tag(slot, generation))
         rows = 0
-        for number in range(self.load("segment_oldest"), self.load("segment_newest") + 1):
+        oldest, newest = self.load("segment_oldest"), self.load("segment_newest")
+        # A damaged registry may say that there are 2**64 of them.
+        most = 2 * self._segments_max + NUMBERS_MORE
+        for number in range(oldest, min(newest + 1, oldest + most)):
             try:
                 head = self._map_head(number)
             except (OSError, CorruptFile):

@@ -29,6 +29,7 @@ from .memory import Mapping, fence, order
 from .ring import (
     NEXT_LANE_AT,
     STATE_AT,
+    WORD_MAX,
     Segments,
     closed_word,
     is_closed,
@@ -350,7 +351,7 @@ class Writer:
                 return
             except (OSError, CorruptFile):
                 pass  # present but not ours to write (garbage, another layout): go past it
-        number = newest + 1
+        number = (newest + 1) & WORD_MAX
         try:
             self._map_segment(number)  # its publisher stopped before it said so
         except FileNotFoundError:
