@@ -30,6 +30,15 @@ SHARE_OF_SPACE_LEFT: Final = 4
 """A domain takes at most one part in so many of the space that is left."""
 STORES_MAX: Final = 32
 CREATE_ATTEMPTS_MAX: Final = 8
+BOUNDS: Final = {
+    "lanes_per_segment": (1, 16_383),
+    "owner_slots": (1, 16_383),
+    "segments_max": (1, 1 << 20),
+    "dictionary_bytes": (2 * schema.PAGE_BYTES, 64 << 20),
+    "budget_bytes": (0, 1 << 40),
+    "created_unix_nano": (0, (1 << 63) - 1),
+}
+"""What numbers a registry may hold: others would have a reader take memory without end."""
 
 
 class Header(NamedTuple):
@@ -112,10 +121,11 @@ class Store:
                 expected, got = f"{schema.SCHEMA_HASH:016x}", f"{found:016x}"
                 raise LayoutMismatch(f"schema hash of {self.path}", expected, got, self.path)
             header = Header(*(layout.read(view, 0, name) for name in Header._fields))
-        bounds = {"lanes_per_segment": 16_383, "owner_slots": 16_383, "segments_max": 1 << 20}
-        for name, bound in bounds.items():
-            if not 1 <= (value := getattr(header, name)) <= bound:
-                raise CorruptFile(f"{name} must be 1 to {bound}, got {value}")
+        for name, (least, most) in BOUNDS.items():
+            if not least <= (value := getattr(header, name)) <= most:
+                raise CorruptFile(
+                    f"{name} of {REGISTRY_NAME} must be {least} to {most}, got {value}"
+                )
         return header
 
     @property

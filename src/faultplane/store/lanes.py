@@ -11,7 +11,7 @@ from typing import Any, Final
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, FaultplaneError
-from faultplane.store import files
+from faultplane.store import files, segment_header
 from faultplane.store.domain import Store
 
 _SEGMENT = schema.SEGMENT
@@ -34,7 +34,7 @@ def _segment(store: Store, number: int, whole: bool) -> Iterator[Any]:
     name = f"seg-{number}"
     descriptor, size = files.open_file(store.directory_fd, name, writable=not whole)
     try:
-        shape = schema.segment_shape(store.header.lanes_per_segment)
+        shape = segment_header.shape(store.header.lanes_per_segment)
         if size != shape.file_bytes:
             raise CorruptFile(f"{name} must have {shape.file_bytes} bytes, got {size}")
         head = schema.LANE_WORDS_OFFSET + shape.lanes * schema.LANE_WORD_STRIDE
@@ -43,6 +43,8 @@ def _segment(store: Store, number: int, whole: bool) -> Iterator[Any]:
         os.close(descriptor)
     try:
         with memoryview(mapping) as view:
+            if whole:
+                segment_header.check(view, name, number, size)
             files.check_header(view, _SEGMENT, "segment", name, size)
             found = _SEGMENT.read(view, 0, "number")
             if found != number:

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.arrow import Columns, Run
-from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError, LayoutMismatch
-from faultplane.store import files
-from faultplane.store.cursor import Position
+from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
+from faultplane.store import files, segment_header
+from faultplane.store.cursor import NUMBER_MAX, Position
 from faultplane.store.dictionaries import DictionaryFile, Names, NoNames, Strings
-from faultplane.store.domain import Store
+from faultplane.store.domain import REGISTRY_NAME, Store
 
 _SEGMENT: Final = schema.SEGMENT
 _ROWS: Final = schema.LANE_ROWS
-LANES_MAX: Final = 16_383
 _AGREEMENT_ATTEMPTS: Final = 3
-
-segment_shape = lru_cache(maxsize=16)(schema.segment_shape)
+_NUMBERS_MORE: Final = 256
+"""Segments past twice the budget that writers may have left to retire."""
 
 
 class Segment:
@@ -50,9 +48,9 @@ class Segment:
             os.close(descriptor)
         self.number = number
         with memoryview(self.mapping) as view:
-            self.lanes = _check_segment(view, name, number, size)
+            self.lanes = segment_header.check(view, name, number, size)
             self.generation: int = _SEGMENT.read(view, 0, "dictionary_generation")
-        self.columns = Columns(self.mapping.address, segment_shape(self.lanes), self.mapping)
+        self.columns = Columns(self.mapping.address, segment_header.shape(self.lanes), self.mapping)
         self.complete = False
         """Whether no lane can take another row: each is closed, or full."""
         self._counts: tuple[int, ...] = ()
@@ -90,36 +88,6 @@ class Segment:
         if self._spans is None:
             self._spans = list(spans(self._counts))
         return self._spans
-
-
-def _check_segment(view: memoryview, name: str, number: int, size: int) -> int:
-    """Lanes of a segment whose header says what this library would have written."""
-    files.check_header(view, _SEGMENT, "segment", name, size)
-    head = _SEGMENT.read_all(view)
-    if head["schema_hash"] != schema.SCHEMA_HASH:
-        raise LayoutMismatch(f"schema hash of {name}", schema.SCHEMA_HASH, head["schema_hash"])
-    lanes = head["lanes"]
-    if not isinstance(lanes, int) or not 1 <= lanes <= LANES_MAX:
-        raise CorruptFile(f"lanes of {name} must be 1 to {LANES_MAX}, got {lanes}")
-    shape = segment_shape(lanes)
-    offsets = head.pop("column_offsets")
-    if not isinstance(offsets, tuple) or offsets[: len(schema.COLUMNS)] != shape.column_offsets:
-        raise CorruptFile(f"columns of {name} must start at {shape.column_offsets}")
-    expected = {
-        "number": number,
-        "lane_rows": _ROWS,
-        "row_bytes": schema.ROW_BYTES,
-        "arena_offset": shape.arena_offset,
-        "arena_bytes_per_lane": schema.ARENA_BYTES_PER_LANE,
-        "file_bytes": shape.file_bytes,
-        "column_count": len(schema.COLUMNS),
-    }
-    for field, value in expected.items():
-        if head[field] != value:
-            raise CorruptFile(f"{field} of {name} must be {value}, got {head[field]}")
-    if size < shape.file_bytes:
-        raise CorruptFile(f"{name} must have {shape.file_bytes} bytes, got {size}")
-    return lanes
 
 
 def spans(counts: Sequence[int], seen: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
@@ -187,7 +155,7 @@ class StoreReader:
             newest, oldest = self.newest(), self.store.load("segment_oldest")
             first = max(self._segments, default=0) + 1
             floor = since.floor if since is not None else oldest
-            for number in range(max(first, oldest, floor), newest + 1):
+            for number in self._numbers(max(first, oldest, floor), newest):
                 self._segment(number)
             return newest
 
@@ -210,7 +178,7 @@ class StoreReader:
         floor, rows_before = since.floor, since.rows_before
         if floor < oldest:
             floor, rows_before = oldest, rows_retired
-        numbers = [*held, *range(floor, newest + 1)]
+        numbers = [*held, *self._numbers(floor, newest)]
         # The newest first, for the same reason that lanes in use are loaded twice.
         loaded = {number: self._load(number) for number in reversed(numbers)}
         found: list[tuple[Segment, tuple[int, ...]]] = []
@@ -229,6 +197,8 @@ class StoreReader:
                 seen[number] = known
         runs = self._runs(found)
         self._forget(oldest)
+        # A damaged registry may have counted as far as a word goes: cursors go no further.
+        floor, rows_before = min(floor, NUMBER_MAX), min(rows_before, NUMBER_MAX)
         return Reading(runs, Position(created, floor, rows_before, seen), lost)
 
     def _runs(self, found: list[tuple[Segment, tuple[int, ...]]]) -> list[Run]:
@@ -260,6 +230,20 @@ class StoreReader:
                 return None
             self._segments[number] = segment
         return segment
+
+    def _numbers(self, first: int, newest: int) -> Iterable[int]:
+        """Segments from ``first`` to the newest.
+
+        A damaged registry may say more than writers can have left: then only those are looked for
+        whose names are there.
+        """
+        bound = first + 2 * self.store.header.segments_max + _NUMBERS_MORE
+        if newest <= bound:
+            return range(first, newest + 1)
+        self.problems[REGISTRY_NAME] = (
+            f"segment_newest of {REGISTRY_NAME} must be at most {bound}, got {newest}"
+        )
+        return [number for number in self.store.segments() if first <= number <= newest]
 
     def _load(self, number: int) -> tuple[Segment | None, tuple[int, ...] | None]:
         """A segment and its counts, each None if it cannot be read."""

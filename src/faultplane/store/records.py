@@ -18,6 +18,10 @@ _TIME, _FINGERPRINT = (
     for name in ("time_unix_nano", "fingerprint")
 )
 _VIEW: Final = struct.Struct("<iIII")
+_BYTES_MAX: Final = {
+    "message": schema.MESSAGE_BYTES_MAX,
+    "attributes": schema.ATTRIBUTES_BYTES_MAX,
+}
 _CODES: Final = {
     "L": "Q", "l": "q", "tsn:UTC": "q", "i": "i", "I": "I", "S": "H", "C": "B",
 }  # fmt: skip
@@ -173,14 +177,16 @@ class _Decoder:
         data = bytes(view[index * column.width : (index + 1) * column.width])
         if column.logical == "plain":
             return data.hex() if any(data) else ""
-        data = self._view(data)
+        data = self._view(data, _BYTES_MAX[column.name])
         return data.decode(errors="replace") if column.arrow == "vu" else data
 
-    def _view(self, view: bytes) -> bytes:
+    def _view(self, view: bytes, bytes_max: int) -> bytes:
+        """Bytes that a view stands for; none for a view that no writer stores."""
         size, _, _, offset = _VIEW.unpack(view)
         if 0 <= size <= _INLINE_BYTES_MAX:
             return view[4 : 4 + size]
-        return bytes(self._arena[offset : offset + max(size, 0)])
+        # A longer one would let each row of a damaged segment be as large as all of its texts.
+        return bytes(self._arena[offset : offset + size]) if 0 <= size <= bytes_max else b""
 
 
 _TERMS: Final = {

@@ -206,7 +206,7 @@ def test_each_damage_to_a_registry_is_refused(make_store):
     with pytest.raises(LayoutMismatch, match="layout version of registry must be 1, got 9"):
         opened(changed("layout_version", 9))
     for field in ("lanes_per_segment", "owner_slots", "segments_max"):
-        with pytest.raises(CorruptFile, match=f"{field} must be 1 to"):
+        with pytest.raises(CorruptFile, match=f"{field} of registry must be 1 to"):
             opened(changed(field, 0))
     opened(good).close()
 

@@ -26,6 +26,10 @@ def segment(store):
             schema_hash=schema.SCHEMA_HASH,
             arena_offset=SHAPE.arena_offset,
             file_bytes=SHAPE.file_bytes,
+            lane_rows=schema.LANE_ROWS,
+            row_bytes=schema.ROW_BYTES,
+            arena_bytes_per_lane=schema.ARENA_BYTES_PER_LANE,
+            column_count=len(schema.COLUMNS),
             **{"number": place_number, "dictionary_generation": 1, **header},
         )
         data = bytearray(head)
