@@ -19,7 +19,7 @@ from zlib import crc32
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
-from faultplane.store import files, host, lanes, owners
+from faultplane.store import death_lines, files, host, lanes, owners
 from faultplane.store.domain import Store
 from faultplane.store.owners import Life, OwnerRow
 
@@ -31,6 +31,8 @@ INFLIGHT_LISTED_MAX: Final = 64
 MESSAGE_CHARS_MAX: Final = 256
 FRAMES_MAX: Final = 64
 FRAME_CHARS_MAX: Final = 512
+_READ_BYTES_MAX: Final = 4 * DEATHS_BYTES_MAX
+"""Of a larger file, which no writer leaves, the end is read."""
 
 _INCARNATION: Final = re.compile(rb'\{"incarnation":([0-9]{1,10}),')
 
@@ -262,8 +264,8 @@ def append(store: Store, death: dict[str, Any]) -> None:
 def oom_kills_known(store: Store) -> int:
     """The kernel's count in the newest stored record, 0 without one."""
     last = deque(_records(store, NAME), maxlen=1)
-    value = last[0].get("oom_kills", 0) if last else 0
-    return value if isinstance(value, int) else 0
+    known: int = last[0]["oom_kills"] if last else 0
+    return known
 
 
 # ------------------------------------------------------------------------------------ reading
@@ -306,7 +308,7 @@ def is_missing(store: Store, row: OwnerRow, me: host.Process | None = None) -> b
 def _checked_lines(store: Store, name: str) -> Iterator[bytes]:
     """The JSON of every line whose checksum is right."""
     try:
-        content = files.read_file(store.directory_fd, name)
+        content = files.read_end(store.directory_fd, name, _READ_BYTES_MAX)
     except (DomainNotFound, CorruptFile):
         return
     for line in content.split(b"\n"):
@@ -317,10 +319,5 @@ def _checked_lines(store: Store, name: str) -> Iterator[bytes]:
 
 def _records(store: Store, name: str) -> Iterator[dict[str, Any]]:
     for data in _checked_lines(store, name):
-        try:
-            death = json.loads(data)
-        except ValueError:
-            continue
-        if isinstance(death, dict) and isinstance(death.get("incarnation"), int):
-            death.setdefault("time_unix_nano", 0)
+        if (death := death_lines.parse(data)) is not None:
             yield death

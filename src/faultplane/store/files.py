@@ -148,9 +148,15 @@ def open_file(directory_fd: int, name: str, *, writable: bool = False) -> tuple[
 
 def read_file(directory_fd: int, name: str) -> bytes:
     """All bytes of a file that no process changes in place; raises as `open_file` does."""
+    return read_end(directory_fd, name, FILE_BYTES_MAX)
+
+
+def read_end(directory_fd: int, name: str, bytes_max: int) -> bytes:
+    """The last ``bytes_max`` bytes of a file at most; raises as `open_file` does."""
     descriptor, size = open_file(directory_fd, name)
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(size)
+        file.seek(max(size - bytes_max, 0))
+        return file.read(min(size, bytes_max))
 
 
 def remove(directory_fd: int, name: str) -> bool:

@@ -6,7 +6,6 @@ old reading fails. A slot is taken under its lock byte, which its process then h
 """
 
 import enum
-import json
 import os
 import struct
 import time
@@ -17,6 +16,7 @@ from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError, StorageError
 from faultplane.store import aggregate, files, host, location
+from faultplane.store import resource as resources
 from faultplane.store.domain import OWNERS_NAME, Store
 
 _OWNER = schema.OWNER
@@ -99,11 +99,7 @@ class OwnerRow(NamedTuple):
     @property
     def attributes(self) -> dict[str, Any]:
         """Resource attributes, {} when they cannot be read."""
-        try:
-            found = json.loads(self.resource or "{}")
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        return resources.parse(self.resource)
 
     @property
     def service(self) -> str:
