@@ -128,6 +128,11 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+def _shown(count: int) -> int:
+    """A count as tables have room for it: damaged files may add up to more."""
+    return min(count, aggregate.COUNT_MAX)
+
+
 def count_rows(tallies: Tallies) -> list[CountRow]:
     """The errors among ``tallies``, most frequent first; series never counted are left out."""
     rows = [
@@ -137,10 +142,10 @@ def count_rows(tallies: Tallies) -> list[CountRow]:
             lanes.kind_name(series.kind),
             _text(series.name),
             series.fingerprint,
-            tally.count,
+            _shown(tally.count),
             tally.first_seen_unix_nano,
             tally.last_seen_unix_nano,
-            tally.suppressed,
+            _shown(tally.suppressed),
         )
         for series, tally in tallies.items()
         if series.series == schema.SERIES_ERROR and tally.count
@@ -154,7 +159,7 @@ def counter_rows(tallies: Tallies) -> list[CounterRow]:
         CounterRow(
             _text(series.service),
             _text(series.name),
-            tally.count,
+            _shown(tally.count),
             tally.first_seen_unix_nano,
             tally.last_seen_unix_nano,
         )
@@ -167,7 +172,7 @@ def counter_rows(tallies: Tallies) -> list[CounterRow]:
 def drop_rows(tallies: Tallies) -> list[DropRow]:
     """Every drop reason in order of its code, with 0 for those that did not occur."""
     counted = {
-        _text(series.name): tally.count
+        _text(series.name): _shown(tally.count)
         for series, tally in tallies.items()
         if series.series == schema.SERIES_DROP
     }

@@ -108,7 +108,7 @@ def _fold_batch(store: Store, batch: Sequence[OwnerRow], step: Step) -> list[str
         aggregate.add_all(retired.tallies, tallies)
         problems += [problem] if problem else []
     merge_over(retired.tallies, series_max(store))
-    epoch = retired.epoch_or_incarnation + 1
+    epoch = (retired.epoch_or_incarnation + 1) & aggregate.COUNT_MAX
     data = aggregate.render(
         retired.tallies.items(),
         aggregate.RETIRED_SLOT,

@@ -181,7 +181,15 @@ def find(file: DictionaryFile, fingerprint: int) -> Stack | None:
 
 
 def read_all(file: DictionaryFile) -> Iterator[Stack]:
-    """Every stack in a dictionary, without source."""
+    """Every stack in a dictionary, without source.
+
+    A writer hands each byte out once: entries that together are longer than the file are damaged,
+    and would be a thousand times its size when they are read.
+    """
+    left = file.bytes_max
     for code, key in enumerate(file.keys()):
         if data := file.get(code):
+            left -= len(data)
+            if left < 0:
+                return
             yield parse(key, data)
