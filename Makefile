@@ -1,7 +1,7 @@
 # Each command prepares .venv for itself (tools/install.py), so `make demo` is all that is typed.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick torture interop bench lint docs wheels generate clean
+.PHONY: help install demo test quick torture fuzz interop bench lint docs wheels generate clean
 
 # The first interpreter that is new enough. `make PYTHON=/path/to/python3.12 …` names another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -34,6 +34,10 @@ quick: ## unit and architecture tests, in less than a minute
 torture: ## the store under fire, at length (ARGS="kill --kills 1000 --core python --seed 7")
 	$(PREPARE) test
 	@cd tests/fault && $(RUN) -m torture $(ARGS)
+
+fuzz: ## damaged files through all readers (ARGS="--kind segment --executions 1000000 --seed 1")
+	$(PREPARE) fuzz
+	@cd tests && $(RUN) -m fuzz $(ARGS)
 
 interop: ## beside the real opentelemetry-instrument, ddtrace-run, uvloop and protobuf
 	$(PREPARE) interop

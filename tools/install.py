@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make ``.venv`` ready for one of the repository's commands, and say what is missing.
 
-    python tools/install.py install|demo|test|interop|bench|docs|lint
+    python tools/install.py install|demo|test|interop|fuzz|bench|docs|lint
     python tools/install.py --cores      print the cores that this installation can run
 
 The package is installed in place, so an edited Python file needs no second run; a changed C or
@@ -38,6 +38,7 @@ PURPOSES = {
     "demo": ("demo", ""),
     "test": ("test", "dev"),
     "interop": ("interop", "dev"),
+    "fuzz": ("fuzz", ""),
     "bench": ("bench", "release"),
     "docs": ("docs", ""),
     "lint": ("lint", ""),

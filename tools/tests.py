@@ -22,7 +22,7 @@ from pathlib import Path
 import install
 
 ROOT = Path(__file__).resolve().parent.parent
-PER_CORE = ("unit", "conformance", "interop", "fault")
+PER_CORE = ("unit", "conformance", "interop", "fault", "fuzz")
 QUICK = ("unit", "architecture")
 WORKERS_MAX = 4
 

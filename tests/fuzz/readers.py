@@ -1,0 +1,298 @@
+"""What reads each kind of file, called as the library calls it.
+
+A reader may refuse a file by an error of the library. Anything else that it raises is a failure,
+as is a crash, a hang, or memory out of proportion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pyarrow import ArrowInvalid
+
+from faultplane import arrow, schema
+from faultplane.cli import deaths as cli_deaths
+from faultplane.errors import CorruptFile, FaultplaneError, InvalidSetting
+from faultplane.store import (
+    aggregate,
+    counts,
+    deaths,
+    dictionaries,
+    domain,
+    fold,
+    host,
+    lanes,
+    owners,
+    reader,
+    records,
+    stacks,
+    tables,
+)
+from faultplane.store.cursor import Cursor
+from fuzz.scene import Scene
+
+ROWS_READ = 3
+
+
+class Bench:
+    """The store of a scene, open for as long as the fuzzer runs, and what was read of it whole.
+
+    What costs most is done once in a while (`every`), unless the bench is ``thorough``.
+    """
+
+    def __init__(self, scene: Scene, thorough: bool) -> None:
+        self.scene = scene
+        self.thorough = thorough
+        self._turn = 0
+        self.me = host.this_process()
+        self.store = domain.Store.open(str(scene.path))
+        self.directory_fd = self.store.directory_fd
+        self.reader = reader.StoreReader(self.store)
+        self.position = self.reader.read(None).position
+        self.owners = owners.read_owners(self.store)
+        self.header = self.store.header
+
+    def every(self, turns: int) -> bool:
+        """Whether it is time for what is done once in so many turns."""
+        self._turn += 1
+        return self.thorough or self._turn % turns == 0
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+def plain(name: str, rows: list[Any]) -> None:
+    """Rows as the tables, the query engine and ``--json`` take them."""
+    found = [row if isinstance(row, dict) else row._asdict() for row in rows]
+    for column, values in tables.columns(name, found).items():
+        bounds = BOUNDS.get(tables.TABLES[name][column])
+        for value in values:
+            if value is None:
+                continue
+            if bounds is not None and not (isinstance(value, int) and fits(value, *bounds)):
+                raise AssertionError(f"{name}.{column} cannot be {value!r}")
+            if bounds is None:
+                str.encode(value)
+
+
+BOUNDS = {
+    "u64": (0, (1 << 64) - 1),
+    "i64": (-(1 << 63), (1 << 63) - 1),
+    "time": (-(1 << 63), (1 << 63) - 1),
+    "flag": (0, 1),
+}
+
+
+def fits(value: int, low: int, high: int) -> bool:
+    return low <= value <= high
+
+
+# ------------------------------------------------------------------------------------- by kind
+
+
+def read_registry(bench: Bench, name: str, data: bytearray) -> None:
+    if len(data) == schema.REGISTRY_BYTES and bench.store._read_header() == bench.header:
+        bench.reader.problems.clear()
+        _read_words(bench.reader, bench)
+        return
+    with domain.Store.open(str(bench.scene.path)) as store:
+        _read_words(reader.StoreReader(store), bench)
+
+
+def _read_words(found: reader.StoreReader, bench: Bench) -> None:
+    for since in (None, bench.position):
+        reading = found.read(since)
+        assert reading.lost >= 0
+        cursor = Cursor({found.store.name: reading.position})
+        try:
+            assert Cursor.parse(str(cursor)) == cursor
+        except InvalidSetting as error:
+            raise AssertionError(f"{cursor} cannot be read again") from error
+        for run in reading.runs:
+            assert run.rows > 0
+    found.map_new(bench.position)
+    tallies: aggregate.Tallies = {}
+    counts._add_overflow(found.store, tallies)
+    plain("counts", counts.count_rows(tallies))
+    plain("counters", counts.counter_rows(tallies))
+
+
+def read_owners(bench: Bench, name: str, data: bytearray) -> None:
+    if len(data) != len(bench.scene.contents[name]):
+        with domain.Store.open(str(bench.scene.path)) as store:
+            owners.read_owners(store)
+        return
+    rows = []
+    for row in owners.read_owners(bench.store):
+        life = owners.life(bench.store, row, bench.me)
+        owners.is_settled(row, life, 1 << 60)
+        rows.append({
+            "store": "", "incarnation": row.incarnation, "slot": row.slot, "state": row.state,
+            "life": life.value, "service": row.service, "pid": row.pid,
+            "start_unix_nano": row.start_unix_nano, "end_unix_nano": row.end_unix_nano,
+            "exit_code": row.exit_code, "mapped_segment_low": row.mapped_segment_low,
+            "resource": row.attributes,
+        })  # fmt: skip
+    plain("owners", rows)
+    if bench.every(16):
+        for row in owners.read_owners(bench.store):
+            deaths.is_missing(bench.store, row)
+
+
+def read_dictionary(bench: Bench, name: str, data: bytearray) -> None:
+    file = dictionaries.DictionaryFile(bench.directory_fd, name)
+    names = dictionaries.Names(file)
+    strings = names.strings()
+    assert strings.count <= file.entries_max
+    for code in range(-1, min(strings.count, 8) + 1):
+        str.encode(strings[code])
+    names.strings()
+
+
+def read_stacks(bench: Bench, name: str, data: bytearray) -> None:
+    file = dictionaries.DictionaryFile(bench.directory_fd, name)
+    total = 0
+    for stack in stacks.read_all(file):
+        total += len(str(stack).encode())
+    if total and bench.every(16):
+        stacks.find(file, 1)
+        stacks.find(file, stack.fingerprint)
+        stacks.with_source(stack)
+    # A dictionary hands each of its bytes out once: a byte of a frame is 24 characters at most.
+    assert total <= 32 * len(data)
+
+
+def read_segment(bench: Bench, name: str, data: bytearray) -> None:
+    number = int(name[4:])
+    for row in bench.owners if bench.every(8) else ():
+        for found in lanes.last_rows(bench.store, row.slot, row.generation, row.incarnation, 2):
+            json.dumps(found).encode()
+    segment = reader.Segment(bench.directory_fd, number)
+    seen = segment.counts()
+    spans = segment.spans()
+    assert sum(rows for _, rows in spans) == sum(seen) <= segment.lanes * schema.LANE_ROWS
+    strings = bench.reader._strings(1)
+    runs = [reader.Run(segment.columns, strings, start, rows) for start, rows in spans]
+    for row in records.Records(runs, None).rows(last=ROWS_READ):
+        json.dumps(row, default=bytes.hex).encode()
+    if bench.every(8):
+        lanes.dictionary_generation(bench.store, number)
+    if runs and bench.every(32):
+        try:
+            arrow.pyarrow_table(runs).validate(full=True)
+        except ArrowInvalid:
+            pass  # as docs/protocol.md has it: views and codes are the writer's, until validated
+
+
+def read_counts(bench: Bench, name: str, data: bytearray) -> None:
+    found = aggregate.read(bench.directory_fd, name)
+    plain("counts", counts.count_rows(found.tallies))
+    plain("counters", counts.counter_rows(found.tallies))
+    plain("drops", counts.drop_rows(found.tallies))
+    if bench.every(8):
+        for row in bench.owners:
+            fold.read_tallies(bench.store, row)
+
+
+def read_retired(bench: Bench, name: str, data: bytearray) -> None:
+    retired, _ = fold.read_retired(bench.store)
+    plain("counts", counts.count_rows(retired.tallies))
+    if not bench.every(8):
+        return
+    fold.read_head(bench.store)
+    # A folder writes what it read: the same has to come out again.
+    again = aggregate.render(
+        retired.tallies.items(), aggregate.RETIRED_SLOT, retired.epoch_or_incarnation, (1,)
+    )
+    parsed = aggregate.parse(again, name)
+    assert not parsed.problem and parsed.tallies.keys() == retired.tallies.keys()
+
+
+def read_breath(bench: Bench, name: str, data: bytearray) -> None:
+    for row in bench.owners:
+        in_flight, fatal = deaths._last_breath(bench.store, row)
+        if not bench.every(8):
+            continue
+        death = {
+            **deaths._manner(row, fatal, 0, 0),
+            "fault_address": fatal.get("address", 0),
+            "thread_id": fatal.get("thread_id", 0),
+            "frames": fatal.get("frames", []),
+            "in_flight": in_flight,
+        }
+        plain("deaths", [death])
+
+
+def read_deaths(bench: Bench, name: str, data: bytearray) -> None:
+    rows = deaths.read_deaths(bench.store, compute_missing=False)
+    plain("deaths", rows)
+    if bench.every(16):
+        deaths.recorded(bench.store)
+        assert deaths.oom_kills_known(bench.store) >= 0
+        for row in rows[-2:]:
+            "\n".join(cli_deaths.lines(row)).encode()
+
+
+# ------------------------------------------------------------------- what the pure core reads
+
+WORDS = (b"builtins.ValueError", b"charge", b"another name", b"x" * 300)
+
+
+def read_pure_dictionary(bench: Bench, name: str, data: bytearray) -> None:
+    """Names are looked up and interned, as by a process that records."""
+    from faultplane._pure import intern
+
+    bench.scene.spoil(name)
+    prefix, _, number = name.partition("-")
+    try:
+        dictionary = intern.Dictionary(bench.directory_fd, -1, prefix, int(number))
+    except OSError as error:
+        raise CorruptFile(str(error)) from error
+    for key, text in enumerate(WORDS):
+        found = dictionary.intern(text)
+        assert -1 <= found <= len(data)
+        assert dictionary.intern_stack(key, text) >= -1
+    dictionary.is_nearly_full()
+    dictionary.close()
+
+
+def read_pure_segment(bench: Bench, name: str, data: bytearray) -> None:
+    """A lane is claimed, where there is one, and written to, as by a process that records."""
+    from faultplane._pure import ring, writer
+    from faultplane._pure.memory import Mapping
+
+    bench.scene.spoil(name)
+    number, lanes_there = int(name[4:]), bench.header.lanes_per_segment
+    registry = Mapping.anonymous(schema.REGISTRY_BYTES)
+    for field in ("segment_newest", "segment_oldest", "dictionary_generation"):
+        registry.store(schema.REGISTRY.offset[field], 1 if field[0] == "d" else number)
+    segments = ring.Segments(bench.directory_fd, -1, registry, lanes_there, 64, 16 << 10, "fuzz")
+    found = writer.Writer(segments, 3, 0, 7)
+    codes = writer.Codes()
+    for field in writer.Codes.__slots__:
+        setattr(codes, field, 1)
+    for _ in range(2):
+        if found.room(24) <= 0:
+            found.put(codes, 1, 1, 1, b"longer than twelve bytes", None, None, 0, 0)
+    found.stop()
+    segments.close_lanes_of(3, 0)
+    for name_there in ("seg-5", "seg-6", "seg-7", "tmp-ready", "tmp-next-fuzz", "dict-2",
+                       "stacks-2"):  # fmt: skip
+        (bench.scene.path / name_there).unlink(missing_ok=True)
+
+
+Reader = Callable[[Bench, str, bytearray], None]
+
+
+def refuses(read: Reader, bench: Bench, name: str, data: bytearray) -> bool:
+    """Whether a reader refuses the file by an error of the library, which names file and why."""
+    try:
+        read(bench, name, data)
+    except CorruptFile as error:
+        assert str(error).strip(), "a refusal says why"
+        return True
+    except FaultplaneError:
+        return True
+    return False
