@@ -180,10 +180,11 @@ def _last_breath(store: Store, row: OwnerRow) -> tuple[list[dict[str, Any]], dic
 
 def _inflight(data: bytes) -> Iterator[dict[str, Any]]:
     layout = schema.INFLIGHT
-    for slot in range(schema.INFLIGHT_SLOTS):
-        base = schema.BREATH_INFLIGHT_OFFSET + slot * layout.size
-        if not layout.read(data, base, "word"):
+    slots = memoryview(data)[schema.BREATH_INFLIGHT_OFFSET : schema.BREATH_FATAL_OFFSET]
+    for slot, word in enumerate(slots.cast("Q")[:: layout.size // 8]):
+        if not word:
             continue
+        base = schema.BREATH_INFLIGHT_OFFSET + slot * layout.size
         size = min(layout.read(data, base, "operation_bytes"), layout.width("operation"))
         yield {
             "operation": layout.read(data, base, "operation")[:size].decode("utf-8", "replace"),
