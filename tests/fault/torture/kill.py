@@ -1,0 +1,139 @@
+"""Writers, readers and maintainers are killed and stopped at random; then every row is checked.
+
+Domain after domain: processes record into it, some are killed (SIGKILL), some stopped for a while
+(SIGSTOP), fork, or get no descriptors or processor time, at moments that follow from the seed as
+far as they can. What `record()` returned from is in a ledger outside the store; in the end rows,
+counts, deaths and files are compared with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import command
+
+FULL = {"cython": (10_000_000, 1000, 1000), "python": (1_000_000, 200, 200)}
+DOMAINS = {"cython": 10, "python": 4}
+BUDGETS = {"cython": (2, 4, 8, 16, 32, 64), "python": (2, 4, 8)}
+"""MiB: the smallest keep 6,144 rows, so that segments are retired all the time."""
+EXAMPLE = "python -m torture kill --core python --rows 100000 --kills 50 --stops 50 --seed 7"
+
+
+def parser():
+    """The command line."""
+    made = command.parser("kill", __doc__.splitlines()[0], EXAMPLE)
+    made.add_argument("--rows", type=int, help="to record, in all; default: 10 M (pure core: 1 M)")
+    made.add_argument("--kills", type=int, help="SIGKILLs; default: 1,000 (pure core: 200)")
+    made.add_argument("--stops", type=int, help="SIGSTOPs; default: 1,000 (pure core: 200)")
+    made.add_argument("--domains", type=int, help="one after another; default: 10 (pure core: 4)")
+    made.add_argument("--writers", type=int, default=4, help="at a time; default: 4")
+    made.add_argument("--one", help=argparse_hidden())
+    return made
+
+
+def argparse_hidden() -> str:
+    """What keeps an option out of --help: a run calls itself, a process a domain."""
+    import argparse
+
+    return argparse.SUPPRESS
+
+
+def main(words: list[str]) -> int:
+    """Run all domains; 1 when anything is wrong."""
+    options = parser().parse_args(words)
+    if options.one:
+        return one(json.loads(options.one))
+    full = FULL[options.core]
+    rows, kills, stops = (
+        given if given is not None else default
+        for given, default in zip((options.rows, options.kills, options.stops), full, strict=True)
+    )
+    domains = options.domains or DOMAINS[options.core]
+    seed = command.seed_of(options)
+    chance = random.Random(seed)
+    totals: dict[str, int] = {}
+    problems: list[str] = []
+    start = time.monotonic()
+    with command.place(options) as directory:
+        for number in range(domains):
+            given = {
+                "domain": f"fire-{number}",
+                "directory": str(directory),
+                "seed": seed,
+                "rows": _share(rows, number, domains),
+                "kills": _share(kills, number, domains),
+                "stops": _share(stops, number, domains),
+                "writers": options.writers,
+                "starve": number % 3 == 1,
+            }
+            budget = chance.choice(BUDGETS[options.core])
+            found = _run_one(options.core, directory, given, budget)
+            problems += [f"fire-{number}: {sentence}" for sentence in found.pop("wrong")]
+            for name, value in found.items():
+                totals[name] = totals.get(name, 0) + value
+            command.say(
+                f"{time.monotonic() - start:6.0f} s  domain {number + 1} of {domains}, "
+                f"{budget} MiB: {totals['rows']:,} rows, {totals['kills']:,} kills, "
+                f"{totals['stops']:,} stops, {len(problems)} wrong"
+            )
+    totals["seconds"] = round(time.monotonic() - start)
+    return command.finish(options, {"core": options.core, "seed": seed, **totals}, problems)
+
+
+def _share(total: int, number: int, of: int) -> int:
+    """Part ``number`` of a total that is dealt out to so many."""
+    return total * (number + 1) // of - total * number // of
+
+
+def _run_one(core: str, directory: Path, given: dict, budget: int) -> dict:
+    """One domain, in a process that has this core and forks all the others."""
+    variables = {"FAULTPLANE_BUDGET_BYTES": f"{budget}MiB", "FAULTPLANE_MESSAGES": "raw"}
+    variables["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+    done = subprocess.run(
+        [sys.executable, "-m", "torture", "kill", "--one", json.dumps(given)],
+        env=command.environment(core, directory, **variables),
+        cwd=Path(__file__).resolve().parent.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        return {"rows": 0, "kills": 0, "stops": 0, "wrong": [f"ended with {done.returncode}"]}
+    return json.loads(done.stdout)
+
+
+def one(given: dict) -> int:
+    """Run one domain and print what was found as JSON."""
+    import gc
+
+    from .fire import director, verdict
+    from .fire.ledger import Ledger
+    from .fire.roles import NUMBERS_EACH, Orders
+
+    orders = Orders(
+        given["domain"], given["directory"], given["seed"], given["starve"], fork=True
+    )
+    book = Ledger((given["kills"] * 4 + given["rows"] // 2000 + 1000) * NUMBERS_EACH)
+    cast = {"witness": 1, "writer": given["writers"], "maintainer": 2, "burner": 1}
+    cast |= {"poller": 1, "follower": 1, "scanner": 1}
+    plan = director.Plan(given["rows"], given["kills"], given["stops"], cast)
+    gc.collect()
+    gc.freeze()  # forked processes would otherwise copy what the collector touches
+    directing = director.Director(orders, book, plan)
+    directing.run()
+    found = dataclasses.asdict(verdict.judge(orders, book, directing.toll))
+    found["wrong"] = directing.wrong + found["wrong"]
+    toll = dataclasses.asdict(directing.toll)
+    toll.pop("by_role")
+    toll["writers_killed"] = len(toll["writers_killed"])
+    for name in ("poller", "follower"):
+        os.unlink(f"{given['directory']}/log-{given['domain']}-{name}")
+    print(json.dumps({**toll, **found}))
+    return 0
