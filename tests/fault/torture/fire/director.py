@@ -6,6 +6,7 @@ All processes of a domain are forked by the director. It writes to no store, and
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import random
 import signal
@@ -23,11 +24,12 @@ from .ledger import Ledger
 from .roles import Orders
 
 SET_CHILD_SUBREAPER = 36
-STALLED_SECONDS = 120
+SET_DEATH_SIGNAL = 1
+STALLED_SECONDS = 60
 STOP_SECONDS_MAX = 3.0
 NEVER_UNDER_FIRE = ("witness", "burner")
-# How often a role is hit, relative to its number of processes.
-WEIGHTS = {"writer": 8, "maintainer": 3, "poller": 2, "follower": 2, "scanner": 2}
+# How often a process is hit, compared with others.
+WEIGHTS = {"maintainer": 3, "poller": 2, "follower": 2, "scanner": 2}
 ROLES: dict[str, Callable[[Orders, Ledger, random.Random], None]] = {
     "maintainer": roles.maintainer,
     "burner": roles.burner,
@@ -50,13 +52,17 @@ class Plan:
 
 @dataclass
 class Process:
-    """A process, and when it is woken up if it is stopped."""
+    """A process, and when it is woken up if it is stopped.
+
+    ``is_forked``: by a worker, whose child it is; the director knows it while it is stopped.
+    """
 
     pid: int
     role: str
     worker: int = 0
     wake_at: float = 0.0
     wake_segment: int = 0
+    is_forked: bool = False
 
 
 @dataclass
@@ -101,8 +107,11 @@ class Director:
             if worker + roles.NUMBERS_EACH > self.book.workers:
                 raise RuntimeError(f"more than {self.book.workers} workers")
             self._next_worker += roles.NUMBERS_EACH
+        director = os.getpid()
         pid = os.fork()
         if pid == 0:
+            _end_with(director)
+            faulthandler.register(signal.SIGUSR1)
             self._become(role, worker)
         self.toll.started += 1
         self.processes[pid] = Process(pid, role, worker)
@@ -124,7 +133,7 @@ class Director:
         """Start those who are missing."""
         there = dict.fromkeys(self.plan.cast, 0)
         for process in self.processes.values():
-            there[process.role] += 1
+            there[process.role] += not process.is_forked
         for role, wanted in self.plan.cast.items():
             for _ in range(wanted - there[role]):
                 self.start(role)
@@ -133,6 +142,18 @@ class Director:
 
     def run(self) -> None:
         """Until rows, kills and stops are as planned; then let everybody come to an end."""
+        try:
+            self._direct()
+            self._end()
+        finally:
+            self.book.set(0, ledger.STOP, 1)
+            self.book.set(0, ledger.DRAIN, 1)
+            for pid in self.processes:
+                _signal(pid, signal.SIGKILL)
+            if self._store is not None:
+                self._store.close()
+
+    def _direct(self) -> None:
         plan, toll = self.plan, self.toll
         events = plan.kills + plan.stops
         done = 0
@@ -147,6 +168,7 @@ class Director:
                 last, moved_at = rows, time.monotonic()
             if time.monotonic() - moved_at > STALLED_SECONDS:
                 self.wrong.append(f"stalled: no record for {STALLED_SECONDS} s at {rows:,}")
+                self._ask_where()
                 break
             left = plan.kills - toll.kills, plan.stops - toll.stops
             if left[0] <= 0 and left[1] <= 0 and rows >= plan.rows:
@@ -155,7 +177,6 @@ class Director:
                 done += 1
                 due = plan.rows * (done + self.chance.random()) / events
             time.sleep(0.0005)
-        self._end()
 
     def _strike(self, kills: int, stops: int) -> bool:
         """Kill or stop somebody; False when there was nobody."""
@@ -168,15 +189,21 @@ class Director:
             able = [p for p in awake if p.role != "writer" or writers > 1]
         if not able:
             return False
-        process = self.chance.choices(able, [WEIGHTS[p.role] for p in able])[0]
+        process = self.chance.choices(able, [self._weight(p) for p in able])[0]
         try:
             return self._kill(process) if kind == "kill" else self._stop(process)
         except ProcessLookupError:
             return False
 
+    def _weight(self, process: Process) -> int:
+        """How likely a process is hit: a writer that has begun most of all."""
+        if process.role == "writer":
+            return 8 if self.book.get(process.worker, ledger.STATE) == ledger.WRITING else 1
+        return WEIGHTS[process.role]
+
     def _forked(self, parents: list[Process]) -> list[Process]:
         """Workers that workers forked, as long as their parents live."""
-        found = []
+        found: list[Process] = []
         for parent in parents:
             if parent.role != "writer":
                 continue
@@ -185,7 +212,7 @@ class Director:
                 pid = self.book.get(number, ledger.PID)
                 alive = self.book.get(number, ledger.STATE) == ledger.WRITING
                 if pid and alive and pid not in self.processes and pid not in self._killed:
-                    found.append(Process(pid, "writer", number))
+                    found.append(Process(pid, "writer", number, is_forked=True))
         return found
 
     def _kill(self, process: Process) -> bool:
@@ -240,10 +267,9 @@ class Director:
             turned = process.wake_segment and newest >= process.wake_segment
             if process.wake_at and (everybody or turned or now >= process.wake_at):
                 process.wake_at = process.wake_segment = 0
-                try:
-                    os.kill(process.pid, signal.SIGCONT)
-                except ProcessLookupError:
-                    self.processes.pop(process.pid, None)
+                _signal(process.pid, signal.SIGCONT)
+                if process.is_forked:
+                    del self.processes[process.pid]  # its parent looks after it
 
     # --------------------------------------------------------------------------------- ending
 
@@ -274,24 +300,22 @@ class Director:
             if name in self.plan.cast and not readers.read_state(self.orders, name)["over"]:
                 self.start(name)
         self._wait(lambda: not self.processes)
-        if self._store is not None:
-            self._store.close()
 
     def _has(self, role: str) -> bool:
         return any(process.role == role for process in self.processes.values())
 
-    def _orphans(self) -> bool:
-        """Whether a worker that another forked is still there."""
+    def _orphans(self) -> list[int]:
+        """Workers that others forked and that are still there."""
         states = self.book.table[1:, ledger.STATE]
-        for number in (1 + (states == ledger.WRITING).nonzero()[0]).tolist():
-            pid = self.book.get(number, ledger.PID)
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                continue
-            if pid not in self._killed and _is_running(pid):
-                return True
-        return False
+        numbers = (1 + (states == ledger.WRITING).nonzero()[0]).tolist()
+        pids = [self.book.get(number, ledger.PID) for number in numbers]
+        return [pid for pid in pids if pid not in self._killed and _is_running(pid)]
+
+    def _ask_where(self) -> None:
+        """Have everybody who is left say on standard error where he is."""
+        for pid in [*self.processes, *self._orphans()]:
+            _signal(pid, signal.SIGUSR1)
+        time.sleep(1)
 
     def _wait(self, over: Callable[[], bool]) -> None:
         until = time.monotonic() + STALLED_SECONDS
@@ -299,13 +323,30 @@ class Director:
             self._reap()
             self._wake(everybody=True)
             if time.monotonic() > until:
-                left = sorted({process.role for process in self.processes.values()})
-                self.wrong.append(f"stalled: {', '.join(left) or 'forked writers'} did not end")
-                for pid in self.processes:
-                    os.kill(pid, signal.SIGKILL)
+                left = sorted(process.role for process in self.processes.values())
+                left += [f"forked writer {pid}" for pid in self._orphans()]
+                self.wrong.append(f"stalled: {', '.join(left)} did not end")
+                self._ask_where()
+                for pid in [*self.processes, *self._orphans()]:
+                    _signal(pid, signal.SIGKILL)
                     self._killed.add(pid)
                 until += STALLED_SECONDS
             time.sleep(0.001)
+
+
+def _signal(pid: int, number: int) -> None:
+    """Send a signal to a process that may have ended."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _end_with(parent: int) -> None:
+    """Be killed when the director is; what it forked must not go on without it."""
+    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(readers.EXIT_WRONG)
 
 
 def _is_running(pid: int) -> bool:
