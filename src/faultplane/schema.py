@@ -559,8 +559,9 @@ class Geometry(NamedTuple):
 def geometry(budget_bytes: int) -> Geometry:
     """Geometry of a domain of ``budget_bytes`` (at least 2 MiB).
 
-    The segments together with the one being prepared, the dictionary and the fixed files stay
-    within the budget; the per-process files (about 100 KiB an owner) come out of an eighth of it.
+    The segments together with the one being prepared, two generations of the dictionaries and the
+    fixed files stay within the budget; the per-process files (about 100 KiB an owner) come out of
+    an eighth of it, which small domains share with the dictionaries' second generation.
 
     >>> geometry(64 << 20).segments_max
     12
@@ -569,9 +570,12 @@ def geometry(budget_bytes: int) -> Geometry:
         raise ValueError(f"budget_bytes must be at least {BUDGET_BYTES_MIN}, got {budget_bytes}")
     owner_slots = 32 if budget_bytes < 8 << 20 else 128 if budget_bytes < 32 << 20 else 1024
     dictionary = min(max(round_up(budget_bytes // 32, PAGE_BYTES), 128 << 10), 8 << 20)
-    fixed = REGISTRY_BYTES + owner_slots * OWNER.size + 2 * dictionary + budget_bytes // 8
+    left = budget_bytes - REGISTRY_BYTES - owner_slots * OWNER.size - 2 * dictionary
     lanes = min(max(budget_bytes // 16 // LANE_BYTES, SEGMENT_LANES_MIN), SEGMENT_LANES_MAX)
-    segments = (budget_bytes - fixed) // segment_shape(lanes).file_bytes
+    segment_bytes = segment_shape(lanes).file_bytes
+    beside_owners = (left - budget_bytes // 8) // segment_bytes
+    beside_the_prepared = (left - 2 * dictionary) // segment_bytes - 1
+    segments = min(beside_owners, beside_the_prepared)
     return Geometry(budget_bytes, lanes, max(segments, 2), owner_slots, dictionary)
 
 
