@@ -41,3 +41,84 @@ def test_no_row_is_torn_lost_or_doubled_and_no_closed_lane_moves(core, core_name
     assert found["rows"] + found["dropped"] >= rows
     assert (found["kills"], found["stops"]) == (kills, stops)
     assert found["consumed"] + found["missed"] == 2 * found["rows"]
+
+
+# --------------------------------------------------------------------------- negative controls
+
+COMMIT = """    return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_RELEASE,
+                                       __ATOMIC_RELAXED);
+"""
+PLAIN = """    (void)expected;
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+    return 1;
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A copy of the package that a control may spoil."""
+    shutil.copytree(SOURCE, tmp_path / "src/faultplane", ignore=shutil.ignore_patterns("*.pyc"))
+    return tmp_path / "src/faultplane"
+
+
+def spoil(path, right, wrong):
+    """Replace what is right in a file of the copy."""
+    text = path.read_text()
+    assert text.count(right) == 1, (path.name, text.count(right))
+    path.write_text(text.replace(right, wrong))
+
+
+def build(source, *modules):
+    """Compile those modules of the copy's core anew, with the flags that all are built with."""
+    if shutil.which(os.environ.get("CC") or "cc") is None:
+        pytest.skip("there is no C compiler")
+    pytest.importorskip("Cython")
+    top = source.parent.parent
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, top)
+    every = 'return sorted(path.stem for path in (ROOT / CORE).glob("*.pyx"))'
+    spoil(top / "setup.py", every, f"return {sorted(modules)!r}")
+    for name in modules:
+        for built in (source / "_core").glob(f"{name}.*.so"):
+            built.unlink()
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=top, env={**os.environ, "FAULTPLANE_REQUIRE_CORE": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def run_spoiled(source, rng, *words):
+    """What the same run says about the copy."""
+    here = Path(kill.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "torture", "kill", "--json", "--seed", str(rng.randrange(1 << 32)),
+         *map(str, words)],
+        cwd=here, env={**os.environ, "PYTHONPATH": f"{source.parent}"}, capture_output=True,
+        text=True, timeout=110,
+    )  # fmt: skip
+    print(done.stderr)
+    assert done.returncode == 1, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.timeout(300)
+def test_a_commit_that_is_a_plain_store_is_found_out(core, core_name, source, rng):
+    """Negative control: the compiled core without its compare-and-swap."""
+    if core_name != "cython":
+        pytest.skip("the pure core's commit is a store; its control is the one below")
+    spoil(source / "_core/atomics.h", COMMIT, PLAIN)
+    build(source, "record")
+    found = run_spoiled(source, rng, *sizes(60_000, 6, 30), "--budget", 2)
+    assert found["moved"] > 0 and found["lost"] > 0
+
+
+def test_a_pure_commit_that_does_not_look_again_is_found_out(core, core_name, source, rng):
+    """Negative control: the pure core without the look at the segment's state after its store."""
+    if core_name != "python":
+        pytest.skip("the compiled core's control is the one above")
+    right = "return words[_STATE] == SEGMENT_ACTIVE or self._settle(lane)"
+    spoil(source / "_pure/writer.py", right, "return True")
+    spoil(source / "_pure/writer.py", "if words[lane.word] != expected:", "if False:")
+    found = run_spoiled(source, rng, *sizes(12_000, 6, 20), "--budget", 2, "--core", "python")
+    assert found["moved"] > 0 and found["lost"] > 0

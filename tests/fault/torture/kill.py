@@ -34,6 +34,7 @@ def parser():
     made.add_argument("--stops", type=int, help="SIGSTOPs; default: 1,000 (pure core: 200)")
     made.add_argument("--domains", type=int, help="one after another; default: 10 (pure core: 4)")
     made.add_argument("--writers", type=int, default=4, help="at a time; default: 4")
+    made.add_argument("--budget", type=int, help="MiB of each domain; default: others each time")
     made.add_argument("--one", help=argparse_hidden())
     return made
 
@@ -67,13 +68,13 @@ def main(words: list[str]) -> int:
                 "domain": f"fire-{number}",
                 "directory": str(directory),
                 "seed": seed,
-                "rows": _share(rows, number, domains),
+                "rows": rows * (number + 1) // domains - totals.get("rows", 0),
                 "kills": _share(kills, number, domains),
                 "stops": _share(stops, number, domains),
                 "writers": options.writers,
-                "starve": number % 3 == 1,
+                "starve": number % 3 == 0 and number + 1 < domains,
             }
-            budget = chance.choice(BUDGETS[options.core])
+            budget = options.budget or chance.choice(BUDGETS[options.core])
             found = _run_one(options.core, directory, given, budget)
             problems += [f"fire-{number}: {sentence}" for sentence in found.pop("wrong")]
             for name, value in found.items():

@@ -124,7 +124,7 @@ class Director:
             else:
                 ROLES[role](self.orders, self.book, chance)
         except BaseException:
-            readers.complain(self.orders, role, traceback.format_exc().splitlines()[-6:])
+            roles.complain(self.orders, role, traceback.format_exc().splitlines()[-6:])
             traceback.print_exc(file=sys.stderr)
         finally:
             os._exit(readers.EXIT_WRONG)

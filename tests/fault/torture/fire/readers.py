@@ -21,18 +21,11 @@ from faultplane.store.cursor import Cursor, Position
 from . import ledger
 from .content import Checker
 from .ledger import Ledger
-from .roles import Orders
+from .roles import Orders, complain
 
 ENTRY = np.dtype([("number", "<u8"), ("seq", "<u8"), ("owner", "<u4"), ("pad", "<u4")])
 EXIT_WRONG = 5
 BEFORE_STATE = {"cursor": None, "entries": 0, "lost": 0, "nameless": 0, "over": False}
-
-
-def complain(orders: Orders, who: str, wrong: list[str]) -> None:
-    """Leave what is wrong where the director finds it, whatever happens to this process."""
-    if wrong:
-        with open(os.path.join(orders.directory, f"wrong-{orders.domain}"), "a") as file:
-            file.write("".join(f"{who}: {sentence}\n" for sentence in wrong[:20]))
 
 
 def attach(orders: Orders, book: Ledger) -> Domain:

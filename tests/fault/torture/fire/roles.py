@@ -53,6 +53,7 @@ class Writer:
         self.last = worker + FORKS_MAX
         self.said = 0
         self.added = 0
+        self.starving = False
 
     def run(self) -> None:
         """Register and work; never returns."""
@@ -107,7 +108,7 @@ class Writer:
         drawn = self.chance.random()
         if drawn < 0.002 and self.orders.fork:
             self._fork()
-        elif drawn < 0.004 and self.orders.starve:
+        elif self.orders.starve and drawn < (0.1 if self.starving else 0.003):
             self._starve()
         elif drawn < 0.006:
             time.sleep(self.chance.random() * 0.02)
@@ -141,22 +142,29 @@ class Writer:
         self.work()
 
     def _starve(self) -> None:
-        """No descriptor is to be had for a while."""
+        """No descriptor is to be had for a while, or there are some again."""
         self.book.set(self.worker, ledger.STARVED, 1)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft > 8:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        else:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.starving = not self.starving
+        wanted = 3 if self.starving else min(hard, 4096)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def complain(orders: Orders, who: str, wrong: list[str]) -> None:
+    """Leave what is wrong where the director finds it, whatever happens to this process."""
+    if wrong:
+        with open(os.path.join(orders.directory, f"wrong-{orders.domain}"), "a") as file:
+            file.write("".join(f"{who}: {sentence}\n" for sentence in wrong[:20]))
 
 
 def maintainer(orders: Orders, book: Ledger, chance: random.Random) -> None:
     """Bury, fold, retire and prepare, again and again; never returns."""
     while not book.words[ledger.DRAIN]:
         try:
-            maintain.maintain(orders.path)
+            reports = maintain.maintain(orders.path)
         except faultplane.errors.DomainNotFound:
-            pass  # no writer has made it yet
+            reports = []  # no writer has made it yet
+        complain(orders, "maintainer", [problem for r in reports for problem in r.problems])
         time.sleep(chance.random() * 0.03)
     os._exit(0)
 

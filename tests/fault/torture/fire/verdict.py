@@ -9,7 +9,7 @@ import numpy as np
 
 from faultplane import schema
 from faultplane._backend import core
-from faultplane.store import Domain, lanes, maintain
+from faultplane.store import Domain, files, lanes, maintain
 from faultplane.store.domain import Store, store_paths
 
 from . import ledger, readers
@@ -211,7 +211,8 @@ def _files(orders: Orders, found: Found) -> None:
                 found.wrong.append(f"seg-{number} has a lane of somebody who is gone")
     names = os.listdir(path)
     of_owners = [n for n in names if n.startswith(("agg-", "breath-")) and n != "agg-retired"]
-    of_owners += [n for n in names if n.startswith("tmp-") and n != "tmp-ready"]
+    # Other temporary files, of names written whole and then renamed, are removed after a minute.
+    of_owners += [n for n in names if files.OWNER_TEMPORARY.fullmatch(n) and n != "tmp-ready"]
     if of_owners:
         found.wrong.append(f"files of the dead are left: {sorted(of_owners)[:5]}")
     held = sum(os.stat(f"{path}/{n}").st_blocks * 512 for n in names if not n.startswith("deaths"))
@@ -226,5 +227,6 @@ def _complaints(orders: Orders, found: Found) -> None:
             found.wrong += file.read().splitlines()
     except FileNotFoundError:
         pass
+    found.wrong = list(dict.fromkeys(found.wrong))
     for word in ("torn", "lost", "duplicated", "moved", "changed"):
         setattr(found, word, sum(f"{word}:" in sentence for sentence in found.wrong))

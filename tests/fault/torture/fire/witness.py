@@ -19,8 +19,8 @@ from faultplane.store.domain import Store, store_paths
 
 from . import ledger
 from .ledger import Ledger
-from .readers import attach, complain
-from .roles import Orders
+from .readers import attach
+from .roles import Orders, complain
 
 KEPT_BEHIND = 24
 """Retired segments that stay mapped."""
