@@ -296,8 +296,7 @@ REGISTRY: Final = Layout(
     Field("segment_oldest", HOT_WORD, "number of the oldest kept segment (first word)"),
     Field("incarnation_next", HOT_WORD, "next owner incarnation (first word)"),
     Field("dictionary_generation", HOT_WORD, "generation new segments use (first word)"),
-    Field("rows_retired", "Q", "rows in segments that were retired"),
-    Field("segments_retired", "Q", "segments that were retired"),
+    Field("retired", "Q", "what was retired: rows << 16 | number of segments modulo 2**16"),
     Field("fold_epoch", "Q", "times agg-retired was replaced"),
     Field("deaths_recorded", "Q", "death records appended"),
 )
@@ -308,6 +307,9 @@ SEGMENT_TABLE_OFFSET: Final = 2 * PAGE_BYTES
 SEGMENT_TABLE_ENTRY_BYTES: Final = 8
 SEGMENT_TABLE_ROWS_BITS: Final = 24
 """Number of the segment << 24 | its final rows, at ``number % SEGMENT_TABLE_SIZE``; swapped in."""
+RETIRED_ROWS_SHIFT: Final = 16
+"""Rows and segments that were retired are one word, so that none is added twice or not at all,
+whoever dies. It changes before ``segment_oldest`` does, and so is one segment ahead for a moment."""
 REGISTRY_BYTES: Final = SEGMENT_TABLE_OFFSET + SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
 
 OWNER_FREE: Final = 0

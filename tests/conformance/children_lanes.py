@@ -108,8 +108,26 @@ def retired_without_descriptors(core, path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
     without = ring.retire_over_budget()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    kept = [files.read_registry("segment_oldest"), files.read_registry("rows_retired")]
+    kept = [files.read_registry("segment_oldest"), files.read_registry("retired")]
     return [without, *kept, ring.retire_over_budget()]
+
+
+def retired_by_the_next(core, path, steps):
+    """Whoever retired the oldest segment died after it had noted its rows, or added them too."""
+    files = bound(core, path)
+    error = raised(ValueError, "x")
+    for _ in range(5 * 4 * 512):
+        core.record(error)
+    schema = domain_fixture.schema
+    rows = 4 * 512
+    if steps > 0:
+        at = schema.SEGMENT_TABLE_OFFSET + schema.SEGMENT_TABLE_ENTRY_BYTES
+        files.registry.store(at, 1 << schema.SEGMENT_TABLE_ROWS_BITS | rows)
+    if steps > 1:
+        total = rows << schema.RETIRED_ROWS_SHIFT | 1
+        files.registry.store(schema.REGISTRY.offset["retired"], total)
+    files.registry.store(schema.REGISTRY.offset["segment_newest"], 11)
+    return files.ring().retire_over_budget()
 
 
 def failing_within(core, path, where):

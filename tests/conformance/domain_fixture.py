@@ -258,6 +258,14 @@ class Reader:
         value = schema.REGISTRY.read((self.path / "registry").read_bytes(), 0, field)
         return value[0] if isinstance(value, tuple) else value
 
+    @property
+    def rows_retired(self) -> int:
+        return self.registry("retired") >> schema.RETIRED_ROWS_SHIFT
+
+    @property
+    def segments_retired(self) -> int:
+        return self.registry("retired") & ((1 << schema.RETIRED_ROWS_SHIFT) - 1)
+
     def inflight(self, slot: int = 0) -> list[dict]:
         data = (self.path / f"breath-{slot}").read_bytes()
         found = []

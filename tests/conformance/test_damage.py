@@ -117,7 +117,7 @@ def test_a_directory_in_the_place_of_a_segment_is_passed_by(core_name, child, re
     closed, *retired = child(core_name, "directory_in_place_of_a_segment", reader.path)
     assert (closed, retired) == (0, [1, 0])
     assert reader.registry("segment_oldest") == 2
-    assert reader.registry("rows_retired") == 0
+    assert reader.rows_retired == 0
 
 
 def test_a_ring_that_may_not_write_does_nothing_and_a_long_tag_is_refused(core_name, child, reader):

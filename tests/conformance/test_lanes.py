@@ -37,13 +37,13 @@ def test_the_oldest_segments_are_retired_and_accounted_for(core_name, child, tmp
     records = 10 * 4 * schema.LANE_ROWS
     child(core_name, "fill", path, records)
     rows = reader.rows()
-    retired = reader.registry("rows_retired")
+    retired = reader.rows_retired
     assert retired % (4 * schema.LANE_ROWS) == 0
     assert [row["seq"] for row in rows] == list(range(retired + 1, records + 1))
     oldest, newest = reader.registry("segment_oldest"), reader.registry("segment_newest")
     assert reader.numbers() == list(range(oldest, newest + 1))
     assert newest - oldest + 1 <= 3 and newest == 10
-    assert reader.registry("segments_retired") == oldest - 1 == retired // (4 * 512)
+    assert reader.segments_retired == oldest - 1 == retired // (4 * 512)
     data = (path / "registry").read_bytes()
     for number in range(1, oldest):
         at = schema.SEGMENT_TABLE_OFFSET + number * schema.SEGMENT_TABLE_ENTRY_BYTES
@@ -58,7 +58,18 @@ def test_a_segment_that_cannot_be_opened_now_is_retired_later_and_counted(
     path = domain_fixture.make(tmp_domain_dir / "d", lanes=4, segments_max=8)
     reader = domain_fixture.Reader(path)
     assert child(core_name, "retired_without_descriptors", path) == [0, 1, 0, 3]
-    assert reader.registry("rows_retired") == 3 * 4 * schema.LANE_ROWS
+    assert reader.rows_retired == 3 * 4 * schema.LANE_ROWS
+
+
+@pytest.mark.parametrize("steps", range(3))
+def test_rows_are_added_to_the_total_once_by_whoever_comes_next(
+    core_name, child, tmp_domain_dir, steps
+):
+    path = domain_fixture.make(tmp_domain_dir / "d", lanes=4, segments_max=8)
+    reader = domain_fixture.Reader(path)
+    assert child(core_name, "retired_by_the_next", path, steps) == 3
+    assert (reader.rows_retired, reader.segments_retired) == (3 * 4 * schema.LANE_ROWS, 3)
+    assert reader.registry("segment_oldest") == 4
 
 
 def test_oldest_segments_that_are_gone_or_damaged_are_retired_all_the_same(
@@ -67,8 +78,8 @@ def test_oldest_segments_that_are_gone_or_damaged_are_retired_all_the_same(
     path = domain_fixture.make(tmp_domain_dir / "d", lanes=4, segments_max=8)
     reader = domain_fixture.Reader(path)
     assert child(core_name, "retired_damaged", path) == [3, 0]
-    assert (reader.registry("segment_oldest"), reader.registry("segments_retired")) == (4, 3)
-    assert reader.registry("rows_retired") == 4 * schema.LANE_ROWS
+    assert (reader.registry("segment_oldest"), reader.segments_retired) == (4, 3)
+    assert reader.rows_retired == 4 * schema.LANE_ROWS
     assert reader.numbers() == [4, 5]
 
 
@@ -96,7 +107,7 @@ def test_a_record_whose_segment_was_retired_goes_into_another(core_name, child, 
     reader = domain_fixture.Reader(path)
     retired, rehomed = child(core_name, "sealed_under_us", path)
     assert (retired, rehomed) == (1, 1)
-    assert reader.registry("rows_retired") == 10
+    assert reader.rows_retired == 10
     assert [row["duration_nano"] for row in reader.rows()] == list(range(10, 20))
     assert domain_fixture.errors(reader.cells()) == {("", "ValueError"): 20}
 

@@ -109,7 +109,7 @@ def test_a_commit_that_is_a_plain_store_is_found_out(core, core_name, source, rn
         pytest.skip("the pure core's commit is a store; its control is the one below")
     spoil(source / "_core/atomics.h", COMMIT, PLAIN)
     build(source, "record")
-    found = run_spoiled(source, rng, *sizes(60_000, 6, 30), "--budget", 2)
+    found = run_spoiled(source, rng, *sizes(80_000, 4, 60), "--budget", 2)
     assert found["moved"] > 0 and found["lost"] > 0
 
 
@@ -120,5 +120,5 @@ def test_a_pure_commit_that_does_not_look_again_is_found_out(core, core_name, so
     right = "return words[_STATE] == SEGMENT_ACTIVE or self._settle(lane)"
     spoil(source / "_pure/writer.py", right, "return True")
     spoil(source / "_pure/writer.py", "if words[lane.word] != expected:", "if False:")
-    found = run_spoiled(source, rng, *sizes(12_000, 6, 20), "--budget", 2, "--core", "python")
+    found = run_spoiled(source, rng, *sizes(16_000, 4, 40), "--budget", 2, "--core", "python")
     assert found["moved"] > 0 and found["lost"] > 0

@@ -7,9 +7,10 @@
      retiring loses nothing uncounted;
    - nothing is retired but what is over the budget, however many retire at once, so there is
      always a segment to write to (OLDEST_RETIRE, NEWEST_RAISE, SEGMENT_* of steps.h);
-   - the totals are those of what was retired, short by retirements that are under way at most.
+   - the total is that of the segments that it says it has, each once, whoever dies: of all that
+     were retired, and for a moment of the next (RETIRED_ADD).
 
-   Code: next_segment, take_lane (_core/ring), publish, raise_newest, retire_oldest,
+   Code: next_segment, take_lane (_core/ring), publish, raise_newest, retire,
    retire_over_budget (_core/segment); _pure/ring does the same steps under LOCK_CLAIM, and so has
    fewer orders of them. A segment is a lane of one row here; the table has two entries, so numbers
    share them.
@@ -18,7 +19,9 @@
    budget is checked for one segment, and whichever is the oldest then is retired), -DPLAIN_NOTE
    (the table is stored to, not swapped), -DFULL_WINDOW (readers trust all entries of the table),
    -DCANNOT_IS_GONE (what cannot be opened for want of descriptors counts as gone), -DHEADER_LAST
-   (linked before the header is written), -DNO_SEAL (lanes are left open). */
+   (linked before the header is written), -DNO_SEAL (lanes are left open), -DADD_LAST (the total is
+   raised by whoever has moved segment_oldest on), -DADD_ALONE (it is raised without saying of how
+   many segments it is). */
 #include "steps.h"
 
 #ifndef WRITERS
@@ -40,7 +43,7 @@
 byte name[NUMBERS + 2];               /* seg-<n>: the inode, 0 for none */
 byte newest, oldest = 1;
 byte table[TABLE];
-byte rows_retired, segments_retired;
+byte rows_retired, segments_retired;  /* one word */
 byte files = 1;                       /* next inode */
 byte number_of[FILES];                /* header: 0 until it is written */
 byte segment[FILES], taken[FILES], lane[FILES], rows[FILES];
@@ -60,9 +63,10 @@ inline segment_step(f, s2) {
   }
 }
 
-/* retire_oldest */
-inline retire(n, f, e, s, r) {
+/* retire; a killed retirer is one that stops before a step for ever */
+inline retire(n, f, e, s, r, t, u) {
   e = table[n % TABLE];               /* read first: what is noted later makes the swap fail */
+  atomic { t = rows_retired; u = segments_retired }
   if
   :: n != oldest -> goto retired      /* another was faster */
   :: else
@@ -111,6 +115,20 @@ inline retire(n, f, e, s, r) {
 #ifdef UNLINK_FIRST
   name[n] = 0;
 #endif
+#ifndef ADD_LAST
+  atomic {
+    if
+#ifdef ADD_ALONE
+    :: rows_retired == t -> final[n] = r; rows_retired = t + r; segments_retired = n
+#else
+    :: u == n - 1 && rows_retired == t && segments_retired == u ->
+       assert(RETIRED_ADD(u, n, oldest));
+       final[n] = r; rows_retired = t + r; segments_retired = n
+#endif
+    :: else
+    fi
+  }
+#endif
   atomic {
     s = (oldest == n);
     if
@@ -118,10 +136,12 @@ inline retire(n, f, e, s, r) {
     :: else
     fi
   }
+#ifdef ADD_LAST
   if
   :: s -> atomic { rows_retired = rows_retired + r; segments_retired++ }
   :: else
   fi;
+#endif
   name[n] = 0;                        /* unlinked last */
 retired:
   skip
@@ -246,7 +266,7 @@ active [WRITERS] proctype writer() {
 
 /* A writer a chunk later, or whoever maintains. */
 active [RETIRERS] proctype retirer() {
-  byte n, m, f, e, s, r;
+  byte n, m, f, e, s, r, t, u;
 end:
   do
   :: newest == NUMBERS && oldest == NUMBERS -> break
@@ -258,10 +278,10 @@ end:
 #ifdef LOOK_TWICE
         n = oldest;
 #endif
-        retire(n, f, e, s, r)
+        retire(n, f, e, s, r, t, u)
      :: else
      fi;
-     atomic { n = 0; m = 0; f = 0; e = 0; s = 0; r = 0 }
+     atomic { n = 0; m = 0; f = 0; e = 0; s = 0; r = 0; t = 0; u = 0 }
   od
 }
 
@@ -270,6 +290,15 @@ active proctype judge() {
 end:
   do
   :: atomic {
+    seen = 0;
+    for (n : 1 .. NUMBERS) {
+      if
+      :: n <= segments_retired -> seen = seen + final[n]
+      :: else
+      fi
+    }
+    assert(rows_retired == seen);     /* the total: never short, never twice */
+    assert(segments_retired == oldest - 1 || segments_retired == oldest);
     seen = 0;
     for (n : 1 .. NUMBERS) {
       f = name[n];
@@ -290,7 +319,6 @@ end:
     assert(committed >= acknowledged);
     assert(oldest <= newest + 1);
     assert(newest == 0 || oldest <= newest);
-    assert(rows_retired <= committed && segments_retired < oldest);
     n = 0; f = 0; seen = 0
   }
   od

@@ -23,6 +23,8 @@
 #define NEWEST_RAISE(n, n2) ((n2) > (n))
 /* The oldest segment moves on by one, and only when there are more than the budget holds. */
 #define OLDEST_RETIRE(n, n2, newest, most) ((n2) == (n) + 1 && (newest) + 1 > (n) + (most))
+/* The total takes in the oldest segment before that moves on: it says of how many it is. */
+#define RETIRED_ADD(n, n2, oldest) ((n2) == (n) + 1 && (n2) == (oldest))
 
 #define NOBODY 0 /* states of an owner slot */
 #define LIVE 1

@@ -149,6 +149,10 @@ class Trace:
             self.is_step(f"registry {at}", ["NEXT_ONE"], before, after)
         elif at == REGISTRY["fold_epoch"]:
             self.is_step("totals", ["TOTALS_FLIP"], before, after)
+        elif at == REGISTRY["retired"]:
+            oldest = self.words.get(("registry", REGISTRY["segment_oldest"]), 1)
+            numbers = (word & ((1 << schema.RETIRED_ROWS_SHIFT) - 1) for word in (before, after))
+            self.is_step("total", ["RETIRED_ADD"], *numbers, oldest)
         elif at >= schema.SEGMENT_TABLE_OFFSET:
             self.order.append(f"table noted {after >> ROWS_AT}")
         elif after < before:
@@ -250,7 +254,7 @@ def test_every_step_of_the_code_is_one_of_the_models_and_every_one_of_theirs_is_
     newest = turned.most + 1
     assert turned.in_order(
         f"seg-{newest} comes", "newest", "seg-1 state SEGMENT_SEAL", "seg-1 state SEGMENT_SEALED",
-        "table noted 1", "oldest OLDEST_RETIRE", "seg-1 goes",
+        "table noted 1", "total RETIRED_ADD", "oldest OLDEST_RETIRE", "seg-1 goes",
     )  # fmt: skip
     assert turned.wrong == []
 

@@ -139,7 +139,7 @@ static File *meet(int fd) {
         watch(f, offsetof(registry_t, segment_oldest), 8, 8, 1);
         watch(f, offsetof(registry_t, incarnation_next), 8, 8, 1);
         watch(f, offsetof(registry_t, dictionary_generation), 8, 8, 1);
-        watch(f, offsetof(registry_t, rows_retired), 8, 8, 3);
+        watch(f, offsetof(registry_t, retired), 8, 8, 2);
         watch(f, SEGMENT_TABLE_OFFSET, 8, 8, SEGMENT_TABLE_SIZE);
     } else if (!strcmp(name, "owners")) {
         watch(f, 0, 8, OWNER_SIZE, 8);

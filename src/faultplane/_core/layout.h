@@ -44,6 +44,7 @@
 #define SEGMENT_TABLE_OFFSET 8192
 #define SEGMENT_TABLE_ENTRY_BYTES 8
 #define SEGMENT_TABLE_ROWS_BITS 24
+#define RETIRED_ROWS_SHIFT 16
 #define REGISTRY_BYTES 16384
 #define OWNER_FREE UINT64_C(0)
 #define OWNER_LIVE UINT64_C(1)
@@ -78,7 +79,7 @@
 #define LOCK_INTERN 1048579
 #define LOCK_PREPARE 1048580
 #define LOCK_CLAIM 1048581
-#define SCHEMA_HASH UINT64_C(0x20E896FC74B2D23B)
+#define SCHEMA_HASH UINT64_C(0x436A2A6000600B03)
 #define BUDGET_BYTES_MIN UINT64_C(0x200000)
 #define BUDGET_BYTES_DEFAULT UINT64_C(0x4000000)
 #define SEGMENT_LANES_MIN 4
@@ -221,10 +222,9 @@
 #define REGISTRY_SEGMENT_OLDEST_OFFSET 256
 #define REGISTRY_INCARNATION_NEXT_OFFSET 384
 #define REGISTRY_DICTIONARY_GENERATION_OFFSET 512
-#define REGISTRY_ROWS_RETIRED_OFFSET 640
-#define REGISTRY_SEGMENTS_RETIRED_OFFSET 648
-#define REGISTRY_FOLD_EPOCH_OFFSET 656
-#define REGISTRY_DEATHS_RECORDED_OFFSET 664
+#define REGISTRY_RETIRED_OFFSET 640
+#define REGISTRY_FOLD_EPOCH_OFFSET 648
+#define REGISTRY_DEATHS_RECORDED_OFFSET 656
 
 /* Structure: owner */
 #define OWNER_SIZE 512
@@ -379,11 +379,10 @@ typedef struct {
     _Alignas(128) uint64_t segment_oldest[16];
     _Alignas(128) uint64_t incarnation_next[16];
     _Alignas(128) uint64_t dictionary_generation[16];
-    uint64_t rows_retired;
-    uint64_t segments_retired;
+    uint64_t retired;
     uint64_t fold_epoch;
     uint64_t deaths_recorded;
-    uint8_t reserved[3424];
+    uint8_t reserved[3432];
 } registry_t;
 _Static_assert(sizeof(registry_t) == REGISTRY_SIZE, "size of registry_t");
 _Static_assert(offsetof(registry_t, magic) == REGISTRY_MAGIC_OFFSET,
@@ -418,10 +417,8 @@ _Static_assert(offsetof(registry_t, incarnation_next) == REGISTRY_INCARNATION_NE
                "registry_t.incarnation_next");
 _Static_assert(offsetof(registry_t, dictionary_generation) == REGISTRY_DICTIONARY_GENERATION_OFFSET,
                "registry_t.dictionary_generation");
-_Static_assert(offsetof(registry_t, rows_retired) == REGISTRY_ROWS_RETIRED_OFFSET,
-               "registry_t.rows_retired");
-_Static_assert(offsetof(registry_t, segments_retired) == REGISTRY_SEGMENTS_RETIRED_OFFSET,
-               "registry_t.segments_retired");
+_Static_assert(offsetof(registry_t, retired) == REGISTRY_RETIRED_OFFSET,
+               "registry_t.retired");
 _Static_assert(offsetof(registry_t, fold_epoch) == REGISTRY_FOLD_EPOCH_OFFSET,
                "registry_t.fold_epoch");
 _Static_assert(offsetof(registry_t, deaths_recorded) == REGISTRY_DEATHS_RECORDED_OFFSET,

@@ -40,6 +40,7 @@ cdef extern from "layout.h" nogil:
         SEGMENT_TABLE_OFFSET
         SEGMENT_TABLE_ENTRY_BYTES
         SEGMENT_TABLE_ROWS_BITS
+        RETIRED_ROWS_SHIFT
         REGISTRY_BYTES
         LANE_WORDS_OFFSET
         LANE_WORD_STRIDE
@@ -225,8 +226,7 @@ cdef extern from "layout.h" nogil:
         REGISTRY_SEGMENT_OLDEST_OFFSET
         REGISTRY_INCARNATION_NEXT_OFFSET
         REGISTRY_DICTIONARY_GENERATION_OFFSET
-        REGISTRY_ROWS_RETIRED_OFFSET
-        REGISTRY_SEGMENTS_RETIRED_OFFSET
+        REGISTRY_RETIRED_OFFSET
         REGISTRY_FOLD_EPOCH_OFFSET
         REGISTRY_DEATHS_RECORDED_OFFSET
 
@@ -382,8 +382,7 @@ cdef extern from "layout.h" nogil:
         uint64_t segment_oldest[16]
         uint64_t incarnation_next[16]
         uint64_t dictionary_generation[16]
-        uint64_t rows_retired
-        uint64_t segments_retired
+        uint64_t retired
         uint64_t fold_epoch
         uint64_t deaths_recorded
 

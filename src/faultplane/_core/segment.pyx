@@ -30,6 +30,7 @@ from .layout cimport (
     LOCK_PREPARE,
     MAGIC_SEGMENT,
     PAGE_BYTES,
+    RETIRED_ROWS_SHIFT,
     ROW_BYTES,
     SCHEMA_HASH,
     SEGMENT_CRC_OFFSET,
@@ -74,6 +75,7 @@ from .posix cimport (
 
 cdef enum:
     ZEROS_BYTES = 65536
+    RETIRED_SEGMENTS_MASK = (1 << RETIRED_ROWS_SHIFT) - 1
     RESERVE_BYTES_FIRST = 65536
     NAME_BYTES = 64
     NUMBERS_MORE = 256  # segments past twice the budget that writers may have left to retire
@@ -385,9 +387,10 @@ cdef bint retire(Files* f, uint64_t number) noexcept nogil:
         <uint8_t*>f.registry + SEGMENT_TABLE_OFFSET
         + (number % SEGMENT_TABLE_SIZE) * SEGMENT_TABLE_ENTRY_BYTES
     )
-    # Read before it is known that nobody has retired the segment: what is noted later makes the
-    # swap fail.
+    # Read before it is known that nobody has retired the segment: what is noted or added later
+    # makes the swaps fail.
     cdef uint64_t noted = fp_load_acquire(entry)
+    cdef uint64_t retired = fp_load_acquire(&f.registry.retired)
     cdef uint64_t rows
     if fp_load_acquire(&f.registry.segment_oldest[0]) != number:
         return True
@@ -397,10 +400,15 @@ cdef bint retire(Files* f, uint64_t number) noexcept nogil:
         if seal(f, number, &rows):
             return False
         fp_cas(entry, noted, number << SEGMENT_TABLE_ROWS_BITS | rows)
-    # Whoever moves the word on adds to the totals: once, however many retire at the same time.
-    if fp_cas(&f.registry.segment_oldest[0], number, number + 1):
-        fp_add(&f.registry.rows_retired, rows)
-        fp_add(&f.registry.segments_retired, 1)
+    # The total says how many segments are in it: this one is added once, however many retire it
+    # at the same time, and by the next one if whoever noted it dies here.
+    if (retired ^ (number - 1)) & RETIRED_SEGMENTS_MASK == 0:
+        fp_cas(
+            &f.registry.retired, retired,
+            ((retired >> RETIRED_ROWS_SHIFT) + rows) << RETIRED_ROWS_SHIFT
+            | (number & RETIRED_SEGMENTS_MASK)
+        )
+    fp_cas(&f.registry.segment_oldest[0], number, number + 1)
     # Unlinked last: whoever finds the name free can see that its number has been used.
     snprintf(name, sizeof(name), "seg-%llu", <unsigned long long>number)
     unlinkat(f.directory, name, 0)

@@ -38,6 +38,7 @@ from faultplane.schema import (
     MAGIC,
     PAGE_BYTES,
     REGISTRY,
+    RETIRED_ROWS_SHIFT,
     ROW_BYTES,
     SCHEMA_HASH,
     SEGMENT,
@@ -72,6 +73,7 @@ READY_NAME: Final = "tmp-ready"
 STATE_AT: Final = SEGMENT.offset["state"]
 NEXT_LANE_AT: Final = SEGMENT.offset["next_lane"]
 _CRC_AT: Final = SEGMENT.offset["crc"]
+_RETIRED_SEGMENTS_MASK: Final = (1 << RETIRED_ROWS_SHIFT) - 1
 _STATE_MASK: Final = 3 << LANE_STATE_SHIFT
 
 
@@ -373,9 +375,14 @@ class Segments:
                     rows = 0  # gone, or not a segment of ours
                 noted = (number << SEGMENT_TABLE_ROWS_BITS | rows) & WORD_MAX
                 self.registry.store(entry, noted)
+            # The total says how many segments are in it: whoever comes after one that died here
+            # adds what is missing, once.
+            retired = self.load("retired")
+            if (retired ^ (number - 1)) & _RETIRED_SEGMENTS_MASK == 0:
+                total = (retired >> RETIRED_ROWS_SHIFT) + rows
+                retired = total << RETIRED_ROWS_SHIFT | number & _RETIRED_SEGMENTS_MASK
+                self.registry.store(REGISTRY.offset["retired"], retired & WORD_MAX)
             self.registry.store(REGISTRY.offset["segment_oldest"], (number + 1) & WORD_MAX)
-            self._add("rows_retired", rows)
-            self._add("segments_retired", 1)
             # Unlinked last: whoever finds the name free can see that its number has been used.
             try:
                 files.remove(self.directory_fd, f"seg-{number}")

@@ -30,6 +30,7 @@ SHARE_OF_SPACE_LEFT: Final = 4
 """A domain takes at most one part in so many of the space that is left."""
 STORES_MAX: Final = 32
 CREATE_ATTEMPTS_MAX: Final = 8
+AGREEMENT_ATTEMPTS_MAX: Final = 3
 BOUNDS: Final = {
     "lanes_per_segment": (1, 16_383),
     "owner_slots": (1, 16_383),
@@ -150,6 +151,31 @@ class Store:
         """A word of the registry, such as ``segment_newest``, with acquire order."""
         value: int = self.registry.load(schema.REGISTRY.offset[field])
         return value
+
+    def final_rows(self, number: int) -> int:
+        """Rows that a retired segment had, 0 when the registry's table does not know it."""
+        noted: int = self.registry.load(
+            schema.SEGMENT_TABLE_OFFSET
+            + number % schema.SEGMENT_TABLE_SIZE * schema.SEGMENT_TABLE_ENTRY_BYTES
+        )
+        if noted >> schema.SEGMENT_TABLE_ROWS_BITS != number:
+            return 0
+        return noted & ((1 << schema.SEGMENT_TABLE_ROWS_BITS) - 1)
+
+    def retired(self) -> tuple[int, int]:
+        """(Number of the oldest segment kept, rows of all before it), whoever died retiring.
+
+        The total is raised before the number: what it is ahead by is in the table of final rows.
+        """
+        for _ in range(AGREEMENT_ATTEMPTS_MAX):
+            oldest, word = self.load("segment_oldest"), self.load("retired")
+            ahead = word - (oldest - 1) & ((1 << schema.RETIRED_ROWS_SHIFT) - 1)
+            if ahead < schema.SEGMENT_TABLE_SIZE:
+                break
+        else:
+            ahead = 0  # not a registry that this library wrote
+        too_many = sum(map(self.final_rows, range(oldest, oldest + ahead)))
+        return oldest, max((word >> schema.RETIRED_ROWS_SHIFT) - too_many, 0)
 
     def close(self) -> None:
         """Unmap and close; idempotent. Mappings that others still use stay mapped."""

@@ -32,6 +32,7 @@ def describe_store(store: Store) -> dict[str, Any]:
     an owner still maps, so their memory is not free yet.
     """
     header = store.header
+    oldest, rows_retired = store.retired()
     segments = store.segments()
     rows = owners.read_owners(store)
     lives = [owners.life(store, row).value for row in rows]
@@ -44,9 +45,9 @@ def describe_store(store: Store) -> dict[str, Any]:
         "segments": len(segments),
         "segments_max": header.segments_max,
         "segment_bytes": schema.segment_shape(header.lanes_per_segment).file_bytes,
-        "segments_retired": store.load("segments_retired"),
+        "segments_retired": oldest - 1,
         "segments_pinned": len(mapped - set(segments)),
-        "rows_retired": store.load("rows_retired"),
+        "rows_retired": rows_retired,
         "lanes_per_segment": header.lanes_per_segment,
         "owner_slots": header.owner_slots,
         "owners_alive": lives.count("alive"),

@@ -25,7 +25,6 @@ from faultplane.store.domain import REGISTRY_NAME, Store
 
 _SEGMENT: Final = schema.SEGMENT
 _ROWS: Final = schema.LANE_ROWS
-_AGREEMENT_ATTEMPTS: Final = 3
 _NUMBERS_MORE: Final = 256
 """Segments past twice the budget that writers may have left to retire."""
 
@@ -169,7 +168,7 @@ class StoreReader:
 
     def _read(self, since: Position | None) -> Reading:
         created = self.store.header.created_unix_nano
-        oldest, rows_retired = self._retired()
+        oldest, rows_retired = self.store.retired()
         newest = self.newest()
         if since is None or since.created_unix_nano != created or since.floor > newest + 1:
             since = Position(created, oldest, rows_retired, {})
@@ -281,19 +280,6 @@ class StoreReader:
 
     # ------------------------------------------------------------------------------- losing
 
-    def _retired(self) -> tuple[int, int]:
-        """(Number of the oldest segment kept, rows of all before it).
-
-        A writer adds to the totals after it has moved the number on; both are read again until
-        they agree, but a writer killed in between is not waited for.
-        """
-        load = self.store.load
-        for _ in range(_AGREEMENT_ATTEMPTS):
-            oldest, rows = load("segment_oldest"), load("rows_retired")
-            if load("segments_retired") + 1 == oldest == load("segment_oldest"):
-                break
-        return oldest, rows
-
     def _lost(self, since: Position, oldest: int, rows_retired: int, held: list[int]) -> int:
         """Rows of segments retired since a position that were never seen and are not held.
 
@@ -307,20 +293,10 @@ class StoreReader:
         lost = 0
         for number in range(max(since.floor, window), oldest):
             if number not in held:
-                rows = self._final_rows(number)
+                rows = self.store.final_rows(number)
                 lost += max(rows - sum(since.seen.get(number, ())), 0)
         if since.floor < window:
-            rows = rows_retired - sum(map(self._final_rows, range(window, oldest)))
+            rows = rows_retired - sum(map(self.store.final_rows, range(window, oldest)))
             seen = sum(sum(counts) for n, counts in since.seen.items() if n < window)
             lost += max(rows - since.rows_before - seen, 0)
         return lost
-
-    def _final_rows(self, number: int) -> int:
-        """Rows that a retired segment had, 0 when the table does not know it."""
-        noted: int = self.store.registry.load(
-            schema.SEGMENT_TABLE_OFFSET
-            + number % schema.SEGMENT_TABLE_SIZE * schema.SEGMENT_TABLE_ENTRY_BYTES
-        )
-        if noted >> schema.SEGMENT_TABLE_ROWS_BITS != number:
-            return 0
-        return noted & ((1 << schema.SEGMENT_TABLE_ROWS_BITS) - 1)

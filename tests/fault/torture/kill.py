@@ -8,7 +8,9 @@ counts, deaths and files are compared with it.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -26,8 +28,8 @@ BUDGETS = {"cython": (2, 4, 8, 16, 32, 64), "python": (2, 4, 8)}
 EXAMPLE = "python -m torture kill --core python --rows 100000 --kills 50 --stops 50 --seed 7"
 
 
-def parser():
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The command line; a run calls itself with ``--one``, a process a domain."""
     made = command.parser("kill", __doc__.splitlines()[0], EXAMPLE)
     made.add_argument("--rows", type=int, help="to record, in all; default: 10 M (pure core: 1 M)")
     made.add_argument("--kills", type=int, help="SIGKILLs; default: 1,000 (pure core: 200)")
@@ -35,15 +37,8 @@ def parser():
     made.add_argument("--domains", type=int, help="one after another; default: 10 (pure core: 4)")
     made.add_argument("--writers", type=int, default=4, help="at a time; default: 4")
     made.add_argument("--budget", type=int, help="MiB of each domain; default: others each time")
-    made.add_argument("--one", help=argparse_hidden())
+    made.add_argument("--one", help=argparse.SUPPRESS)
     return made
-
-
-def argparse_hidden() -> str:
-    """What keeps an option out of --help: a run calls itself, a process a domain."""
-    import argparse
-
-    return argparse.SUPPRESS
 
 
 def main(words: list[str]) -> int:
@@ -64,6 +59,7 @@ def main(words: list[str]) -> int:
     start = time.monotonic()
     with command.place(options) as directory:
         for number in range(domains):
+            starve = number % 3 == 0 and number + 1 < domains
             given = {
                 "domain": f"fire-{number}",
                 "directory": str(directory),
@@ -72,7 +68,7 @@ def main(words: list[str]) -> int:
                 "kills": _share(kills, number, domains),
                 "stops": _share(stops, number, domains),
                 "writers": options.writers,
-                "starve": number % 3 == 0 and number + 1 < domains,
+                "starve": starve,
             }
             budget = options.budget or chance.choice(BUDGETS[options.core])
             found = _run_one(options.core, directory, given, budget)
@@ -112,8 +108,7 @@ def _run_one(core: str, directory: Path, given: dict, budget: int) -> dict:
 
 def one(given: dict) -> int:
     """Run one domain and print what was found as JSON."""
-    import gc
-
+    # Here, because it brings the core that the environment names, and numpy.
     from .fire import director, verdict
     from .fire.ledger import Ledger
     from .fire.roles import NUMBERS_EACH, Orders

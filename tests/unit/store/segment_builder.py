@@ -363,8 +363,7 @@ class StoreBuilder:
         self.note_retired(number, rows)
         segment.path.unlink()
         self.word("segment_oldest", number + 1)
-        self.word("rows_retired", self.word("rows_retired") + rows)
-        self.word("segments_retired", self.word("segments_retired") + 1)
+        self.word("retired", self.word("retired") + (rows << schema.RETIRED_ROWS_SHIFT) + 1)
         for key in [key for key in self.rows if key[0] == number]:
             del self.rows[key]
         return rows

@@ -54,7 +54,7 @@ def test_as_many_segments_as_writers_may_leave_are_looked_for_one_by_one(store):
 
 
 def test_a_cursor_of_a_damaged_registry_can_be_read_again(store):
-    for field in ("segment_newest", "segment_oldest", "rows_retired"):
+    for field in ("segment_newest", "segment_oldest", "retired"):
         store_word(store, field, LAST)
     cursor = Cursor({store.name: reader.StoreReader(store).read(None).position})
     assert Cursor.parse(str(cursor)) == cursor

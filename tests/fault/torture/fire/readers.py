@@ -186,4 +186,4 @@ def _sums(domain: Domain, book: Ledger) -> list[str]:
 
 def rows_retired(store) -> int:
     """Rows of all segments before the oldest one kept."""
-    return store.load("rows_retired")
+    return store.retired()[1]
