@@ -308,8 +308,7 @@ SEGMENT_TABLE_ENTRY_BYTES: Final = 8
 SEGMENT_TABLE_ROWS_BITS: Final = 24
 """Number of the segment << 24 | its final rows, at ``number % SEGMENT_TABLE_SIZE``; swapped in."""
 RETIRED_ROWS_SHIFT: Final = 16
-"""Rows and segments that were retired are one word, so that none is added twice or not at all,
-whoever dies. It changes before ``segment_oldest`` does, and so is one segment ahead for a moment."""
+"""One word, so that each segment is added once, whoever dies; before ``segment_oldest`` moves."""
 REGISTRY_BYTES: Final = SEGMENT_TABLE_OFFSET + SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
 
 OWNER_FREE: Final = 0
@@ -561,9 +560,8 @@ class Geometry(NamedTuple):
 def geometry(budget_bytes: int) -> Geometry:
     """Geometry of a domain of ``budget_bytes`` (at least 2 MiB).
 
-    The segments together with the one being prepared, two generations of the dictionaries and the
-    fixed files stay within the budget; the per-process files (about 100 KiB an owner) come out of
-    an eighth of it, which small domains share with the dictionaries' second generation.
+    Segments, the one being prepared, two generations of the dictionaries and the fixed files stay
+    within the budget; the per-process files (about 100 KiB an owner) come out of an eighth of it.
 
     >>> geometry(64 << 20).segments_max
     12
@@ -574,10 +572,8 @@ def geometry(budget_bytes: int) -> Geometry:
     dictionary = min(max(round_up(budget_bytes // 32, PAGE_BYTES), 128 << 10), 8 << 20)
     left = budget_bytes - REGISTRY_BYTES - owner_slots * OWNER.size - 2 * dictionary
     lanes = min(max(budget_bytes // 16 // LANE_BYTES, SEGMENT_LANES_MIN), SEGMENT_LANES_MAX)
-    segment_bytes = segment_shape(lanes).file_bytes
-    beside_owners = (left - budget_bytes // 8) // segment_bytes
-    beside_the_prepared = (left - 2 * dictionary) // segment_bytes - 1
-    segments = min(beside_owners, beside_the_prepared)
+    size = segment_shape(lanes).file_bytes
+    segments = min(left - budget_bytes // 8, left - 2 * dictionary - size) // size
     return Geometry(budget_bytes, lanes, max(segments, 2), owner_slots, dictionary)
 
 

@@ -113,9 +113,7 @@ def one(given: dict) -> int:
     from .fire.ledger import Ledger
     from .fire.roles import NUMBERS_EACH, Orders
 
-    orders = Orders(
-        given["domain"], given["directory"], given["seed"], given["starve"], fork=True
-    )
+    orders = Orders(given["domain"], given["directory"], given["seed"], given["starve"], fork=True)
     book = Ledger((given["kills"] * 4 + given["rows"] // 2000 + 1000) * NUMBERS_EACH)
     cast = {"witness": 1, "writer": given["writers"], "maintainer": 2, "burner": 1}
     cast |= {"poller": 1, "follower": 1, "scanner": 1}

@@ -270,9 +270,8 @@ def test_the_loss_is_exact_however_many_segments_were_retired(
     position = open_reader(store).read(None).position
     total = 0
     for number in range(1, retired + 1):
-        rows = 5 + number % 7
-        total += rows
-        store.note_retired(number, rows)
+        total += 5 + number % 7
+        store.note_retired(number, 5 + number % 7)
     # The next is about to be: noted, and the word not moved on, as whoever does it may be killed.
     store.note_retired(retired + 1, 7)
     store.segments.pop(1).path.unlink()

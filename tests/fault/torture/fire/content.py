@@ -45,7 +45,7 @@ def number_of(worker: int, n: int) -> int:
 def write(record, number: int) -> None:
     """Record the error of that number; returns when ``record`` has."""
     mixed = (number * _SPREAD & _WORD) >> 34
-    text = "%016x" % number * 69
+    text = f"{number:016x}" * 69
     attributes = None
     if not mixed & 15:
         attributes = {"number": number, "pad": text[: mixed >> 4 & 127]}
@@ -178,7 +178,9 @@ class Checker:
             # A dictionary that is full, or cannot be opened, costs names and says so.
             rows.nameless += int(np.count_nonzero(found == NAMELESS))
             rows.expect(name, (found == expected) | (found == NAMELESS))
-        found = _codes(table, "site", lambda word: 0 if word.startswith(_SITE) else _index((), word))
+        found = _codes(
+            table, "site", lambda word: 0 if word.startswith(_SITE) else _index((), word)
+        )
         rows.expect("site", (found == 0) | (found == NAMELESS))
 
     def _messages(self, rows: Checked, table) -> None:
@@ -213,12 +215,14 @@ class Checker:
         rows.expect("absence of attributes", (sizes == 0) | wanted)
         rows.expect("attributes", (sizes > 0) | ~wanted)
         pads = rows.bits(4, 127)
-        if not wanted.any() or not _views_are_sane(rows, table, "attributes", np.minimum(sizes, 256)):
+        if not wanted.any() or not _views_are_sane(
+            rows, table, "attributes", np.minimum(sizes, 256)
+        ):
             return
         texts = table.column("attributes").cast("large_binary").combine_chunks()
         for row in np.flatnonzero(wanted & (sizes > 0)):
             number = int(rows.numbers[row])
-            good = {"number": number, "pad": ("%016x" % number * 8)[: int(pads[row])]}
+            good = {"number": number, "pad": (f"{number:016x}" * 8)[: int(pads[row])]}
             if faultplane.decode_attributes(texts[row].as_py()) != good:
                 rows.wrong.append(f"torn: attributes of number {number:#x}")
 

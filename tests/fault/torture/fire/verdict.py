@@ -144,9 +144,13 @@ def _consumed(orders: Orders, book: Ledger, found: Found, name: str) -> None:
     if holes > state["lost"]:
         wrong.append(f"lost: {name}: {holes:,} seqs missing, {state['lost']:,} lost")
     workers = numbers >> np.uint64(32)
-    whose = np.unique(np.stack([log["owner"].astype(np.uint64), log["number"] >> np.uint64(32)]), axis=1)
+    whose = np.unique(
+        np.stack([log["owner"].astype(np.uint64), log["number"] >> np.uint64(32)]), axis=1
+    )
     if whose.shape[1] != len(owners):
-        wrong.append(f"torn: {name}: {whose.shape[1]} pairs of owner and worker, {len(owners)} owners")
+        wrong.append(
+            f"torn: {name}: {whose.shape[1]} pairs of owner and worker, {len(owners)} owners"
+        )
     _numbers(book, found, name, numbers, workers, state)
     if state["nameless"] and not found.dropped:
         wrong.append(f"torn: {name}: {state['nameless']} rows without a name, none is reported")

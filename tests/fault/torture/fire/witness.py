@@ -100,7 +100,9 @@ def _may_follow(was: int, word: int) -> bool:
         return states[1] in (schema.LANE_OPEN, schema.LANE_CLOSED)
     if states[0] != schema.LANE_OPEN or states[1] == schema.LANE_FREE:
         return False
-    return not (was ^ word) & _OWNER and word & schema.LANE_COUNT_MASK >= was & schema.LANE_COUNT_MASK
+    return (
+        not (was ^ word) & _OWNER and word & schema.LANE_COUNT_MASK >= was & schema.LANE_COUNT_MASK
+    )
 
 
 def witness(orders: Orders, book: Ledger, chance: random.Random) -> None:
