@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+from faultplane import schema
+
 from . import command
 
 FULL = {"cython": (10_000_000, 1000, 1000), "python": (1_000_000, 200, 200)}
@@ -60,6 +62,11 @@ def main(words: list[str]) -> int:
     with command.place(options) as directory:
         for number in range(domains):
             starve = number % 3 == 0 and number + 1 < domains
+            budget = options.budget or chance.choice(BUDGETS[options.core])
+            ahead = 0
+            if number % 2 and not options.budget:
+                budget = BUDGETS[options.core][-1]
+                ahead = _ring_rows(budget) // 4
             given = {
                 "domain": f"fire-{number}",
                 "directory": str(directory),
@@ -69,8 +76,8 @@ def main(words: list[str]) -> int:
                 "stops": _share(stops, number, domains),
                 "writers": options.writers,
                 "starve": starve,
+                "ahead": ahead,
             }
-            budget = options.budget or chance.choice(BUDGETS[options.core])
             found = _run_one(options.core, directory, given, budget)
             problems += [f"fire-{number}: {sentence}" for sentence in found.pop("wrong")]
             for name, value in found.items():
@@ -82,6 +89,12 @@ def main(words: list[str]) -> int:
             )
     totals["seconds"] = round(time.monotonic() - start)
     return command.finish(options, {"core": options.core, "seed": seed, **totals}, problems)
+
+
+def _ring_rows(budget: int) -> int:
+    """Rows that a domain of so many MiB keeps."""
+    shape = schema.geometry(budget << 20)
+    return shape.segments_max * shape.lanes_per_segment * schema.LANE_ROWS
 
 
 def _share(total: int, number: int, of: int) -> int:
@@ -113,7 +126,8 @@ def one(given: dict) -> int:
     from .fire.ledger import Ledger
     from .fire.roles import NUMBERS_EACH, Orders
 
-    orders = Orders(given["domain"], given["directory"], given["seed"], given["starve"], fork=True)
+    names = ("domain", "directory", "seed", "starve", "ahead")
+    orders = Orders(**{name: given[name] for name in names})
     book = Ledger((given["kills"] * 4 + given["rows"] // 2000 + 1000) * NUMBERS_EACH)
     cast = {"witness": 1, "writer": given["writers"], "maintainer": 2, "burner": 1}
     cast |= {"poller": 1, "follower": 1, "scanner": 1}

@@ -25,7 +25,7 @@ STARTED, WRITING, LEAVING, LEFT, REFUSED = range(1, 6)
 """STATE: forked; registered; ends in order; said so; found no slot and counted nothing."""
 
 # Words of worker 0, which is nobody: the run's own.
-STOP, DRAIN, SURVEYS, CLOSED_SEEN, LANES_MOVED, ROWS_CHANGED, SCANS, ROWS_SCANNED = range(WORDS)
+STOP, DRAIN, SURVEYS, CLOSED_SEEN, SAMPLES, SCANS, ROWS_SCANNED, ROWS_READ = range(WORDS)
 
 
 class Ledger:

@@ -73,6 +73,10 @@ class Consumer:
         self.state["nameless"] += rows.nameless
         self.save()
 
+    def dropped(self, domain: Domain) -> int:
+        """Rows that were acknowledged and will not come, where some starve."""
+        return sum(r["count"] for r in domain.drops_rows()) if self.orders.starve else 0
+
     def save(self) -> None:
         """The state, whole or as it was."""
         path = f"{self.log_path}.state"
@@ -109,6 +113,10 @@ def poller(orders: Orders, book: Ledger, chance: random.Random) -> None:
     with attach(orders, book) as domain:
         while not book.words[ledger.DRAIN]:
             consumer.take(domain.records(consumer.cursor(domain)))
+            state = consumer.state
+            book.set(
+                0, ledger.ROWS_READ, state["entries"] + state["lost"] + consumer.dropped(domain)
+            )
             time.sleep(chance.random() * 0.01)
         consumer.finish(domain)
 

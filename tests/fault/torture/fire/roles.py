@@ -27,13 +27,17 @@ CALLS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Orders:
-    """What all processes of one domain are told: its name and place, the seed, who may starve."""
+    """What all processes of one domain are told: its name and place, the seed, who may starve.
+
+    ``ahead`` is how many rows writers may be ahead of the poller, so that it sees nearly all; 0
+    for as many as they can, so that segments are retired under everybody's feet.
+    """
 
     domain: str
     directory: str
     seed: int
     starve: bool
-    fork: bool
+    ahead: int
 
     @property
     def path(self) -> str:
@@ -106,12 +110,21 @@ class Writer:
 
     def _happen(self) -> None:
         drawn = self.chance.random()
-        if drawn < 0.002 and self.orders.fork:
+        if self.orders.ahead:
+            self._wait_for_the_poller()
+        if drawn < 0.002:
             self._fork()
         elif self.orders.starve and drawn < (0.1 if self.starving else 0.003):
             self._starve()
         elif drawn < 0.006:
             time.sleep(self.chance.random() * 0.02)
+
+    def _wait_for_the_poller(self) -> None:
+        words = self.book.words
+        while self.book.sum(ledger.RECORDED) - words[ledger.ROWS_READ] > self.orders.ahead:
+            if words[ledger.STOP]:
+                return
+            time.sleep(0.001)
 
     def _fork(self) -> None:
         """A child goes on as a worker of its own, and its parent too."""

@@ -40,6 +40,10 @@ class Found:
     forks_unhandled: int = 0
     consumed: int = 0
     missed: int = 0
+    scanned: int = 0
+    surveys: int = 0
+    samples: int = 0
+    lanes_closed_last: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
@@ -47,6 +51,10 @@ def judge(orders: Orders, book: Ledger, toll: Toll) -> Found:
     """Look at everything once more; nobody writes any more."""
     found = Found()
     found.acknowledged = book.sum(ledger.RECORDED)
+    found.scanned = book.get(0, ledger.ROWS_SCANNED)
+    found.surveys = book.get(0, ledger.SURVEYS)
+    found.samples = book.get(0, ledger.SAMPLES)
+    found.lanes_closed_last = book.get(0, ledger.CLOSED_SEEN)
     found.forks = book.sum(ledger.CHILDREN)
     found.forks_unhandled = book.sum(ledger.FORKS_UNHANDLED)
     before = _totals(orders)

@@ -126,10 +126,10 @@ def witness(orders: Orders, book: Ledger, chance: random.Random) -> None:
         for segment in watched.values():
             moved += segment.look()
         if watched:
-            changed = watched[chance.choice(list(watched))].sample(chance)
+            segment = watched[chance.choice(list(watched))]
+            book.raise_by(ledger.SAMPLES, len(segment.samples))
+            changed = segment.sample(chance)
         book.raise_by(ledger.SURVEYS, 1)
-        book.raise_by(ledger.LANES_MOVED, len(moved))
-        book.raise_by(ledger.ROWS_CHANGED, len(changed))
         complain(orders, "witness", moved + changed)
         time.sleep(0.001)
     closed = sum(int((w.words >> _STATE == schema.LANE_CLOSED).sum()) for w in watched.values())
