@@ -137,6 +137,9 @@ cdef int why_unbound() noexcept:
 
 cdef Mode wake() noexcept:
     """The slow entry: before init(), switched off, forked, or declared dead."""
+    if R.bound and R.page[0] != 1:
+        detach()  # forked past all handlers: the counts that are mapped are the parent's
+        R.rebind_mono = 0
     if not R.active:
         return INACTIVE
     if R.bound and awake(&R):

@@ -30,6 +30,7 @@ class Counter:
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
         with memory.process_lock, state.busy():
+            state.notice_fork()
             self._offset = state.aggregate.series(SERIES_COUNTER, 0, 0, b"", text)
 
     @property

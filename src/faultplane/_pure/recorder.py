@@ -236,6 +236,11 @@ class Recorder:
             finally:
                 self.inside = False
 
+    def notice_fork(self) -> None:
+        """Before a cell is made: a child of a fork that ran no handlers makes none in the parent's."""
+        if os.getpid() != self.process_id:
+            self.after_fork_in_child()
+
     def after_fork_in_child(self) -> None:
         """The lane, the counts and what was under way are the parent's."""
         self.process_id = os.getpid()

@@ -276,6 +276,7 @@ def sight(
     site.classification = classification
     site.fingerprint = portrait.fingerprint
     site.kind, site.category, site.severity = info.kind, info.category, info.severity
+    state.notice_fork()
     site.cell = state.aggregate.series(
         SERIES_ERROR, info.kind, portrait.fingerprint, name, portrait.type
     )

@@ -456,6 +456,30 @@ def test_a_fork_past_all_handlers_is_noticed(run, stores):
     run(dedent(code))
 
 
+def test_a_fork_past_all_handlers_makes_no_cell_in_its_parents_counts(run, stores):
+    """It made one where its parent had made another, whose counts went to the wrong name."""
+    code = """
+    import ctypes
+    lifecycle.init()
+    core.Counter("before").add()
+    heard, tell = os.pipe()
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        os.read(heard, 1)
+        core.Counter("child").add()
+        os._exit(not lifecycle.status().bound)
+    fail(7)
+    core.Counter("parent").add(5)
+    os.write(tell, b"x")
+    wait(child)
+    fail(2)
+    assert errors() == 9, errors()
+    found = {row.name: row.value for row in counts.read_counters(lifecycle._process.store)}
+    assert found == {"before": 1, "parent": 5, "child": 1}, found
+    """
+    run(dedent(code))
+
+
 def test_a_fork_while_another_thread_is_in_init_goes_on(run):
     code = """
     import threading
