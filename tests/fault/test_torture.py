@@ -45,13 +45,30 @@ def test_no_row_is_torn_lost_or_doubled_and_no_closed_lane_moves(core, core_name
 
 # --------------------------------------------------------------------------- negative controls
 
-COMMIT = """    return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_RELEASE,
+# Without its compare-and-swap; without the looks at the lane before and at the segment after.
+WRONG_COMMITS = {
+    "cython": [
+        (
+            "_core/atomics.h",
+            """    return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_RELEASE,
                                        __ATOMIC_RELAXED);
-"""
-PLAIN = """    (void)expected;
+""",
+            """    (void)expected;
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
     return 1;
-"""
+""",
+        )
+    ],
+    "python": [
+        ("_pure/writer.py", "if words[lane.word] != expected:", "if False:"),
+        (
+            "_pure/writer.py",
+            "return words[_STATE] == SEGMENT_ACTIVE or self._settle(lane)",
+            "return True",
+        ),
+    ],
+}
+FOUND_OUT = {"cython": (80_000, 4, 60), "python": (16_000, 4, 40)}
 
 
 @pytest.fixture
@@ -104,21 +121,11 @@ def run_spoiled(source, rng, *words):
 
 @pytest.mark.timeout(300)
 def test_a_commit_that_is_a_plain_store_is_found_out(core, core_name, source, rng):
-    """Negative control: the compiled core without its compare-and-swap."""
-    if core_name != "cython":
-        pytest.skip("the pure core's commit is a store; its control is the one below")
-    spoil(source / "_core/atomics.h", COMMIT, PLAIN)
-    build(source, "record")
-    found = run_spoiled(source, rng, *sizes(80_000, 4, 60), "--budget", 2)
-    assert found["moved"] > 0 and found["lost"] > 0
-
-
-def test_a_pure_commit_that_does_not_look_again_is_found_out(core, core_name, source, rng):
-    """Negative control: the pure core without the look at the segment's state after its store."""
-    if core_name != "python":
-        pytest.skip("the compiled core's control is the one above")
-    right = "return words[_STATE] == SEGMENT_ACTIVE or self._settle(lane)"
-    spoil(source / "_pure/writer.py", right, "return True")
-    spoil(source / "_pure/writer.py", "if words[lane.word] != expected:", "if False:")
-    found = run_spoiled(source, rng, *sizes(16_000, 4, 40), "--budget", 2, "--core", "python")
-    assert found["moved"] > 0 and found["lost"] > 0
+    """Negative control."""
+    for name, right, wrong in WRONG_COMMITS[core_name]:
+        spoil(source / name, right, wrong)
+    if core_name == "cython":
+        build(source, "record")
+    words = ["--core", core_name, "--budget", 2, *sizes(*FOUND_OUT[core_name])]
+    found = run_spoiled(source, rng, *words)
+    assert found["moved"] > 0 and found["lost"] > 0, found["problems"]

@@ -24,6 +24,8 @@ from faultplane import schema
 from . import command
 
 FULL = {"cython": (10_000_000, 1000, 1000), "python": (1_000_000, 200, 200)}
+DOMAINS_MAX = 100
+"""Further ones make up for rows that were dropped in the last."""
 DOMAINS = {"cython": 10, "python": 4}
 BUDGETS = {"cython": (2, 4, 8, 16, 32, 64), "python": (2, 4, 8)}
 """MiB: the smallest keep 6,144 rows, so that segments are retired all the time."""
@@ -60,7 +62,9 @@ def main(words: list[str]) -> int:
     problems: list[str] = []
     start = time.monotonic()
     with command.place(options) as directory:
-        for number in range(domains):
+        for number in range(DOMAINS_MAX):
+            if number >= domains and totals["rows"] >= rows:
+                break
             starve = number % 3 == 0 and number + 1 < domains
             budget = options.budget or chance.choice(BUDGETS[options.core])
             ahead = 0
@@ -71,7 +75,7 @@ def main(words: list[str]) -> int:
                 "domain": f"fire-{number}",
                 "directory": str(directory),
                 "seed": seed,
-                "rows": rows * (number + 1) // domains - totals.get("rows", 0),
+                "rows": rows * min(number + 1, domains) // domains - totals.get("rows", 0),
                 "kills": _share(kills, number, domains),
                 "stops": _share(stops, number, domains),
                 "writers": options.writers,
@@ -98,8 +102,8 @@ def _ring_rows(budget: int) -> int:
 
 
 def _share(total: int, number: int, of: int) -> int:
-    """Part ``number`` of a total that is dealt out to so many."""
-    return total * (number + 1) // of - total * number // of
+    """Part ``number`` of a total that is dealt out to so many; 0 for those behind."""
+    return total * (number + 1) // of - total * number // of if number < of else 0
 
 
 def _run_one(core: str, directory: Path, given: dict, budget: int) -> dict:
