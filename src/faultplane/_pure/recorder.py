@@ -237,7 +237,7 @@ class Recorder:
                 self.inside = False
 
     def notice_fork(self) -> None:
-        """Before a cell is made: a child of a fork that ran no handlers makes none in the parent's."""
+        """Before a cell is made: a child of a fork without handlers makes none in its parent's."""
         if os.getpid() != self.process_id:
             self.after_fork_in_child()
 
