@@ -460,7 +460,15 @@ LITMUS = {
         lambda o: o.returned[1] == 0,
         ({"fp_cas": RELAXED}, {"fp_load_acquire": RELAXED}),
         ((SEGMENT, "fp_cas(entry, noted, number << SEGMENT_TABLE_ROWS_BITS | rows)"),
-         (SEGMENT, "if fp_cas(&f.registry.segment_oldest[0], number, number + 1):")),
+         (SEGMENT, "fp_cas(&f.registry.segment_oldest[0], number, number + 1)")),
+    ),
+    "a segment that is gone is in the total": Litmus(
+        _noted,  # the same shape: the total in the place of the entry
+        {"oldest": 1, "entry": 0},
+        lambda o: o.returned[1] == 0,
+        ({"fp_cas": RELAXED}, {"fp_load_acquire": RELAXED}),
+        ((SEGMENT, "fp_cas(\n            &f.registry.retired, retired,"),
+         ("store/domain.py", 'self.load("segment_oldest"), self.load("retired")')),
     ),
     "a late note replaces no later one": Litmus(
         _late_note,

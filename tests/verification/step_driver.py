@@ -131,7 +131,6 @@ def killed(run: Run, number: int, turned: bool) -> None:
     assert status in (-signal.SIGKILL, 0), f"ended with {status}"
     orphans_ended()
     found = run.expectation
-    found.may_be_short = run.scene.retires
     found.check(removed=run.scene.removes)
     join_and_record(found)
     found.check()

@@ -98,7 +98,6 @@ class Scene(NamedTuple):
     act: Callable[[Actor], None]
     finest: bool = False
     removes: bool = False
-    retires: bool = False
 
 
 def nothing(_: object) -> None:
@@ -288,8 +287,8 @@ SCENES = {
     "create": Scene(nothing, nothing, live_and_leave),
     "join": Scene(kept, nothing, live_and_leave),
     "write": Scene(kept, warm, write, finest=True),
-    "turn": Scene(nearly_turned, fill_last_lane, turn, retires=True),
-    "generation": Scene(nearly_full_of_names, fill_last_lane, change_dictionary, retires=True),
+    "turn": Scene(nearly_turned, fill_last_lane, turn),
+    "generation": Scene(nearly_full_of_names, fill_last_lane, change_dictionary),
     "prepare": Scene(kept, claim_first, prepare),
     "bury": Scene(with_dead, nothing, bury),
     "rotate": Scene(with_dead_and_full_deaths, nothing, bury),

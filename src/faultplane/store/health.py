@@ -45,7 +45,7 @@ def describe_store(store: Store) -> dict[str, Any]:
         "segments": len(segments),
         "segments_max": header.segments_max,
         "segment_bytes": schema.segment_shape(header.lanes_per_segment).file_bytes,
-        "segments_retired": oldest - 1,
+        "segments_retired": max(oldest - 1, 0),
         "segments_pinned": len(mapped - set(segments)),
         "rows_retired": rows_retired,
         "lanes_per_segment": header.lanes_per_segment,
