@@ -56,6 +56,19 @@ def budgeted(core, path, rows_per_second, records):
     core.configure(detail_per_second=0)
 
 
+def budgeted_operations(core, path, rows_per_second, records):
+    """One error in several operations, its caches forgotten all the time."""
+    bound(core, path)
+    error = raised(ValueError, "x")
+    core.record(raised(IndexError, "the first record of a domain makes its dictionary"))
+    core.configure(detail_per_second=rows_per_second)
+    for number in range(records):
+        core.record(error, operation=f"operation {number % 5}")
+        if number % 7 == 0:
+            core.flush_caches()
+    core.configure(detail_per_second=0)
+
+
 def seen_marks(core):
 
     class Frozen(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import domain_fixture
 import pytest
 
@@ -80,6 +82,15 @@ def test_the_detail_budget_bounds_rows_and_not_counts(core_name, child, reader):
     assert max(seconds.values()) == 3
     suppressed = sum(cell["suppressed"] for cell in cells)
     assert suppressed == 4000 - len(rows)
+
+
+def test_the_detail_budget_is_of_a_fingerprint_in_all_its_operations(core_name, child, reader):
+    child(core_name, "budgeted_operations", reader.path, 4, 1000)
+    cells, rows = reader.cells(), reader.rows()[1:]
+    assert domain_fixture.drops(cells) == {"detail_budget": 1000 - len(rows)}
+    assert len({row["fingerprint"] for row in rows}) == 1
+    seconds = Counter(row["mono_nano"] // 1_000_000_000 for row in rows)
+    assert max(seconds.values()) == 4
 
 
 def test_a_classification_holds_for_a_type_only_where_it_says_so(core_name, child, reader):

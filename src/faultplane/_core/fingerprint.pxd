@@ -51,12 +51,11 @@ cdef struct Site:
     int32_t type
     int32_t site
     int32_t operation
-    uint32_t second
-    uint32_t left
     uint8_t kind
     uint8_t category
     uint8_t severity
     uint8_t flags
+    uint64_t pad              # to the 64 bytes of a cache line
 
 
 cdef struct Tables:

@@ -103,10 +103,13 @@ from .message cimport (
 from .recorder cimport (
     OPERATIONS_RECENT,
     RAW,
+    SPENT_PLACES,
+    SPENT_PROBES,
     TEMPLATE,
     WRITING,
     Mode,
     Recorder,
+    Spent,
     awake,
     bounded,
     clocks,
@@ -232,15 +235,30 @@ cdef inline void count(Site* site, const TypeInfo* info, int64_t time_unix_nano)
         cell_count_at(cell_at(&R.aggregate, site.cell), time_unix_nano)
 
 
-cdef inline bint within_budget(Site* site, int64_t mono_nano) noexcept nogil:
-    """Whether this fingerprint may have another row this second."""
-    cdef uint32_t second = <uint32_t>(mono_nano // 1_000_000_000)
-    if site.second != second:
-        site.second = second
-        site.left = R.detail_per_second
-    if site.left == 0:
+cdef bint within_budget(uint64_t fingerprint, int64_t mono_nano) noexcept nogil:
+    """Whether this fingerprint may have another row this second.
+
+    Sites do not know: one error has a site for each operation, and forgets them with the caches.
+    Where more differ in a second than the table has room for, some share what one may have.
+    """
+    cdef uint32_t second = <uint32_t>(mono_nano // 1_000_000_000) + 1  # 0 = a place never used
+    cdef uint64_t home = fingerprint ^ fingerprint >> 32
+    cdef uint64_t probe
+    cdef Spent* spent
+    for probe in range(SPENT_PROBES):
+        spent = &R.spent[(home + probe) % SPENT_PLACES]
+        if spent.second != second:
+            spent.second = second
+            spent.fingerprint = fingerprint
+            spent.rows = 0
+            break
+        if spent.fingerprint == fingerprint:
+            break
+    else:
+        spent = &R.spent[home % SPENT_PLACES]
+    if spent.rows >= R.detail_per_second:
         return False
-    site.left -= 1
+    spent.rows += 1
     return True
 
 
@@ -364,7 +382,10 @@ cdef PyObject* record_one(
         if not counted:
             counted = True
             count_once(&f, site, exception)
-            if R.detail_per_second and site != NULL and not within_budget(site, f.row.mono_nano):
+            if (
+                fp_unlikely(R.detail_per_second != 0) and site != NULL
+                and not within_budget(site.fingerprint, f.row.mono_nano)
+            ):
                 reason = DROP_DETAIL_BUDGET
                 break
         if fp_unlikely(mode != WRITING):

@@ -34,6 +34,15 @@ cdef enum:
     DROP_CELL_BYTES = 128
     OPERATIONS_RECENT = 4
     CLOCK_SYNC_NANO = 50_000_000
+    SPENT_PLACES = 4096
+    SPENT_PROBES = 16
+
+
+cdef struct Spent:
+    # Rows that a fingerprint had in a second, where these are bounded.
+    uint64_t fingerprint
+    uint32_t second
+    uint32_t rows
 
 
 cdef struct Recorder:
@@ -62,6 +71,7 @@ cdef struct Recorder:
     uint64_t overflow[OVERFLOW_CELLS]
     Aggregate aggregate
     Tables tables
+    Spent spent[SPENT_PLACES]
 
 
 cdef Recorder* recorder() noexcept

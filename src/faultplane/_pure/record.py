@@ -42,6 +42,7 @@ __all__ = ["classify", "enter", "leave", "record", "seen"]
 ATTEMPT_MAX: Final = 65_535
 DURATION_NANO_MAX: Final = 2**63 - 1
 REHOMED_AT_ONCE_MAX: Final = 256
+SPENT_MAX: Final = 4096
 
 _ZERO: Final = 0
 _MARK: Final = "_faultplane_recorded"
@@ -219,7 +220,7 @@ def _write_row(
     if writer is None:
         return state.why_unbound()
     mono_nano = monotonic_ns()
-    if state.detail_per_second and not _within_budget(site, mono_nano):
+    if state.detail_per_second and not _within_budget(site.fingerprint, mono_nano):
         return DROP["detail_budget"]
     if state.messages == "template":
         message = site.template
@@ -228,9 +229,7 @@ def _write_row(
         outcome = writer.room(arena_bytes)
         if outcome == CLAIM_NEW_DICTIONARY:
             state.renew_dictionaries(writer)
-            budget = site.second, site.left
             site = look()
-            site.second, site.left = budget
         elif outcome != CLAIM_OK:
             return outcome
         if writer.put(
@@ -261,14 +260,23 @@ def _key(exception: BaseException, info: TypeInfo, operation: str | None) -> tup
     return tuple(key)
 
 
-def _within_budget(site: Site, mono_nano: int) -> bool:
-    """Whether this second has a row left for the error; takes it."""
-    second = mono_nano // 1_000_000_000
-    if site.second != second:
-        site.second = second
-        site.left = state.detail_per_second
-    site.left -= 1
-    return site.left >= 0
+def _within_budget(fingerprint: int, mono_nano: int) -> bool:
+    """Whether this second has a row left for the fingerprint; takes it.
+
+    Sites do not know: one error has a site for each operation, and forgets them with the caches.
+    Where more differ in a second than are remembered, they share what one may have.
+    """
+    second, spent = mono_nano // 1_000_000_000, state.spent
+    if state.spent_second != second:
+        state.spent_second = second
+        spent.clear()
+    if fingerprint not in spent and len(spent) >= SPENT_MAX:
+        fingerprint = 0
+    rows = spent.get(fingerprint, 0)
+    if rows >= state.detail_per_second:
+        return False
+    spent[fingerprint] = rows + 1
+    return True
 
 
 def _plain(operation: object) -> str:

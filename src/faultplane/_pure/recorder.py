@@ -69,6 +69,9 @@ class Recorder:
         self.types: dict[object, TypeInfo] = {}
         self.sites: dict[tuple[object, ...], Site] = {}
         self.epoch = 0
+        # Rows that each fingerprint had in this second, where these are bounded.
+        self.spent_second = 0
+        self.spent: dict[int, int] = {}
         # What came while this thread was inside.
         self.inside = False
         self.deferred: deque[Callable[[], object]] = deque()

@@ -112,18 +112,16 @@ class TypeInfo:
 
 
 class Site(Codes):
-    """One error: what its rows have in common, its count, its detail budget.
+    """One error: what its rows have in common, and its count.
 
     ``refs`` keeps alive what its key names by address.
     """
 
-    __slots__ = ("cell", "classification", "left", "refs", "second", "template")
+    __slots__ = ("cell", "classification", "refs", "template")
 
     cell: int
     classification: Any
-    left: int
     refs: tuple[object, ...]
-    second: int
     template: bytes
 
 
@@ -285,7 +283,6 @@ def sight(
     site.operation = state.intern_name(name[:OPERATION_BYTES_MAX])
     if state.stacks is not None:
         state.stacks.intern_stack(portrait.fingerprint, portrait.stack(message, site.template))
-    site.second = site.left = 0
     site.refs = info.type, *references(exception)
     if len(state.sites) >= SITES_MAX:
         state.flush()
