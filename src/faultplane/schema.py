@@ -292,7 +292,7 @@ REGISTRY: Final = Layout(
     Field("crc", "I", "crc32 of the bytes before it"),
     Field("pad", "I", "zero"),
     # Words below change; each stands alone on a cache line pair where writers meet.
-    Field("segment_newest", HOT_WORD, "number of the newest published segment (first word)"),
+    Field("segment_newest", HOT_WORD, "number of the newest segment used; of the newest named"),
     Field("segment_oldest", HOT_WORD, "number of the oldest kept segment (first word)"),
     Field("incarnation_next", HOT_WORD, "next owner incarnation (first word)"),
     Field("dictionary_generation", HOT_WORD, "generation new segments use (first word)"),
@@ -485,6 +485,7 @@ LOCK_FOLD: Final = LOCK_DOMAIN + 2
 LOCK_INTERN: Final = LOCK_DOMAIN + 3
 LOCK_PREPARE: Final = LOCK_DOMAIN + 4
 LOCK_CLAIM: Final = LOCK_DOMAIN + 5
+LOCK_NAMES: Final = LOCK_DOMAIN + 6
 
 LAYOUTS: Final = (
     REGISTRY, OWNER, SEGMENT, DICTIONARY, DICTIONARY_ENTRY, AGGREGATE, CELL, BREATH, INFLIGHT,

@@ -150,7 +150,9 @@ class Reader:
         self.path = Path(path)
 
     def numbers(self) -> list[int]:
-        return sorted(int(p.name[4:]) for p in self.path.glob("seg-*"))
+        """Of the segments in use; the next one may have its name before anybody needs it."""
+        found = sorted(int(p.name[4:]) for p in self.path.glob("seg-*"))
+        return [number for number in found if number <= self.registry("segment_newest")]
 
     def segment(self, number: int) -> bytes:
         data = (self.path / f"seg-{number}").read_bytes()

@@ -114,11 +114,10 @@ ALLOCATOR = {"brk"}
 
 # docs/protocol.md, "System calls": which, and at most how many for a segment and each lane of it.
 DOCUMENTED = {
-    "close", "fcntl", "fstat", "linkat", "mmap", "munmap", "openat", "pwrite64", "renameat",
-    "unlinkat",
+    "close", "fcntl", "fstat", "linkat", "mmap", "munmap", "openat", "pwrite64", "unlinkat",
 }  # fmt: skip
 UNPREPARED = {"fallocate"}
-PURE = {"getpid"}
+PURE = {"getpid", "renameat"}
 BOUND = {"cython": (48, 10), "python": (64, 22)}
 
 

@@ -10,10 +10,11 @@
    - the total is that of the segments that it says it has, each once, whoever dies: of all that
      were retired, and for a moment of the next (RETIRED_ADD).
 
-   Code: next_segment, take_lane (_core/ring), publish, raise_newest, retire,
+   Code: next_segment, take_lane (_core/ring), publish, publish_ahead, raise_newest, retire,
    retire_over_budget (_core/segment); _pure/ring does the same steps under LOCK_CLAIM, and so has
    fewer orders of them. A segment is a lane of one row here; the table has two entries, so numbers
-   share them.
+   share them. -DAHEAD adds one who names segments before anybody needs them, as the compiled core
+   does; LOCK_NAMES and the word that says what has its name are manners and a hint: not here.
 
    Negative controls: -DUNLINK_FIRST (the name goes before segment_oldest moves), -DLOOK_TWICE (the
    budget is checked for one segment, and whichever is the oldest then is retired), -DPLAIN_NOTE
@@ -36,7 +37,11 @@
 #endif
 #define MOST 1                        /* segments that the budget holds */
 #define TABLE 2
+#ifdef AHEAD
+#define FILES ((WRITERS + 1) * NUMBERS + 1)
+#else
 #define FILES (WRITERS * NUMBERS + 1) /* inodes; 0 is none */
+#endif
 #define NOTED 255
 #define NOTE(n, r) (2 * (n) + (r))    /* an entry of the table: one word */
 
@@ -284,6 +289,24 @@ end:
      atomic { n = 0; m = 0; f = 0; e = 0; s = 0; r = 0; t = 0; u = 0 }
   od
 }
+
+#ifdef AHEAD
+/* look_ahead, publish_ahead: raises nothing, and may sleep until its number was used. */
+active proctype ahead() {
+  byte n, k, f;
+  do
+  :: k == NUMBERS -> break
+  :: k < NUMBERS ->
+     n = newest + 1;
+     k++;
+     if
+     :: n <= NUMBERS && name[n] == 0 -> publish(n, f); f = 0
+     :: else
+     fi;
+     n = 0
+  od
+}
+#endif
 
 active proctype judge() {
   byte n, f, seen;

@@ -61,6 +61,7 @@ cdef extern from "layout.h" nogil:
         LOCK_INTERN
         LOCK_PREPARE
         LOCK_CLAIM
+        LOCK_NAMES
         SEGMENT_LANES_MIN
         SEGMENT_LANES_MAX
     const uint64_t OWNER_FREE

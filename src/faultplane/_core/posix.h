@@ -79,6 +79,32 @@ static inline int fp_create(int directory, const char *name) {
     return fd;
 }
 
+/* Give a file a name that has none, unless there is a file of that name. */
+static inline int fp_name(int fd, int directory, const char *name) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
+}
+
+/* A file that has no name yet, which takes no time of those who are at the names. -1 where the
+   system or the file system has none, or where /proc is not there to give it one later. */
+static inline int fp_create_unnamed(int directory) {
+#ifdef O_TMPFILE
+    struct stat s;
+    char path[32];
+    mode_t mode = 0600;
+    if (fstat(directory, &s) == 0 && (s.st_mode & 0040)) mode = 0640;
+    int fd = openat(directory, ".", O_RDWR | O_CLOEXEC | O_TMPFILE, mode);
+    if (fd < 0) return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (stat(path, &s) == 0 && (mode == 0600 || fchmod(fd, mode) == 0)) return fd;
+    close(fd);
+#else
+    (void)directory;
+#endif
+    return -1;
+}
+
 static inline uint8_t *fp_map(int fd, size_t bytes) {
     void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return base == MAP_FAILED ? NULL : (uint8_t *)base;
@@ -93,16 +119,22 @@ typedef struct {
     uint64_t device, inode;
 } fp_identity_t;
 
-static inline fp_identity_t fp_identify(int fd) {
+static inline fp_identity_t fp_identify_with(int fd, int names_min) {
     struct stat s;
     fp_identity_t none = {0, 0};
-    if (fd < 0 || fstat(fd, &s) || s.st_nlink == 0) return none;
+    if (fd < 0 || fstat(fd, &s) || (int)s.st_nlink < names_min) return none;
     return (fp_identity_t){(uint64_t)s.st_dev, (uint64_t)s.st_ino};
 }
 
-static inline int fp_is_still(int fd, fp_identity_t known) {
-    fp_identity_t now = fp_identify(fd);
+static inline fp_identity_t fp_identify(int fd) { return fp_identify_with(fd, 1); }
+
+static inline int fp_is_still_with(int fd, fp_identity_t known, int names_min) {
+    fp_identity_t now = fp_identify_with(fd, names_min);
     return now.inode != 0 && now.inode == known.inode && now.device == known.device;
+}
+
+static inline int fp_is_still(int fd, fp_identity_t known) {
+    return fp_is_still_with(fd, known, 1);
 }
 
 /* A private page that reads as zero in every forked child, however it was forked. */

@@ -12,6 +12,8 @@ cdef extern from "posix.h" nogil:
     bint fp_exists(int directory, const char* name) noexcept
     int fp_open(int directory, const char* name) noexcept
     int fp_create(int directory, const char* name) noexcept
+    int fp_create_unnamed(int directory) noexcept
+    int fp_name(int fd, int directory, const char* name) noexcept
     uint8_t* fp_map(int fd, size_t bytes) noexcept
     const uint8_t fp_zeros[65536]
     ctypedef struct fp_identity_t:
@@ -19,6 +21,8 @@ cdef extern from "posix.h" nogil:
         uint64_t inode
     fp_identity_t fp_identify(int fd) noexcept
     bint fp_is_still(int fd, fp_identity_t known) noexcept
+    fp_identity_t fp_identify_with(int fd, int names_min) noexcept
+    bint fp_is_still_with(int fd, fp_identity_t known, int names_min) noexcept
     uint64_t* fp_page_wiped_on_fork() noexcept
     void fp_touch(const uint8_t* start, size_t bytes) noexcept
     int munmap(void* address, size_t size) noexcept

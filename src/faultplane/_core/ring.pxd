@@ -60,6 +60,7 @@ cdef struct Writer:
     int refusal
     bint prepared
     bint retire_due
+    int retire_tries
     bint prepare_due
     uint64_t lanes_claimed
     uint64_t segments_mapped

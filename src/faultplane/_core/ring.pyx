@@ -53,12 +53,19 @@ from .segment cimport (
     files_are_open,
     files_clear,
     files_start,
+    is_ahead,
+    is_over_budget,
+    is_published,
     lane_word,
+    names_done,
+    names_try,
     prepare_abandon,
     prepare_begin,
+    prepare_finish,
     prepare_forget,
     prepare_up_to,
     publish,
+    publish_ahead,
     raise_newest,
     retire_over_budget,
     shape,
@@ -73,6 +80,8 @@ cdef enum:
     ATTEMPTS_MAX = 256
     NAME_BYTES = 64
     RETRY_NANO = 1_000_000_000
+    # Chunks that retiring is put off for somebody who is at the names: he may have been stopped.
+    RETIRE_TRIES_MAX = 16
 
 
 # ------------------------------------------------------------------------------------- writer
@@ -187,12 +196,10 @@ cdef int next_segment(Writer* w) noexcept nogil:
             return 0
         # Present but not ours to write (garbage, another layout): go past it.
     number = newest + 1
-    failed = map_segment(w, number)
+    failed = map_segment(w, number) if is_ahead(&w.files, number) else ENOENT
     if failed != 0:
         failed = publish(&w.files, number)
         if failed == 0:
-            # Unlinking the oldest takes half a millisecond: the next chunk's record pays for it.
-            w.retire_due = True
             failed = map_segment(w, number)
     if number < fp_load_acquire(&w.files.registry.segment_oldest[0]):
         # This process slept while others published and retired that many: rows written here
@@ -201,8 +208,10 @@ cdef int next_segment(Writer* w) noexcept nogil:
             leave_segment(w)
         return 0
     if failed == 0 or failed == EEXIST:
-        # Also for a publisher that stopped before it said so, and past what has another's name.
-        raise_newest(&w.files, number)
+        # Also past what has another's name. Unlinking the oldest takes half a millisecond: the
+        # next chunk's record pays for it.
+        if raise_newest(&w.files, number):
+            w.retire_due = True
         return 0
     return failed
 
@@ -278,9 +287,24 @@ cdef void prepare_ahead(Writer* w) noexcept nogil:
     cdef uint64_t step = PREPARE_BYTES_PER_CHUNK
     if wanted > w.files.prepared_bytes + w.files.segment_bytes // 8:
         step = PREPARE_BYTES_BEHIND
-    prepare_up_to(&w.files, wanted, step)
-    if w.files.prepare_fd < 0:
+    if w.files.prepared_bytes < w.files.segment_bytes:
+        # Without room it is not tried again before the next segment.
+        w.prepared = prepare_up_to(&w.files, wanted, step) != 0
+    elif names_try(&w.files):
+        publish_ahead(&w.files)
+        names_done(&w.files)
         w.prepared = True
+
+
+cdef void look_ahead(Writer* w) noexcept nogil:
+    """See whether the next segment has its name; if not, give it one or begin to prepare it."""
+    if is_published(&w.files, w.segment_number + 1):
+        w.prepared = True
+    elif fp_exists(w.files.directory, "tmp-ready"):
+        publish_ahead(&w.files)
+        w.prepared = True
+    else:
+        prepare_begin(&w.files)
 
 
 cdef int writer_advance(Writer* w) noexcept nogil:
@@ -305,6 +329,7 @@ cdef int writer_advance(Writer* w) noexcept nogil:
         w.segment != NULL
         and not w.prepared
         and w.files.prepare_fd < 0
+        and not is_ahead(&w.files, w.segment_number + 1)
         and fp_load_relaxed(&(<segment_t*>w.segment).next_lane[0]) * 4 >= w.files.lanes
     )
     return claim(w)
@@ -312,15 +337,25 @@ cdef int writer_advance(Writer* w) noexcept nogil:
 
 cdef void housekeep(Writer* w) noexcept nogil:
     """One small piece of work: unmap, and retire, begin to prepare, or prepare."""
+    cdef bint held
     if w.files.unmap_bytes:
         unmap_some(&w.files, UNMAP_BYTES_PER_CHUNK)
-    if w.retire_due:
+    if w.retire_due and not is_over_budget(&w.files):
         w.retire_due = False
-        retire_over_budget(&w.files)
+    if w.retire_due:
+        held = names_try(&w.files)
+        w.retire_tries += 1
+        if held or w.retire_tries > RETIRE_TRIES_MAX:
+            w.retire_due = False
+            w.retire_tries = 0
+            retire_over_budget(&w.files)
+        if held:
+            names_done(&w.files)
     elif w.prepare_due:
-        w.prepare_due = False
-        if not w.prepared and not prepare_begin(&w.files):
-            w.prepared = fp_exists(w.files.directory, "tmp-ready")
+        if names_try(&w.files):
+            w.prepare_due = False
+            look_ahead(w)
+            names_done(&w.files)
     elif w.files.prepare_fd >= 0:
         prepare_ahead(w)
 
@@ -361,11 +396,17 @@ cdef class Ring:
         cdef int failed = 0
         if not self.writable:
             return False
+        if is_published(
+            &self.files, fp_load_acquire(&self.files.registry.segment_newest[0]) + 1
+        ):
+            return True
         with nogil:
             if prepare_begin(&self.files):
                 failed = prepare_up_to(
                     &self.files, self.files.segment_bytes, self.files.segment_bytes
                 )
+                if failed == 0:
+                    prepare_finish(&self.files)
         if failed:
             import os
 

@@ -2,6 +2,10 @@
 
 A segment is written once and never reused. The next one is prepared in slices, by whoever holds
 LOCK_PREPARE, so no single record pays for a whole one; it becomes visible complete or not at all.
+
+The kernel makes processes wait for each other that change or miss a name of the same directory.
+So writers do that under LOCK_NAMES, which they try and never wait for, and ahead of need: the
+next segment has its name before the first of them wants it. Nothing but manners depends on it.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -27,6 +31,7 @@ from .layout cimport (
     LANE_WORD_STRIDE,
     LANE_WORDS_OFFSET,
     LAYOUT_VERSION,
+    LOCK_NAMES,
     LOCK_PREPARE,
     MAGIC_SEGMENT,
     PAGE_BYTES,
@@ -55,11 +60,15 @@ from .posix cimport (
     errno,
     fp_clock_realtime,
     fp_create,
+    fp_create_unnamed,
     fp_exists,
     fp_file_bytes,
     fp_identify,
+    fp_identify_with,
     fp_is_still,
+    fp_is_still_with,
     fp_map,
+    fp_name,
     fp_open,
     fp_reserve,
     fp_try_lock,
@@ -141,6 +150,15 @@ cdef bint files_are_open(Files* f) noexcept nogil:
 # ---------------------------------------------------------------------------------- preparing
 
 
+cdef bint names_try(Files* f) noexcept nogil:
+    """Whether no other writer is at the names of the directory just now; then none will be."""
+    return fp_try_lock(f.locks, LOCK_NAMES) == 0
+
+
+cdef void names_done(Files* f) noexcept nogil:
+    fp_unlock(f.locks, LOCK_NAMES)
+
+
 cdef bint prepare_begin(Files* f) noexcept nogil:
     """Become the one who prepares the next segment; False when nobody needs to."""
     cdef char name[NAME_BYTES]
@@ -148,15 +166,23 @@ cdef bint prepare_begin(Files* f) noexcept nogil:
         return True
     if fp_exists(f.directory, "tmp-ready") or fp_try_lock(f.locks, LOCK_PREPARE) != 0:
         return False
-    snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
-    unlinkat(f.directory, name, 0)
-    f.prepare_fd = fp_create(f.directory, name)
+    f.prepare_fd = fp_create_unnamed(f.directory)
+    f.prepare_named = f.prepare_fd < 0
+    if f.prepare_named:
+        snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
+        unlinkat(f.directory, name, 0)
+        f.prepare_fd = fp_create(f.directory, name)
     f.prepared_bytes = 0
     if f.prepare_fd < 0:
         fp_unlock(f.locks, LOCK_PREPARE)
         return False
-    f.prepare_identity = fp_identify(f.prepare_fd)
+    f.prepare_identity = fp_identify_with(f.prepare_fd, f.prepare_named)
     return True
+
+
+cdef bint prepare_is_open(Files* f) noexcept nogil:
+    """Whether what is being prepared was neither closed by the application nor tidied away."""
+    return fp_is_still_with(f.prepare_fd, f.prepare_identity, f.prepare_named)
 
 
 cdef void prepare_abandon(Files* f) noexcept nogil:
@@ -165,14 +191,15 @@ cdef void prepare_abandon(Files* f) noexcept nogil:
         return
     prepare_forget(f)
     if files_are_open(f):
-        snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
-        unlinkat(f.directory, name, 0)
+        if f.prepare_named:
+            snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
+            unlinkat(f.directory, name, 0)
         fp_unlock(f.locks, LOCK_PREPARE)
 
 
 cdef void prepare_forget(Files* f) noexcept nogil:
     """Close what is being prepared, unless the application has closed it already."""
-    if fp_is_still(f.prepare_fd, f.prepare_identity):
+    if prepare_is_open(f):
         close(f.prepare_fd)
     f.prepare_fd = -1
 
@@ -183,11 +210,10 @@ cdef int prepare_up_to(Files* f, uint64_t bytes_wanted, uint64_t step) noexcept 
     Zeros are written rather than reserved: that allocates and clears a page in one go for
     1.7 µs, where a reserved one is cleared again at its first touch for 2.2 µs more.
     """
-    cdef char name[NAME_BYTES]
     cdef uint64_t end, n
     cdef Py_ssize_t written
     cdef int failed
-    if not fp_is_still(f.prepare_fd, f.prepare_identity):
+    if not prepare_is_open(f):
         prepare_abandon(f)
         return EBADF
     if bytes_wanted > f.segment_bytes:
@@ -205,12 +231,19 @@ cdef int prepare_up_to(Files* f, uint64_t bytes_wanted, uint64_t step) noexcept 
             prepare_abandon(f)
             return failed
         f.prepared_bytes += <uint64_t>written
-    if f.prepared_bytes == f.segment_bytes:
+    return 0
+
+
+cdef void prepare_finish(Files* f) noexcept nogil:
+    """Leave what is wholly prepared to whoever publishes."""
+    cdef char name[NAME_BYTES]
+    if f.prepare_named:
         snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
         renameat(f.directory, name, f.directory, "tmp-ready")
-        prepare_forget(f)
-        fp_unlock(f.locks, LOCK_PREPARE)
-    return 0
+    else:
+        fp_name(f.prepare_fd, f.directory, "tmp-ready")
+    prepare_forget(f)
+    fp_unlock(f.locks, LOCK_PREPARE)
 
 
 # --------------------------------------------------------------------------------- publishing
@@ -244,57 +277,17 @@ cdef uint64_t generation_for_new_segment(Files* f) noexcept nogil:
     return fp_load_acquire(word)
 
 
-cdef int take_prepared(Files* f, const char* name, const char* segment) noexcept nogil:
-    """An allocated, all-zero file called ``name``, as a descriptor; or minus an errno."""
-    cdef int fd, failed
-    cdef uint64_t done = 0
-    unlinkat(f.directory, name, 0)
-    if f.prepare_fd >= 0:
-        failed = prepare_up_to(f, f.segment_bytes, f.segment_bytes)
-        if failed:
-            return -failed
-    if renameat(f.directory, "tmp-ready", f.directory, name) == 0:
-        fd = fp_open(f.directory, name)
-        if fd >= 0 and fp_file_bytes(fd) == <long>f.segment_bytes:
-            return fd
-        if fd >= 0:
-            close(fd)
-        unlinkat(f.directory, name, 0)
-    # Nothing was prepared in time: reserve one here, in steps, and stop when another is first.
-    # Small ones to begin with: whoever took what was prepared publishes within some 50 µs.
-    fd = fp_create(f.directory, name)
-    if fd < 0:
-        return -errno
-    while done < f.segment_bytes:
-        if fp_exists(f.directory, segment):
-            failed = EEXIST
-        else:
-            done = min_u64(f.segment_bytes, 2 * done + RESERVE_BYTES_FIRST)
-            failed = fp_reserve(fd, 0, <long>done)
-        if failed:
-            close(fd)
-            unlinkat(f.directory, name, 0)
-            return -failed
-    return fd
+cdef int publish_file(Files* f, int fd, const char* name, uint64_t number) noexcept nogil:
+    """Make an all-zero file segment ``number``, unless there is one; 0, or an errno. Closes it.
 
-
-cdef inline uint64_t min_u64(uint64_t a, uint64_t b) noexcept nogil:
-    return a if a < b else b
-
-
-cdef int publish(Files* f, uint64_t number) noexcept nogil:
-    """Make segment ``number`` visible unless somebody else does; 0, or an errno."""
-    cdef char name[NAME_BYTES]
+    ``name`` is the one that it has until then, NULL for a file without a name.
+    """
     cdef char segment[NAME_BYTES]
     cdef segment_t header  # aligned as its type asks for, as plain bytes would not be
     cdef segment_t* h = &header
-    cdef int fd, failed = 0
+    cdef int failed = 0
     cdef uint64_t magic = MAGIC_SEGMENT
-    snprintf(name, sizeof(name), "tmp-pub-%s", f.tag)
     snprintf(segment, sizeof(segment), "seg-%llu", <unsigned long long>number)
-    fd = take_prepared(f, name, segment)
-    if fd < 0:
-        return 0 if fd == -EEXIST else -fd
     memset(h, 0, PAGE_BYTES)
     memcpy(h.magic, &magic, 8)
     h.layout_version = LAYOUT_VERSION
@@ -309,26 +302,148 @@ cdef int publish(Files* f, uint64_t number) noexcept nogil:
     h.arena_bytes_per_lane = ARENA_BYTES_PER_LANE
     h.column_count = COLUMN_COUNT
     h.crc = fp_crc32(<uint8_t*>h, SEGMENT_CRC_OFFSET)
+    # Linked only when complete, and never over another: a half-made segment is never visible.
     if h.dictionary_generation == 0:
         failed = ENOENT
     elif pwrite(fd, h, PAGE_BYTES, 0) != PAGE_BYTES:
         failed = errno
-    close(fd)
-    # Linked only when complete, and never over another: a half-made segment is never visible.
-    if not failed and linkat(f.directory, name, f.directory, segment, 0):
+    elif name != NULL and linkat(f.directory, name, f.directory, segment, 0):
         failed = errno
-    unlinkat(f.directory, name, 0)
-    if not failed and number < fp_load_acquire(&f.registry.segment_oldest[0]):
+    elif name == NULL and fp_name(fd, f.directory, segment):
+        failed = errno
+    close(fd)
+    if name != NULL:
+        unlinkat(f.directory, name, 0)
+    if failed == 0 or failed == EEXIST:
+        raise_word(&f.registry.segment_newest[1], number)
+    if failed == 0 and number < fp_load_acquire(&f.registry.segment_oldest[0]):
         # This process slept while others published that number and retired it.
         unlinkat(f.directory, segment, 0)
     return 0 if failed == EEXIST else failed
 
 
-cdef void raise_newest(Files* f, uint64_t number) noexcept nogil:
-    cdef uint64_t* word = &f.registry.segment_newest[0]
+cdef bint publish_prepared(Files* f, uint64_t number, int* failed) noexcept nogil:
+    """Publish what this process or another has wholly prepared; False when nothing is."""
+    cdef char name[NAME_BYTES]
+    cdef int fd = f.prepare_fd
+    if fd >= 0 and f.prepared_bytes == f.segment_bytes:
+        if not prepare_is_open(f):
+            prepare_abandon(f)
+            return False
+        snprintf(name, sizeof(name), "tmp-next-%s", f.tag)
+        failed[0] = publish_file(f, fd, name if f.prepare_named else NULL, number)
+        f.prepare_fd = -1
+        fp_unlock(f.locks, LOCK_PREPARE)
+        return True
+    # Looked for first: a name that is missing costs others less in a look than in a change.
+    if not fp_exists(f.directory, "tmp-ready"):
+        return False
+    snprintf(name, sizeof(name), "tmp-pub-%s", f.tag)
+    if renameat(f.directory, "tmp-ready", f.directory, name):
+        return False
+    fd = fp_open(f.directory, name)
+    if fd >= 0 and fp_file_bytes(fd) == <long>f.segment_bytes:
+        failed[0] = publish_file(f, fd, name, number)
+        return True
+    if fd >= 0:
+        close(fd)
+    unlinkat(f.directory, name, 0)
+    return False
+
+
+cdef void publish_ahead(Files* f) noexcept nogil:
+    """Give the next segment its name before anybody needs it; the first who does raises newest.
+
+    If it has one already, what is prepared is left to whoever publishes the one after.
+    """
+    cdef uint64_t number = fp_load_acquire(&f.registry.segment_newest[0]) + 1
+    cdef int failed
+    if not is_published(f, number):
+        publish_prepared(f, number, &failed)
+    elif f.prepare_fd >= 0:
+        prepare_finish(f)
+
+
+cdef int publish(Files* f, uint64_t number) noexcept nogil:
+    """Make segment ``number`` now, nobody having done so ahead of need; 0, or an errno.
+
+    While another is at the names, and when nothing is prepared, memory is reserved for a file of
+    its own, which gets a name when it is complete: nobody waits for anybody. Small steps to begin
+    with: whoever has what was prepared publishes within some 50 µs.
+    """
+    cdef char name[NAME_BYTES]
+    cdef int fd = -1, failed = 0
+    cdef uint64_t done = 0
+    cdef bint held, published, named = False
+    cdef bint removed = is_ahead(f, number)  # by hand: there was one, and the caller found none
+    snprintf(name, sizeof(name), "tmp-pub-%s", f.tag)
+    while not failed and (removed or not is_ahead(f, number)):
+        held = names_try(f)
+        published = held and publish_prepared(f, number, &failed)
+        if not published and done == f.segment_bytes:
+            failed = publish_file(f, fd, name if named else NULL, number)
+            fd = -1
+            published = True
+        if held:
+            names_done(f)
+        if published:
+            break
+        if f.prepare_fd >= 0:
+            failed = prepare_up_to(f, f.segment_bytes, 2 * f.prepared_bytes + RESERVE_BYTES_FIRST)
+            if f.prepared_bytes == f.segment_bytes and not held:
+                publish_prepared(f, number, &failed)
+            continue
+        if fd < 0:
+            fd = fp_create_unnamed(f.directory)
+            if fd < 0:
+                unlinkat(f.directory, name, 0)
+                named = True
+                fd = fp_create(f.directory, name)
+            if fd < 0:
+                return errno
+        done = min_u64(f.segment_bytes, 2 * done + RESERVE_BYTES_FIRST)
+        failed = fp_reserve(fd, 0, <long>done)
+    if fd >= 0:
+        close(fd)
+        if named:
+            unlinkat(f.directory, name, 0)
+    return failed
+
+
+cdef inline uint64_t min_u64(uint64_t a, uint64_t b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef bint is_ahead(Files* f, uint64_t number) noexcept nogil:
+    """Whether segment ``number`` is known to have its name. A hint: it may have one unknown."""
+    return (
+        fp_load_acquire(&f.registry.segment_newest[1]) >= number
+        or fp_load_acquire(&f.registry.segment_newest[0]) >= number
+    )
+
+
+cdef bint is_published(Files* f, uint64_t number) noexcept nogil:
+    """Whether segment ``number`` has its name; whoever named it may have died before he said so."""
+    cdef char segment[NAME_BYTES]
+    if is_ahead(f, number):
+        return True
+    snprintf(segment, sizeof(segment), "seg-%llu", <unsigned long long>number)
+    return fp_exists(f.directory, segment)
+
+
+cdef bint raise_word(uint64_t* word, uint64_t number) noexcept nogil:
+    """Make a word of the registry ``number`` at least; whether it was this call that did."""
     cdef uint64_t seen = fp_load_acquire(word)
-    while seen < number and not fp_cas(word, seen, number):
+    while seen < number:
+        if fp_cas(word, seen, number):
+            return True
         seen = fp_load_acquire(word)
+    return False
+
+
+cdef bint raise_newest(Files* f, uint64_t number) noexcept nogil:
+    """Make ``number`` the newest segment; whether it was this call that did."""
+    return raise_word(&f.registry.segment_newest[0], number)
 
 
 # ----------------------------------------------------------------------------------- retiring
@@ -413,6 +528,12 @@ cdef bint retire(Files* f, uint64_t number) noexcept nogil:
     snprintf(name, sizeof(name), "seg-%llu", <unsigned long long>number)
     unlinkat(f.directory, name, 0)
     return True
+
+
+cdef bint is_over_budget(Files* f) noexcept nogil:
+    """Whether there is a segment to retire."""
+    cdef uint64_t oldest = fp_load_acquire(&f.registry.segment_oldest[0])
+    return fp_load_acquire(&f.registry.segment_newest[0]) + 1 > oldest + f.segments_max
 
 
 cdef int retire_over_budget(Files* f) noexcept nogil:

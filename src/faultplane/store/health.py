@@ -33,7 +33,8 @@ def describe_store(store: Store) -> dict[str, Any]:
     """
     header = store.header
     oldest, rows_retired = store.retired()
-    segments = store.segments()
+    newest = store.load("segment_newest")
+    segments = [number for number in store.segments() if number <= newest]
     rows = owners.read_owners(store)
     lives = [owners.life(store, row).value for row in rows]
     mapped = {row.mapped_segment_low for row in rows if row.mapped_segment_low}
