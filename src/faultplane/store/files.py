@@ -60,14 +60,16 @@ def create(
     parts: Sequence[tuple[int, bytes]] = (),
     *,
     replace: bool = False,
+    kind: str = "",
 ) -> int:
     """Make the file ``name`` of ``size`` bytes holding ``parts`` (offset, bytes), and open it.
 
     The rest is zeros. Without ``replace`` an existing file wins and FileExistsError is raised;
-    with it the new one takes its place in one step. Other failures are StorageError.
+    with it the new one takes its place in one step. ``kind`` is a part of the temporary name, for
+    `remove_kind`. Other failures are StorageError.
     """
     for attempt in range(ATTEMPTS_MAX):
-        temporary = f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+        temporary = f"{TEMPORARY_PREFIX}{kind}{os.getpid()}-{os.urandom(6).hex()}"
         try:
             return _create(directory_fd, name, temporary, size, parts, replace)
         except FileExistsError:
@@ -189,6 +191,16 @@ def remove_stale(directory_fd: int, now_seconds: float | None = None) -> list[st
         if remove(directory_fd, name):
             removed.append(name)
     return removed
+
+
+def remove_kind(directory_fd: int, kind: str) -> list[str]:
+    """Remove what killed processes left of a kind of which the caller alone makes files now.
+
+    Else each of a row of processes that are killed at the same place would leave one for a minute.
+    """
+    prefix = f"{TEMPORARY_PREFIX}{kind}"
+    found = [name for name in names(directory_fd) if name.startswith(prefix)]
+    return [name for name in found if remove(directory_fd, name)]
 
 
 def remove_of_slot(directory_fd: int, slot: int) -> list[str]:

@@ -29,6 +29,7 @@ Step = Callable[[str], None]
 SHARE_OF_BUDGET: Final = 32
 """agg-retired takes at most one part in so many of the budget, at 128 bytes a series."""
 _SERIES_BYTES: Final = 128
+TEMPORARY_KIND: Final = "fold-"
 
 
 def no_step(name: str) -> None:
@@ -93,6 +94,7 @@ def fold(store: Store, settled: Sequence[OwnerRow], step: Step = no_step) -> lis
     """
     problems: list[str] = []
     with store.locks.held(schema.LOCK_FOLD):
+        files.remove_kind(store.directory_fd, TEMPORARY_KIND)
         finish_last(store, step)
         for start in range(0, len(settled), schema.FOLD_BATCH_MAX):
             batch = settled[start : start + schema.FOLD_BATCH_MAX]
@@ -117,7 +119,12 @@ def _fold_batch(store: Store, batch: Sequence[OwnerRow], step: Step) -> list[str
     )
     step("write")
     descriptor = files.create(
-        store.directory_fd, aggregate.RETIRED_NAME, len(data), [(0, data)], replace=True
+        store.directory_fd,
+        aggregate.RETIRED_NAME,
+        len(data),
+        [(0, data)],
+        replace=True,
+        kind=TEMPORARY_KIND,
     )
     os.close(descriptor)
     step("flipped")

@@ -369,12 +369,15 @@ def _take_slot(
 
 def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> Registration:
     counts = aggregate.first_bytes(slot, incarnation)
+    kind = f"own-{slot}-"
+    files.remove_kind(store.directory_fd, kind)
     aggregate_fd = files.create(
         store.directory_fd,
         aggregate_name(slot),
         aggregate.AGGREGATE_BYTES_FIRST,
         [(0, counts)],
         replace=True,
+        kind=kind,
     )
     try:
         counts_mapping = core.Mapping(
@@ -397,6 +400,7 @@ def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> R
             schema.BREATH_BYTES,
             [(0, bytes(head))],
             replace=True,
+            kind=kind,
         )
         try:
             breath_mapping = core.Mapping(breath_fd, schema.BREATH_BYTES, True)
