@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable
 from itertools import repeat
 from typing import Any, Final
 
@@ -86,7 +87,7 @@ def run(records: int) -> dict[str, Any]:
         raise AssertionError(f"{claimed} lanes were claimed at chunks in {records} records")
     goals = GOALS_NANO if fp.core == "cython" else {}
     places = {
-        place: {"goal": goals.get(place), **_told(samples)}
+        place: {"goal": goals.get(place), **told(samples)}
         for place, samples in found.items()
         if samples
     }
@@ -94,22 +95,27 @@ def run(records: int) -> dict[str, Any]:
 
 
 def _timed(number: int) -> tuple[int, int, int]:
-    """One record: nanoseconds on the wall and of the processor, and how often preempted."""
-    record = fp.record
-    wall, own = time.perf_counter_ns, time.thread_time_ns
+    """One record of an error that was raised for it, as `timed` has it."""
     try:
         failures.pay(number)
     except failures.PaymentError as error:
-        before = resource.getrusage(_WHOSE).ru_nivcsw
-        own_start, start = own(), wall()
-        record(error)
-        end, own_end = wall(), own()
-        after = resource.getrusage(_WHOSE).ru_nivcsw
+        return timed(fp.record, error)
+    raise AssertionError
+
+
+def timed(record: Callable[[Exception], Any], error: Exception) -> tuple[int, int, int]:
+    """One record: nanoseconds on the wall and of the processor, and how often preempted."""
+    wall, own = time.perf_counter_ns, time.thread_time_ns
+    before = resource.getrusage(_WHOSE).ru_nivcsw
+    own_start, start = own(), wall()
+    record(error)
+    end, own_end = wall(), own()
+    after = resource.getrusage(_WHOSE).ru_nivcsw
     return end - start, own_end - own_start, after - before
 
 
 def _timed_nothing() -> tuple[int, int, int]:
-    """What `_timed` gives, of a loop that reads the clock until its time is over."""
+    """What `timed` gives, of a loop that reads the clock until its time is over."""
     wall, own = time.perf_counter_ns, time.thread_time_ns
     before = resource.getrusage(_WHOSE).ru_nivcsw
     own_start, start = own(), wall()
@@ -121,7 +127,7 @@ def _timed_nothing() -> tuple[int, int, int]:
     return end - start, own_end - own_start, after - before
 
 
-def _told(samples: list[tuple[int, int, int]]) -> dict[str, Any]:
+def told(samples: list[tuple[int, int, int]]) -> dict[str, Any]:
     """Quantiles of the wall, of records that were not preempted, and of the processor's time."""
     alone = [wall for wall, _, preempted in samples if not preempted]
     clocks = _clock_cost()
@@ -135,7 +141,7 @@ def _told(samples: list[tuple[int, int, int]]) -> dict[str, Any]:
 
 
 def _clock_cost() -> tuple[float, float]:
-    """What the two clocks, read as `_timed` reads them, show of themselves."""
+    """What the two clocks, read as `timed` reads them, show of themselves."""
     wall, own = time.perf_counter_ns, time.thread_time_ns
     walls, owns = [], []
     for _ in range(1_000):
