@@ -451,7 +451,7 @@ LITMUS = {
         {"newest": 0, "file": 0},
         lambda o: o.returned[1] in (0, "race"),
         ({"fp_cas": RELAXED}, {"fp_load_acquire": RELAXED}),
-        ((SEGMENT, "while seen < number and not fp_cas(word, seen, number):"),
+        ((SEGMENT, "while seen < number:\n        if fp_cas(word, seen, number):"),
          (RING, "fp_load_acquire(&w.files.registry.segment_newest[0])")),
     ),
     "a segment that is gone is noted": Litmus(

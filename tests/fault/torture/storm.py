@@ -272,7 +272,7 @@ def check_detail(domain: Domain, detail: int) -> list[str]:
 
 def retired_rows(domain: Domain) -> int:
     """Rows of segments that are gone, of every store of the domain."""
-    return sum(reader.store.load("rows_retired") for reader in domain._stores().values())
+    return sum(reader.store.retired()[1] for reader in domain._stores().values())
 
 
 def growth_kib(account: dict[str, Any]) -> int:
