@@ -18,12 +18,13 @@ cdef struct Trace:
     PyObject* span_key
     PyObject* span_context_type
     PyObject* context        # the context whose ids are cached: kept, so that its address is its
+    PyObject* asking         # the context whose span is being asked
     uint8_t ids[24]          # trace id, span id
 
 
 cdef void trace_start(Trace* t) noexcept
 cdef void trace_look(Trace* t) noexcept
-cdef void trace_read(Trace* t, PyObject* context) noexcept
+cdef bint trace_read(Trace* t, PyObject* context) noexcept
 
 
 cdef inline const uint8_t* trace_ids(Trace* t) noexcept:
@@ -44,6 +45,6 @@ cdef inline const uint8_t* trace_ids(Trace* t) noexcept:
         return NULL
     if context == t.context:
         Py_DECREF(context)
-    else:
-        trace_read(t, context)
+    elif not trace_read(t, context):
+        return NULL
     return t.ids

@@ -1,7 +1,8 @@
 """Trace context of the current OpenTelemetry span, only when OpenTelemetry is loaded."""
 
 from cpython.object cimport PyObject
-from libc.string cimport memset
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memset
 
 from .exception cimport (
     CTypeObject,
@@ -16,6 +17,7 @@ from .exception cimport (
     PyObject_GetAttrString,
     PyTuple_GET_ITEM,
     Py_DECREF,
+    Py_INCREF,
     Py_IS_TYPE,
     Py_XDECREF,
     fp_long_bytes,
@@ -54,17 +56,32 @@ cdef void trace_look(Trace* t) noexcept:
     PyErr_Clear()
 
 
-cdef void trace_read(Trace* t, PyObject* context) noexcept:
-    """Read the ids of another context; takes over the reference."""
-    cdef PyObject* old = t.context
+cdef bint trace_read(Trace* t, PyObject* context) noexcept:
+    """Read the ids of another context; takes over the reference.
+
+    False for what a span records while it is asked: it would be asked for that again.
+    """
+    cdef uint8_t ids[24]
+    cdef PyObject* old
+    cdef PyObject* asking = t.asking
+    if context == asking:
+        Py_DECREF(context)
+        return False
+    memset(ids, 0, 24)
+    t.asking = context
+    # A span that is asked may let another thread in, which reads another context: what is kept
+    # of one context is changed at once.
+    trace_fill(t, context, ids)
+    t.asking = asking
+    old = t.context
     t.context = context
-    memset(t.ids, 0, 24)
-    trace_fill(t, context)
+    memcpy(t.ids, ids, 24)
     # Last: letting the old context go may run Python.
     Py_XDECREF(old)
+    return True
 
 
-cdef void trace_fill(Trace* t, PyObject* context) noexcept:
+cdef void trace_fill(Trace* t, PyObject* context, uint8_t* ids) noexcept:
     cdef PyObject* span
     cdef PyObject* span_context
     if not PyDict_Check(context):
@@ -73,18 +90,20 @@ cdef void trace_fill(Trace* t, PyObject* context) noexcept:
     if span == NULL:
         PyErr_Clear()
         return
+    Py_INCREF(span)
     span_context = PyObject_GetAttr(span, <PyObject*>NAME_CONTEXT)
     if span_context == NULL:
         PyErr_Clear()
         span_context = PyObject_CallMethod(span, b"get_span_context", NULL)
+    Py_DECREF(span)
     if span_context == NULL:
         PyErr_Clear()
         return
     if Py_IS_TYPE(span_context, <CTypeObject*>t.span_context_type):
         if (
-            fp_long_bytes(PyTuple_GET_ITEM(span_context, 0), t.ids, 16) < 0
-            or fp_long_bytes(PyTuple_GET_ITEM(span_context, 1), t.ids + 16, 8) < 0
+            fp_long_bytes(PyTuple_GET_ITEM(span_context, 0), ids, 16) < 0
+            or fp_long_bytes(PyTuple_GET_ITEM(span_context, 1), ids + 16, 8) < 0
         ):
             PyErr_Clear()
-            memset(t.ids, 0, 24)
+            memset(ids, 0, 24)
     Py_DECREF(span_context)
