@@ -38,6 +38,11 @@ _leave: Final[Callable[[int], None]] = core.leave
 _parent: Final = _innermost.get
 _be_parent: Final = _innermost.set
 
+# The field of the exception itself: a subclass may define a property of the same name.
+_traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
+    "__traceback__"
+].__get__
+
 if hasattr(os, "register_at_fork"):
     # A child's slots are its own; the parent's token means nothing there.
     os.register_at_fork(after_in_child=lambda: _innermost.set(0))
@@ -205,15 +210,16 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
 
         The first ``own_frames`` of its traceback are a decorator's, and no part of the error.
         """
-        if self._ignore and isinstance(exc, self._ignore):
+        kind = type(exc)  # isinstance() would ask the exception for its __class__
+        if self._ignore and issubclass(kind, self._ignore):
             return False, None
         control_flow = is_control_flow(exc)
-        if control_flow and not (self._also and isinstance(exc, self._also)):
+        if control_flow and not (self._also and issubclass(kind, self._also)):
             return False, None
-        swallow = not self._reraise and not control_flow and isinstance(exc, Exception)
+        swallow = not self._reraise and not control_flow and issubclass(kind, Exception)
         if core.seen(exc):
             return swallow, None
-        traceback = inner = exc.__traceback__
+        traceback = inner = _traceback_of(exc)
         while own_frames and inner is not None and inner.tb_next is not None:
             inner = inner.tb_next
             own_frames -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 from faultplane.classify import type_name
@@ -19,6 +19,13 @@ IGNORE_MAX: Final = 256
 
 _GROUP_DEPTH_MAX: Final = 8
 
+# By type() and from the base types throughout: an exception may say that it is of another class,
+# and put a property, or a metaclass one, in the place of what is asked.
+_mro_of: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
+_members_of: Final[Callable[[BaseException], tuple[BaseException, ...]]] = (
+    BaseExceptionGroup.__dict__["exceptions"].__get__
+)
+
 _CONTROL_FLOW: Final = (
     KeyboardInterrupt,
     SystemExit,
@@ -27,10 +34,10 @@ _CONTROL_FLOW: Final = (
     StopAsyncIteration,
 )
 _CONTROL_FLOW_NAMES: Final = {
-    ("asyncio.exceptions", "CancelledError"),
-    ("trio", "Cancelled"),
-    ("gevent._greenlet_primitives", "GreenletExit"),
-    ("greenlet", "GreenletExit"),
+    "asyncio.exceptions.CancelledError",
+    "trio.Cancelled",
+    "gevent._greenlet_primitives.GreenletExit",
+    "greenlet.GreenletExit",
 }
 """Matched by name, because naming the class would import the package. ``asyncio`` alone costs
 more than everything this library imports."""
@@ -45,22 +52,21 @@ def is_control_flow(exc: BaseException) -> bool:
     >>> is_control_flow(KeyboardInterrupt()), is_control_flow(KeyError())
     (True, False)
     """
-    if isinstance(exc, _CONTROL_FLOW):
+    kind = type(exc)
+    if issubclass(kind, _CONTROL_FLOW):
         return True
-    if isinstance(exc, BaseExceptionGroup):
+    if issubclass(kind, BaseExceptionGroup):
         return _only_control_flow(exc, _GROUP_DEPTH_MAX)
-    if isinstance(exc, Exception):
+    if issubclass(kind, Exception):
         return False
-    return any(
-        (base.__module__, base.__qualname__) in _CONTROL_FLOW_NAMES for base in type(exc).__mro__
-    )
+    return any(type_name(base) in _CONTROL_FLOW_NAMES for base in _mro_of(kind))
 
 
-def _only_control_flow(group: BaseExceptionGroup[BaseException], depth: int) -> bool:
+def _only_control_flow(group: BaseException, depth: int) -> bool:
     if not depth:
         return False
-    for member in group.exceptions:
-        if isinstance(member, BaseExceptionGroup):
+    for member in _members_of(group):
+        if issubclass(type(member), BaseExceptionGroup):
             if not _only_control_flow(member, depth - 1):
                 return False
         elif not is_control_flow(member):
@@ -77,7 +83,7 @@ class _Named(type):
     names: frozenset[str]
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return any(type_name(base) in cls.names for base in subclass.__mro__)
+        return any(type_name(base) in cls.names for base in _mro_of(subclass))
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return cls.__subclasscheck__(type(instance))

@@ -51,6 +51,10 @@ DEFAULT_HOOKS: Final = tuple(name for name in settings.HOOKS if name != "logging
 
 _FATAL_SIGNALS: Final = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
 
+_traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
+    "__traceback__"
+].__get__
+
 _installed: dict[str, Undo] = {}
 
 
@@ -111,11 +115,12 @@ def _install(name: str) -> None:
         _installed[name] = _INSTALLERS[name]()
 
 
-def record_unhandled(exc: BaseException | None, traceback: TracebackType | None = None) -> None:
+def record_unhandled(exc: Any, traceback: TracebackType | None = None) -> None:
     """Record ``exc`` as not handled, unless it is control flow or was recorded before."""
-    if exc is None or is_control_flow(exc) or core.seen(exc):
+    # An event loop's handler, for one, is given whatever its caller likes.
+    if not issubclass(type(exc), BaseException) or is_control_flow(exc) or core.seen(exc):
         return
-    if exc.__traceback__ is None and traceback is not None:
+    if _traceback_of(exc) is None and traceback is not None:
         # What the interpreter's own hook does, so that the stack is not lost.
         BaseException.with_traceback(exc, traceback)
     core.record(exc, handled=False)

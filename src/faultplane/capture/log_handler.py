@@ -62,8 +62,11 @@ def _record_logged(
     | None,
     logger_name: str,
 ) -> None:
-    exc = exc_info[1] if exc_info else None
-    if exc is None or _recording.get() or is_control_flow(exc) or core.seen(exc):
+    # Whoever makes a log record may put anything in the place of three values and an exception.
+    exc: Any = exc_info[1] if type(exc_info) is tuple and len(exc_info) == 3 else None
+    if not issubclass(type(exc), BaseException) or _recording.get():
+        return
+    if is_control_flow(exc) or core.seen(exc):
         return
     token = _recording.set(True)
     try:
