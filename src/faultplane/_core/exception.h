@@ -21,6 +21,13 @@ static inline uint64_t fp_mix(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* The outermost entry of an exception's traceback, or NULL. An exception that was told to have none
+   keeps None in the field (up to Python 3.11) or nothing. */
+static inline PyTracebackObject *fp_traceback(PyObject *exception) {
+    PyObject *found = ((PyBaseExceptionObject *)exception)->traceback;
+    return found == Py_None ? NULL : (PyTracebackObject *)found;
+}
+
 /* The frame keeps its code object alive, so the reference is dropped at once. */
 static inline PyCodeObject *fp_traceback_code(PyTracebackObject *entry) {
     PyCodeObject *code = PyFrame_GetCode(entry->tb_frame);

@@ -16,7 +16,6 @@ cdef extern from "exception.h":
         int tb_lasti
     ctypedef struct PyBaseExceptionObject:
         PyObject* args
-        PyObject* traceback
         PyObject* context
         PyObject* cause
         char suppress_context
@@ -33,6 +32,7 @@ cdef extern from "exception.h":
     const uint64_t FP_K0
     const uint64_t FP_K1
     uint64_t fp_mix(uint64_t a, uint64_t b) noexcept nogil
+    PyTracebackObject* fp_traceback(PyObject* exception) noexcept
     PyCodeObject* fp_traceback_code(PyTracebackObject* entry) noexcept
     PyObject* PyFrame_GetGlobals(PyFrameObject* frame) noexcept
     int PyCode_Addr2Line(PyCodeObject* code, int offset) noexcept
@@ -56,6 +56,8 @@ cdef extern from "exception.h":
     bint PyUnicode_Check(PyObject* value) noexcept
     bint PyUnicode_CheckExact(PyObject* value) noexcept
     const char* PyUnicode_AsUTF8AndSize(PyObject* value, Py_ssize_t* n) noexcept
+    Py_ssize_t PyUnicode_GET_LENGTH(PyObject* value) noexcept
+    PyObject* PyUnicode_Substring(PyObject* value, Py_ssize_t start, Py_ssize_t end) noexcept
     PyObject* PyObject_Str(PyObject* value) noexcept
     PyObject* PyUnicode_AsEncodedString(
         PyObject* value, const char* encoding, const char* errors
@@ -74,5 +76,6 @@ cdef extern from "exception.h":
     void Py_INCREF(PyObject* value) noexcept
     void Py_DECREF(PyObject* value) noexcept
     void Py_XDECREF(PyObject* value) noexcept
+    void Py_XINCREF(PyObject* value) noexcept
     void PyErr_Clear() noexcept
     bint Py_IS_TYPE(PyObject* value, CTypeObject* type) noexcept

@@ -11,6 +11,7 @@ from .exception cimport (
     PyTracebackObject,
     Py_TYPE,
     fp_mix,
+    fp_traceback,
     fp_traceback_code,
 )
 from .layout cimport STACK_FRAMES_MAX, STRING_BYTES_MAX
@@ -87,13 +88,13 @@ cdef inline Site* site_find(Tables* t, uint64_t key) noexcept:
     return &t.sites[i]
 
 
-cdef inline uint64_t walk(PyObject* traceback, uint64_t key) noexcept:
-    """Fold code object and instruction of every frame into ``key``.
+cdef inline uint64_t walk(PyObject* exception, uint64_t key) noexcept:
+    """Fold code object and instruction of every frame of an exception into ``key``.
 
     Addresses stand for code objects: every entry keeps those of its key alive, so an address that
     is found is the object it was. Every frame: the fingerprint knows the innermost of any depth.
     """
-    cdef PyTracebackObject* entry = <PyTracebackObject*>traceback
+    cdef PyTracebackObject* entry = fp_traceback(exception)
     while entry != NULL:
         key = fp_mix(
             key ^ <uint64_t><size_t>fp_traceback_code(entry),
@@ -117,7 +118,8 @@ cdef void tables_flush(Tables* t) noexcept
 
 
 cdef struct Portrait:
-    # What the first sighting of an error finds out about it.
+    # What the first sighting of an error finds out about it. Kept on the heap: a thread's stack
+    # may be smaller.
     uint64_t fingerprint
     uint32_t stack_bytes
     uint32_t site_bytes
@@ -125,7 +127,10 @@ cdef struct Portrait:
     char site[1024]
     char type[512]
     char stack[STRING_BYTES_MAX]
+    char frames[STRING_BYTES_MAX]
 
+
+cdef Portrait* portrait_new() except NULL
 
 cdef int portray(
     PyObject* exception, Portrait* p, const uint8_t* message, Py_ssize_t message_bytes,

@@ -5,6 +5,7 @@ makes the stable fingerprint, which is the BLAKE2b hash of a text that anybody c
 printed traceback, and renders the stack once.
 """
 
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -23,6 +24,7 @@ from .exception cimport (
     PyDict_GetItemWithError,
     PyErr_Clear,
     PyExc_BaseExceptionGroup,
+    PyExceptionInstance_Check,
     PyFrame_GetGlobals,
     PyTracebackObject,
     PyTuple_Check,
@@ -35,7 +37,9 @@ from .exception cimport (
     Py_DECREF,
     Py_TYPE,
     Py_XDECREF,
+    Py_XINCREF,
     fp_mix,
+    fp_traceback,
     fp_traceback_code,
 )
 from .layout cimport CHAIN_MAX, FINGERPRINT_VERSION, GROUP_MAX, STACK_FRAMES_MAX, STRING_BYTES_MAX
@@ -44,6 +48,7 @@ from .posix cimport snprintf
 
 cdef enum:
     GROUP_DEPTH_MAX = 4
+    FORGOTTEN_MAX = 2 * (TYPES_MAX + SITES_MAX)
     NAME_BYTES = 512
     SITE_NAME_BYTES = 400
     TYPE_NAME_BYTES = 500
@@ -55,16 +60,17 @@ cdef object NAME_NAME = "__name__"
 
 
 cdef uint64_t walk_chain(PyObject* exception, uint64_t key) noexcept:
-    """Fold the causes and contexts of an exception into ``key``."""
+    """Fold the causes and contexts of an exception into ``key``, a cycle through it once."""
+    cdef PyObject* first = exception
     cdef PyObject* next = chained(exception)
     cdef int depth = 0
-    while next != NULL and depth < CHAIN_MAX:
+    while next != NULL and next != first and depth < CHAIN_MAX:
         key = fp_mix(
             key ^ <uint64_t><size_t>Py_TYPE(next),
             FP_K1
             ^ <uint64_t>((<PyBaseExceptionObject*>exception).cause != NULL),
         )
-        key = walk((<PyBaseExceptionObject*>next).traceback, key)
+        key = walk(next, key)
         exception = next
         next = chained(exception)
         depth += 1
@@ -92,43 +98,65 @@ cdef uint64_t walk_group(PyObject* exception, uint64_t key, int depth) noexcept:
         key = fp_mix(
             key ^ <uint64_t><size_t>Py_TYPE(member), FP_K1 + <uint64_t>i
         )
-        key = walk((<PyBaseExceptionObject*>member).traceback, key)
+        key = walk(member, key)
         if is_group(member):
             key = walk_group(member, key, depth + 1)
     return key
+
+
+cdef PyObject* forgotten[FORGOTTEN_MAX]
+cdef uint32_t forgotten_count = 0
+
+
+cdef inline void forget(PyObject* reference) noexcept:
+    global forgotten_count
+    if forgotten_count < <uint32_t>FORGOTTEN_MAX:  # else never dropped: see tables_flush
+        forgotten[forgotten_count] = reference
+        forgotten_count += 1
 
 
 cdef void tables_flush(Tables* t) noexcept:
     """Forget every type and site.
 
     Entries are cleared before their references are dropped: dropping one may run Python that
-    records an error and finds the tables empty, not dangling.
+    records an error and finds the tables empty, not dangling. The references wait in an array and
+    not in a list, which memory might be too short for. A flush inside a flush puts its own on top;
+    where the array has no room for them all, some objects live for ever.
     """
-    cdef list dropped = []
+    global forgotten_count
+    cdef uint32_t before = forgotten_count
     cdef int i
     if t.type_count == 0 and t.site_count == 0:
         return  # nothing to forget, and no page to touch for it
     for i in range(TYPE_SLOTS):
         if t.types[i].type != NULL:
-            dropped.append(<object>t.types[i].type)
-            Py_DECREF(t.types[i].type)
+            forget(t.types[i].type)
             if t.types[i].classification != NULL:
-                dropped.append(<object>t.types[i].classification)
-                Py_DECREF(t.types[i].classification)
+                forget(t.types[i].classification)
     memset(t.types, 0, sizeof(t.types))
     for i in range(SITE_SLOTS):
         if t.sites[i].key != 0:
-            dropped.append(<object>t.sites[i].classification)
-            dropped.append(<object>t.sites[i].refs)
-            Py_DECREF(t.sites[i].classification)
-            Py_DECREF(t.sites[i].refs)
+            forget(t.sites[i].classification)
+            forget(t.sites[i].refs)
     memset(t.sites, 0, sizeof(t.sites))
     t.type_count = 0
     t.site_count = 0
     t.flushes += 1
+    # Another thread may get in between and drop some of ours: each is taken off before it goes.
+    while forgotten_count > before:
+        forgotten_count -= 1
+        Py_DECREF(forgotten[forgotten_count])
 
 
 # --------------------------------------------------------------------------- first sighting
+
+
+cdef Portrait* portrait_new() except NULL:
+    """To be freed with PyMem_RawFree."""
+    cdef Portrait* p = <Portrait*>PyMem_RawMalloc(sizeof(Portrait))
+    if p == NULL:
+        raise MemoryError
+    return p
 
 
 cdef struct Draft:
@@ -186,6 +214,12 @@ cdef const char* utf8(PyObject* text, Py_ssize_t* n, PyObject** owner) noexcept:
     return PyBytes_AS_STRING(owner[0])
 
 
+cdef inline char* put(char* at, const char* text, int n) noexcept:
+    """Copy ``n`` bytes, NUL among them as any other; where the next ones go."""
+    memcpy(at, text, <size_t>n)
+    return at + n
+
+
 cdef void frame(Draft* d, PyTracebackObject* entry, bint innermost, Portrait* p) noexcept:
     """One frame, into the digest and the stack text."""
     cdef PyCodeObject* code = fp_traceback_code(entry)
@@ -198,23 +232,28 @@ cdef void frame(Draft* d, PyTracebackObject* entry, bint innermost, Portrait* p)
     cdef const char* file
     cdef char line[2 * NAME_BYTES + 32]
     cdef char number[24]
+    cdef char* end
     cdef int n, at = PyCode_Addr2Line(code, entry.tb_lasti)
+    cdef uint32_t used
     if scope != NULL and PyDict_Check(scope):
+        # May run Python: a key that is no str compares itself as it likes.
         name = PyDict_GetItemWithError(scope, <PyObject*>NAME_NAME)
         if name == NULL:
             PyErr_Clear()
     module = utf8(name, &module_bytes, &owners[0])
     qualname = utf8(code.co_qualname, &qualname_bytes, &owners[1])
     file = utf8(code.co_filename, &file_bytes, &owners[2])
-    n = snprintf(
-        line, sizeof(line), "\n%.*s\x1f%.*s\x1f%d",
-        shortened(module, module_bytes, NAME_BYTES), module,
-        shortened(qualname, qualname_bytes, NAME_BYTES), qualname, at - code.co_firstlineno
+    end = put(line, b"\n", 1)
+    end = put(end, module, shortened(module, module_bytes, NAME_BYTES))
+    end = put(end, b"\x1f", 1)
+    end = put(end, qualname, shortened(qualname, qualname_bytes, NAME_BYTES))
+    used = <uint32_t>(
+        end - line + snprintf(end, sizeof(number), "\x1f%ld", <long>at - code.co_firstlineno)
     )
-    if <uint32_t>n != d.last_bytes or memcmp(line, d.last, <size_t>n) != 0:
-        fp_digest_update(&d.digest, line, <size_t>n)
-        memcpy(d.last, line, <size_t>n)
-        d.last_bytes = <uint32_t>n
+    if used != d.last_bytes or memcmp(line, d.last, used) != 0:
+        fp_digest_update(&d.digest, line, used)
+        memcpy(d.last, line, used)
+        d.last_bytes = used
     append(d, file, <size_t>file_bytes)
     append(d, b"\x1f", 1)
     append(d, qualname, <size_t>qualname_bytes)
@@ -223,20 +262,19 @@ cdef void frame(Draft* d, PyTracebackObject* entry, bint innermost, Portrait* p)
     append(d, module, <size_t>module_bytes)
     append(d, b"\n", 1)
     if innermost and p.site_bytes == 0:
-        n = snprintf(
-            p.site, sizeof(p.site), "%.*s:%.*s:%d",
-            shortened(module, module_bytes, SITE_NAME_BYTES), module,
-            shortened(qualname, qualname_bytes, SITE_NAME_BYTES), qualname, at
-        )
-        p.site_bytes = <uint32_t>n
+        end = put(p.site, module, shortened(module, module_bytes, SITE_NAME_BYTES))
+        end = put(end, b":", 1)
+        end = put(end, qualname, shortened(qualname, qualname_bytes, SITE_NAME_BYTES))
+        p.site_bytes = <uint32_t>(end - p.site + snprintf(end, sizeof(number), ":%d", at))
     for n in range(3):
         Py_XDECREF(owners[n])
     Py_XDECREF(scope)
 
 
-cdef void frames(Draft* d, PyObject* traceback, Portrait* p) noexcept:
+cdef void frames(Draft* d, PyObject* exception, Portrait* p) noexcept:
     """The outermost and the innermost frames, half of STACK_FRAMES_MAX each."""
-    cdef PyTracebackObject* entry = <PyTracebackObject*>traceback
+    cdef PyTracebackObject* entry = fp_traceback(exception)
+    cdef PyTracebackObject* next
     cdef Py_ssize_t count = 0, i = 0
     cdef char text[48]
     cdef int n
@@ -244,7 +282,9 @@ cdef void frames(Draft* d, PyObject* traceback, Portrait* p) noexcept:
         count += 1
         entry = entry.tb_next
     d.last_bytes = 0
-    entry = <PyTracebackObject*>traceback
+    # Each entry is held while it is looked at: that may run Python that takes the traceback apart.
+    entry = fp_traceback(exception)
+    Py_XINCREF(<PyObject*>entry)
     while entry != NULL:
         if count <= STACK_FRAMES_MAX or i < STACK_FRAMES_MAX // 2 or (
             i >= count - STACK_FRAMES_MAX // 2
@@ -256,7 +296,10 @@ cdef void frames(Draft* d, PyObject* traceback, Portrait* p) noexcept:
             )
             append(d, text, <size_t>n)
         i += 1
-        entry = entry.tb_next
+        next = entry.tb_next
+        Py_XINCREF(<PyObject*>next)
+        Py_DECREF(<PyObject*>entry)
+        entry = next
 
 
 cdef bytes type_name(PyObject* exception):
@@ -285,7 +328,7 @@ cdef int portray_part(
     fp_digest_update(&d.digest, <const char*>line, len(line))
     line = b"\x1e" + relation + b"\x1f" + name
     append_line(d, <const char*>line, len(line))
-    frames(d, (<PyBaseExceptionObject*>exception).traceback, p)
+    frames(d, exception, p)
     return 0
 
 
@@ -318,8 +361,7 @@ cdef int portray(
     cdef list _held = []
     cdef int depth = 0
     # The frames come first, since the head of the stack text names the site they end at.
-    cdef char rendered[STRING_BYTES_MAX]
-    d.out = rendered
+    d.out = p.frames
     d.used = 0
     d.full = False
     d.capacity = STRING_BYTES_MAX - 4096
@@ -331,7 +373,7 @@ cdef int portray(
     fp_digest_start(&d.digest)
     head = b"%d\n" % FINGERPRINT_VERSION + name
     fp_digest_update(&d.digest, <const char*>head, len(head))
-    frames(&d, (<PyBaseExceptionObject*>exception).traceback, p)
+    frames(&d, exception, p)
     if p.site_bytes == 0:
         p.site_bytes = 1  # no traceback: a cause's frames must not name the site
         p.site[0] = 0
@@ -351,7 +393,7 @@ cdef int portray(
     p.fingerprint = fp_digest_end(&d.digest)
     if p.fingerprint == 0:
         p.fingerprint = 1
-    finish_stack(p, rendered, d.used, message, message_bytes, template, template_bytes)
+    finish_stack(p, p.frames, d.used, message, message_bytes, template, template_bytes)
     return 0
 
 
@@ -375,8 +417,7 @@ cdef void finish_stack(
 
 cdef int add_codes(dict kept, PyObject* exception) except -1:
     """Everything whose address the walk of one exception used."""
-    cdef PyBaseExceptionObject* e = <PyBaseExceptionObject*>exception
-    cdef PyTracebackObject* entry = <PyTracebackObject*>e.traceback
+    cdef PyTracebackObject* entry = fp_traceback(exception)
     cdef PyCodeObject* last = NULL
     cdef PyCodeObject* code
     kept[<size_t>Py_TYPE(exception)] = type(<object>exception)
@@ -411,7 +452,7 @@ cdef object references(PyObject* exception, object template):
     cdef int depth = 0
     add_codes(kept, exception)
     current = chained(exception)
-    while current != NULL and depth < CHAIN_MAX:
+    while current != NULL and current != exception and depth < CHAIN_MAX:
         add_codes(kept, current)
         current = chained(current)
         depth += 1
@@ -429,8 +470,12 @@ def fingerprint(exc):
     >>> fingerprint(ValueError("a")) == fingerprint(ValueError("b"))
     True
     """
-    cdef Portrait p
-    if not isinstance(exc, BaseException):
+    cdef Portrait* p
+    if not PyExceptionInstance_Check(<PyObject*>exc):
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
-    portray(<PyObject*>exc, &p, b"", 0, b"", 0)
-    return p.fingerprint
+    p = portrait_new()
+    try:
+        portray(<PyObject*>exc, p, b"", 0, b"", 0)
+        return p.fingerprint
+    finally:
+        PyMem_RawFree(p)

@@ -9,11 +9,13 @@ from .exception cimport (
     PyTuple_GET_SIZE,
     PyUnicode_AsUTF8AndSize,
     PyUnicode_CheckExact,
+    PyUnicode_GET_LENGTH,
     PyErr_Clear,
     Py_INCREF,
     fp_ascii,
     fp_is_compact_ascii,
 )
+from .layout cimport MESSAGE_BYTES_MAX
 
 
 cdef enum MessageForm:
@@ -24,6 +26,9 @@ cdef enum MessageForm:
 
 cdef enum:
     SCRATCH_BYTES = 2048
+    # Of a text, two more than the bytes that are looked at: the last ones may be surrogates that
+    # belong together.
+    READ_CHARACTERS_MAX = 4 * MESSAGE_BYTES_MAX + 2
 
 
 cdef struct Text:
@@ -48,7 +53,9 @@ cdef inline bint message_plain(PyObject* exception, Text* text) noexcept:
             text.owner = argument
             Py_INCREF(argument)
             return True
-        if PyUnicode_CheckExact(argument):
+        if PyUnicode_CheckExact(argument) and (
+            PyUnicode_GET_LENGTH(argument) <= READ_CHARACTERS_MAX
+        ):
             # Caches the UTF-8 form in the str; fails for lone surrogates only.
             text.data = <const uint8_t*>PyUnicode_AsUTF8AndSize(argument, &text.n)
             if text.data != NULL:

@@ -20,6 +20,8 @@ from .exception cimport (
     PyTuple_GET_ITEM,
     PyTuple_GET_SIZE,
     PyUnicode_AsUTF8AndSize,
+    PyUnicode_GET_LENGTH,
+    PyUnicode_Substring,
     Py_DECREF,
     fp_ascii,
     fp_is_compact_ascii,
@@ -129,7 +131,7 @@ cdef bint message_oserror(PyObject* exception, Text* text, uint8_t* scratch) noe
 
 cdef void message_call(PyObject* exception, Text* text) noexcept:
     """str(exception), whatever that does. Lone surrogates become U+FFFD."""
-    cdef PyObject* value = PyObject_Str(exception)
+    cdef PyObject* value = beginning(PyObject_Str(exception))
     cdef PyObject* encoded
     text.owner = NULL
     if value != NULL:
@@ -148,6 +150,21 @@ cdef void message_call(PyObject* exception, Text* text) noexcept:
     PyErr_Clear()
     text.data = <const uint8_t*>UNPRINTABLE
     text.n = 24
+
+
+cdef PyObject* beginning(PyObject* value) noexcept:
+    """As much of a long text as is looked at: UTF-8 of all of it would stay in the str.
+
+    Takes over the reference; NULL for NULL, and without memory.
+    """
+    cdef PyObject* cut
+    if value == NULL or PyUnicode_GET_LENGTH(value) <= READ_CHARACTERS_MAX or (
+        fp_is_compact_ascii(value)
+    ):
+        return value
+    cut = PyUnicode_Substring(value, 0, READ_CHARACTERS_MAX)
+    Py_DECREF(value)
+    return cut
 
 
 cdef PyObject* replaced(PyObject* value) noexcept:

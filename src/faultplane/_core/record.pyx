@@ -89,6 +89,7 @@ from .layout cimport (
     cell_t,
 )
 from .message cimport (
+    MESSAGE_CALL,
     MESSAGE_KEYERROR,
     MESSAGE_OSERROR,
     MESSAGE_PLAIN,
@@ -101,6 +102,8 @@ from .message cimport (
     message_plain,
 )
 from .recorder cimport (
+    COUNTING,
+    INACTIVE,
     OPERATIONS_RECENT,
     RAW,
     SPENT_PLACES,
@@ -149,6 +152,12 @@ cdef extern from "entry.h":
     void fp_shorten(
         object function, fp_short_t short_way, PyObject* operation_name, PyObject* attempt_name
     ) noexcept
+
+ctypedef void (*known_way_t)(
+    PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
+    PyObject* attributes, bint handled, const TypeInfo* info, const Text* text,
+    PyObject* classification
+) noexcept
 
 cdef Recorder* R = recorder()
 cdef object ZERO = 0
@@ -221,7 +230,7 @@ cdef inline uint64_t key_of(PyObject* exception, const TypeInfo* info, uint32_t 
                 ^ <uint64_t>info.flags << 24,
                 FP_K1,
             )
-    key = walk(e.traceback, key)
+    key = walk(exception, key)
     if e.cause != NULL or (e.context != NULL and not e.suppress_context):
         key = walk_chain(exception, key)
     return key | (key == 0)
@@ -295,11 +304,12 @@ cdef inline TypeInfo* known_of(PyObject* exception) noexcept:
 
 cdef struct Facts:
     # What one record is made of, gathered before anything is counted.
-    TypeInfo info
+    const TypeInfo* info
     Text text
     Row row
     PyObject* encoded
     uint64_t key
+    uint32_t serial  # of the operation
     uint8_t ids[24]
     uint8_t scratch[SCRATCH_BYTES]
     uint8_t redacted[MESSAGE_BYTES_MAX + 16]
@@ -319,11 +329,10 @@ cdef inline void gather(
     Facts* f, PyObject* exception, PyObject* operation, PyObject* attributes
 ) noexcept:
     """Everything that may run Python: message, trace, attributes; then the key."""
-    cdef uint32_t serial = 0
     cdef const uint8_t* found
-    if operation != NULL:
-        serial = operation_find(operation)
-    text_of(exception, f.info.form, &f.text, f.scratch)
+    f.serial = 0 if operation == NULL else operation_find(operation)
+    if f.info.form != MESSAGE_CALL:
+        text_of(exception, f.info.form, &f.text, f.scratch)
     f.row.flags = prepare_text(&f.text, f.redacted) | f.info.flags
     f.row.ids = NULL
     found = trace_ids(&R.trace)
@@ -335,7 +344,7 @@ cdef inline void gather(
     f.row.attributes_bytes = 0
     if attributes != NULL:
         f.encoded = put_attributes(attributes, &f.row)
-    f.key = key_of(exception, &f.info, serial)
+    f.key = key_of(exception, f.info, f.serial)
 
 
 cdef inline Site* place(
@@ -344,7 +353,10 @@ cdef inline Site* place(
     """The site of the error, found or made; NULL without memory."""
     cdef Site* site = site_find(&R.tables, f.key)
     if fp_unlikely(site.key == 0):
-        return first_sighting(exception, f.key, &f.info, classification, operation, &f.text)
+        site = first_sighting(exception, f.key, f.info, classification, operation, &f.text)
+        if site != NULL and key_of(exception, f.info, f.serial) != f.key:
+            # It changed while it was portrayed: this record has what was found, no other one may.
+            site.key = ~f.key
     return site
 
 
@@ -352,21 +364,45 @@ cdef inline void count_once(Facts* f, Site* site, PyObject* exception) noexcept:
     """Count the error, stamp the row and mark the exception as recorded."""
     clocks(R, &f.row.time_unix_nano, &f.row.mono_nano)
     fp_mark(exception)
-    count(site, &f.info, f.row.time_unix_nano)
+    count(site, f.info, f.row.time_unix_nano)
 
 
 cdef PyObject* record_one(
     PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
     PyObject* attributes, bint handled
 ) noexcept:
+    """Record what is active and not ignored; gives its classification.
+
+    The classifier and ``__str__`` are asked here, with little on the stack: they may record errors
+    themselves, which ask again, as deep as the interpreter lets them.
+    """
+    cdef TypeInfo info
+    cdef Text text
+    cdef PyObject* classification = know(exception, &info)
+    if fp_unlikely(not R.active or info.traits & TRAIT_IGNORED):
+        return classification
+    if fp_unlikely(info.form == MESSAGE_CALL):
+        message_call(exception, &text)
+    known_way(
+        exception, operation, attempt, duration, attributes, handled, &info, &text, classification
+    )
+    return classification
+
+
+cdef void record_known(
+    PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
+    PyObject* attributes, bint handled, const TypeInfo* info, const Text* text,
+    PyObject* classification
+) noexcept:
+    """Record an error of a type that is known, whose text is known if it had to be called for."""
     cdef Facts f
     cdef Mode mode = WRITING
-    cdef PyObject* classification = know(exception, &f.info)
     cdef Site* site
     cdef bint counted = False
     cdef int reason
-    if fp_unlikely(not R.active or f.info.traits & TRAIT_IGNORED):
-        return classification
+    f.info = info
+    if fp_unlikely(info.form == MESSAGE_CALL):
+        f.text = text[0]
     gather(&f, exception, operation, attributes)
     if handled:
         f.row.flags |= FLAG_HANDLED
@@ -377,6 +413,9 @@ cdef PyObject* record_one(
         if fp_unlikely(not awake(R)):
             # Registering anew may flush the tables, so the site is looked up again.
             mode = wake()
+            if mode == INACTIVE:
+                # Switched off since the call began, by what it asked: it is recorded whole.
+                mode = WRITING if R.bound else COUNTING
             site = place(&f, exception, classification, operation)
         # From here to the commit nothing runs Python.
         if not counted:
@@ -406,7 +445,10 @@ cdef PyObject* record_one(
         Py_DECREF(f.text.owner)
     if fp_unlikely(f.encoded != NULL):
         Py_DECREF(f.encoded)
-    return classification
+
+
+# Called by way of a pointer, so that no compiler takes its stack into that of record_one().
+cdef known_way_t known_way = record_known
 
 
 cdef void suppressed(Site* site, int reason) noexcept nogil:
@@ -521,7 +563,7 @@ def classify(exc):
 
 def seen(exc):
     """Whether this very exception object was recorded in this process."""
-    return isinstance(exc, BaseException) and fp_marked(<PyObject*>exc)
+    return PyExceptionInstance_Check(<PyObject*>exc) and fp_marked(<PyObject*>exc)
 
 
 # ------------------------------------------------------------------------------ in-flight slots

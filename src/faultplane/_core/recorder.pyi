@@ -30,6 +30,7 @@ def configure(
     encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None,
     redact_more: Callable[[str], str] | None = None,
     rebind: Callable[[], None] | None = None,
+    unclassified: Any = None,
 ) -> None:
     """Change settings; what is not given stays as it is.
 
@@ -39,8 +40,8 @@ def configure(
     what it may be remembered by: 0 nothing, 1 the type and errno, 2 those and the causes', or a
     callable that reads a key from an exception, with the key); ``encode_attributes`` one that takes
     a mapping and gives bytes; ``redact_more`` one from str to str; ``rebind`` one without arguments
-    that binds again. Raises ValueError naming
-    value and bound.
+    that binds again; ``unclassified`` the classification of what the classifier gave no answer to,
+    because the stack or memory was too short for it. Raises ValueError naming value and bound.
     """
 
 def flush_caches() -> None:

@@ -11,7 +11,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .aggregate cimport aggregate_local, aggregate_move
-from .atomics cimport fp_add, fp_load_acquire
+from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire
 from .breath cimport breath_clear, breath_start
 from .intern cimport dictionary_close, dictionary_open
 from .exception cimport Py_INCREF
@@ -34,7 +34,14 @@ from .memory cimport Mapping
 from .posix cimport fp_clock_monotonic, fp_page_wiped_on_fork
 from .ring cimport Writer, writer_clear, writer_forget, writer_stop
 from .segment cimport files_start
-from .sighting cimport classify_with, encode_with, ignore_types, intern_name, redact_with
+from .sighting cimport (
+    classify_with,
+    encode_with,
+    ignore_types,
+    intern_name,
+    redact_with,
+    unclassified_is,
+)
 from .trace cimport trace_start
 
 cdef enum:
@@ -137,16 +144,13 @@ cdef int why_unbound() noexcept:
 
 cdef Mode wake() noexcept:
     """The slow entry: before init(), switched off, forked, or declared dead."""
-    if R.bound and R.page[0] != 1:
-        detach()  # forked past all handlers: the counts that are mapped are the parent's
+    if R.bound and (R.page[0] != 1 or fp_load32_relaxed(R.fence) != R.writer.incarnation):
+        detach()
         R.rebind_mono = 0
     if not R.active:
         return INACTIVE
     if R.bound and awake(&R):
         return WRITING
-    if R.bound:
-        detach()
-        R.rebind_mono = 0
     try_storage()
     return WRITING if R.bound and awake(&R) else COUNTING
 
@@ -252,7 +256,7 @@ def bound():
 
 def configure(
     *, active=None, messages=None, detail_per_second=None, ignore=None, classify=None,
-    encode_attributes=None, redact_more=None, rebind=None
+    encode_attributes=None, redact_more=None, rebind=None, unclassified=None
 ):
     """Change settings; what is not given stays as it is.
 
@@ -262,8 +266,8 @@ def configure(
     what it may be remembered by: 0 nothing, 1 the type and errno, 2 those and the causes', or a
     callable that reads a key from an exception, with the key); ``encode_attributes`` one that takes
     a mapping and gives bytes; ``redact_more`` one from str to str; ``rebind`` one without arguments
-    that binds again. Raises ValueError naming
-    value and bound.
+    that binds again; ``unclassified`` the classification of what the classifier gave no answer to,
+    because the stack or memory was too short for it. Raises ValueError naming value and bound.
     """
     global hook_rebind
     if messages is not None:
@@ -277,6 +281,8 @@ def configure(
         ignore_types(ignore)
     if classify is not None:
         classify_with(classify)
+    if unclassified is not None:
+        unclassified_is(unclassified)
     if encode_attributes is not None:
         encode_with(encode_attributes)
     if redact_more is not None:

@@ -4,6 +4,7 @@ All of it may run Python (the classifier, names of types) and may therefore reco
 nothing here keeps a pointer into the tables across such a call.
 """
 
+from cpython.mem cimport PyMem_RawFree
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -42,6 +43,7 @@ from .fingerprint cimport (
     Site,
     Tables,
     TypeInfo,
+    portrait_new,
     portray,
     references,
     site_find,
@@ -87,7 +89,7 @@ cdef long key_serial = ERRNO_MAX
 
 
 class _Unclassified:
-    """What an error is before a classifier was configured."""
+    """What an error is unless `configure` says otherwise."""
 
     kind_code = KIND_INTERNAL
     category_code = UNKNOWN_CATEGORY
@@ -102,6 +104,12 @@ cdef int classify_with(object hook) except -1:
     global hook_classify
     hook_classify = hook
     tables_flush(T)
+    return 0
+
+
+cdef int unclassified_is(object classification) except -1:
+    global UNCLASSIFIED
+    UNCLASSIFIED = classification
     return 0
 
 
@@ -274,7 +282,9 @@ cdef long causes_of(PyObject* exception, long errno_value) noexcept:
     cdef PyObject* type
     cdef TypeInfo* slot
     cdef int depth = 0
+    cdef object _held
     while cause != NULL and depth <= CHAIN_MAX:
+        _held = <object>cause  # asking for its traits may run Python that lets it go
         type = <PyObject*>Py_TYPE(cause)
         slot = type_find(T, type, 0)
         if slot.type == NULL:
@@ -435,7 +445,7 @@ cdef int32_t intern_name(const char* text, uint32_t n) noexcept:
 
 
 cdef Site* first_sighting(
-    PyObject* exception, uint64_t key, TypeInfo* info, PyObject* classification,
+    PyObject* exception, uint64_t key, const TypeInfo* info, PyObject* classification,
     PyObject* operation, Text* text
 ) noexcept:
     """Everything that is found out once about an error; then its slot, filled.
@@ -452,10 +462,20 @@ cdef Site* first_sighting(
 
 
 cdef Site* sight(
-    PyObject* exception, uint64_t key, TypeInfo* info, PyObject* classification,
+    PyObject* exception, uint64_t key, const TypeInfo* info, PyObject* classification,
     PyObject* operation, Text* text
 ) except NULL:
-    cdef Portrait p
+    cdef Portrait* p = portrait_new()
+    try:
+        return portrayed(p, exception, key, info, classification, operation, text)
+    finally:
+        PyMem_RawFree(p)
+
+
+cdef Site* portrayed(
+    Portrait* p, PyObject* exception, uint64_t key, const TypeInfo* info, PyObject* classification,
+    PyObject* operation, Text* text
+) except NULL:
     cdef uint8_t template[MESSAGE_BYTES_MAX]
     cdef Py_ssize_t n = cut_utf8(text.data, text.n, MESSAGE_BYTES_MAX)
     cdef size_t template_n = template_bytes(text.data, <size_t>n, template, MESSAGE_BYTES_MAX)
@@ -464,7 +484,7 @@ cdef Site* sight(
     cdef Site fresh
     cdef Site* slot
     cdef object refs
-    portray(exception, &p, text.data, n, template, <Py_ssize_t>template_n)
+    portray(exception, p, text.data, n, template, <Py_ssize_t>template_n)
     refs = references(exception, (<const char*>template)[:template_n])
     if operation != NULL:
         operation_text = PyUnicode_AsUTF8AndSize(operation, &operation_n)

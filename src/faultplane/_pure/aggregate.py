@@ -36,6 +36,8 @@ _COUNT: Final = CELL.offset["count"] // 8
 _FIRST_SEEN: Final = CELL.offset["first_seen_unix_nano"] // 8
 _LAST_SEEN: Final = CELL.offset["last_seen_unix_nano"] // 8
 _SUPPRESSED: Final = CELL.offset["suppressed"] // 8
+_DROPS: Final = AGGREGATE.size // 8
+_DROP_WORDS: Final = DROP_CELL_BYTES // 8
 
 
 class Aggregate:
@@ -62,21 +64,27 @@ class Aggregate:
         """Add to a cell. Only this process writes it, under the process lock."""
         self._words[offset // 8 + _COUNT] += n
 
-    def count_at(self, offset: int, time_unix_nano: int) -> None:
-        """Count one and keep the times."""
+    def count_at(self, offset: int, time_unix_nano: int, reason: int = 0) -> None:
+        """Count one and keep the times; with the code of a reason, say that it has no row."""
         words, cell = self._words, offset // 8
+        if reason:
+            words[_DROPS + (reason - 1) * _DROP_WORDS + _COUNT] += 1
+            words[cell + _SUPPRESSED] += 1
         words[cell + _COUNT] += 1
         words[cell + _LAST_SEEN] = time_unix_nano
         if not words[cell + _FIRST_SEEN]:
             words[cell + _FIRST_SEEN] = time_unix_nano
 
-    def count_suppressed(self, offset: int) -> None:
-        """Say that one of those counted has no row."""
-        self._words[offset // 8 + _SUPPRESSED] += 1
+    def suppress(self, offset: int, reason: int) -> None:
+        """Say that one of those counted (in a cell, or in none: 0) has no row, and why."""
+        words = self._words
+        words[_DROPS + (reason - 1) * _DROP_WORDS + _COUNT] += 1
+        if offset:
+            words[offset // 8 + _SUPPRESSED] += 1
 
-    def drop(self, reason: int) -> None:
-        """Count a detail that is not written, by the code of its reason."""
-        self.count(AGGREGATE.size + (reason - 1) * DROP_CELL_BYTES)
+    def drop(self, reason: int, n: int = 1) -> None:
+        """Count details that are not written, by the code of their reason."""
+        self._words[_DROPS + (reason - 1) * _DROP_WORDS + _COUNT] += n
 
     def series(
         self, series: int, kind: int, fingerprint: int, operation: bytes, name: bytes

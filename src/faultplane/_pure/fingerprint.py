@@ -20,6 +20,7 @@ from faultplane.schema import (
 )
 
 from .digest import Digest
+from .message import cut_utf8
 
 __all__ = ["fingerprint"]
 
@@ -50,7 +51,7 @@ def chained(exception: BaseException) -> BaseException | None:
 
 def members(exception: BaseException) -> tuple[BaseException, ...]:
     """The first members of an ExceptionGroup; none of any other exception."""
-    if not isinstance(exception, BaseExceptionGroup):
+    if not issubclass(type(exception), BaseExceptionGroup):  # isinstance asks for __class__
         return ()
     found = _exceptions_of(exception)
     return found[:GROUP_MAX] if isinstance(found, tuple) else ()
@@ -216,8 +217,8 @@ class Portrait:
         module, qualname = _module(entry.tb_frame), _utf8(code.co_qualname)
         number = line_number(code, entry.tb_lasti)
         line = b"\n%s\x1f%s\x1f%d" % (
-            module[:NAME_BYTES],
-            qualname[:NAME_BYTES],
+            cut_utf8(module, NAME_BYTES),
+            cut_utf8(qualname, NAME_BYTES),
             number - code.co_firstlineno,
         )
         if line != last:
@@ -244,7 +245,7 @@ def type_name(exception: BaseException) -> bytes:
         name = str.__str__(kind.__qualname__)  # a str of a subclass encodes as it likes
         if type(module) is str and module != "builtins":
             name = f"{module}.{name}"
-        return name.encode("utf-8", "replace")[:TYPE_NAME_BYTES]
+        return cut_utf8(name.encode("utf-8", "replace"), TYPE_NAME_BYTES)
     except BaseException:  # noqa: BLE001 - a metaclass may raise anything
         return b"?"
 
@@ -263,8 +264,8 @@ def _site(entry: TracebackType) -> bytes:
     """``module:qualname:line``."""
     code = entry.tb_frame.f_code
     return b"%s:%s:%d" % (
-        _module(entry.tb_frame)[:SITE_NAME_BYTES],
-        _utf8(code.co_qualname)[:SITE_NAME_BYTES],
+        cut_utf8(_module(entry.tb_frame), SITE_NAME_BYTES),
+        cut_utf8(_utf8(code.co_qualname), SITE_NAME_BYTES),
         line_number(code, entry.tb_lasti),
     )
 

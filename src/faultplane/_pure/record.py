@@ -22,18 +22,10 @@ from faultplane.schema import (
 )
 
 from . import memory
-from .fingerprint import (
-    WALK_FRAMES,
-    cause_of,
-    context_of,
-    rest,
-    traceback_of,
-    walk_chain,
-    walk_group,
-)
+from .fingerprint import traceback_of
 from .message import prepare, text_of
 from .recorder import DROP, bounded, state
-from .sighting import UNCLASSIFIED, Site, TypeInfo, encode, find_type, sight
+from .sighting import Site, TypeInfo, encode, find_type, key_of, sight
 from .trace import trace_ids
 from .writer import CLAIM_NEW_DICTIONARY, CLAIM_OK
 
@@ -65,26 +57,36 @@ def record(
     goes on. Raises TypeError or ValueError for arguments out of bounds, before anything is
     written; never raises because of storage. Before init() errors are counted in the process.
     """
-    if not issubclass(type(exc), BaseException):
-        raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
-    if operation is not None and type(operation) is not str:
-        operation = _plain(operation)
-    _check_mapping(attributes)
-    if attempt is not _ZERO:
-        bounded(attempt, "attempt", ATTEMPT_MAX)
-    if duration_nano is not _ZERO:
-        bounded(duration_nano, "duration_nano", DURATION_NANO_MAX)
+    try:
+        if not issubclass(type(exc), BaseException):
+            raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
+        if operation is not None and type(operation) is not str:
+            operation = _plain(operation)
+        if attributes is not None:
+            _check_mapping(attributes)
+        if attempt is not _ZERO:
+            bounded(attempt, "attempt", ATTEMPT_MAX)
+        if duration_nano is not _ZERO:
+            bounded(duration_nano, "duration_nano", DURATION_NANO_MAX)
+    except (RecursionError, MemoryError):
+        state.lost[KIND_INTERNAL] += 1
+        state.has_lost = True
+        return state.unclassified
     try:
         return _record(exc, operation, attempt, duration_nano, attributes, handled)
+    except (RecursionError, MemoryError):
+        # Neither stack nor memory may be left for a single call: later ones count it.
+        state.lost[KIND_INTERNAL] += 1
+        state.has_lost = True
     except Exception as error:
         if not _is_ours(error):
             raise
         _lose(KIND_INTERNAL)
-        return UNCLASSIFIED
+    return state.unclassified
 
 
 def _check_mapping(attributes: object) -> None:
-    if attributes is not None and not isinstance(attributes, Mapping):
+    if not isinstance(attributes, Mapping):
         kind = type(attributes).__name__
         raise TypeError(f"attributes must be a mapping or None, got {kind}")
 
@@ -105,48 +107,82 @@ def _record(
         info, classification = find_type(exc)
     if info.is_ignored or not state.active:
         return classification
-    message, flags = prepare(
-        text_of(exc), hide=state.messages != "raw", redact_more=state.redact_more
-    )
-    flags |= info.flags | FLAG_HANDLED if handled else info.flags
-    ids = trace_ids()
-    encoded = None
-    if attributes is not None:
-        encoded = encode(attributes)
-        if encoded is None or len(encoded) > ATTRIBUTES_BYTES_MAX:
-            encoded = None
-            flags |= FLAG_NO_ATTRIBUTES
-    key = _key(exc, info, operation)
-    look = partial(sight, exc, key, info, classification, operation, message)
-    # Asked after the last of the application's Python: that may have forked.
-    if not state.live or state.fence[0] != state.incarnation:
-        state.wake()
-    with memory.process_lock:
-        if state.inside:
-            state.deferred.append(partial(_count, exc, key, look, info.kind, DROP["reentrant"]))
-            return classification
-        state.inside = True
-        counted = False
-        reason = 0
-        try:
-            site, now = _count(exc, key, look, info.kind)
-            counted = True
-            reason = _write_row(
-                site, look, now, duration_nano, message, encoded, ids, attempt, flags
-            )
-            if reason:
-                _suppress(site, reason)
-        except Exception as error:
-            if not _is_ours(error):
-                raise
-            _lose(None if counted else info.kind)
-        finally:
-            state.inside = False
-        if state.deferred:
-            state.run_deferred()
-    if reason == DROP["no_storage"]:
-        state.try_storage()  # the directory has gone: look for it where it should be
+    settled = False
+    try:
+        message, flags = prepare(
+            text_of(exc), hide=state.messages != "raw", redact_more=state.redact_more
+        )
+        flags |= info.flags | FLAG_HANDLED if handled else info.flags
+        ids = trace_ids()
+        encoded = None
+        if attributes is not None:
+            encoded = encode(attributes)
+            if encoded is None or len(encoded) > ATTRIBUTES_BYTES_MAX:
+                encoded = None
+                flags |= FLAG_NO_ATTRIBUTES
+        key = key_of(exc, info, operation)
+        look = partial(sight, exc, key, info, classification, operation, message)
+        # Asked after the last of the application's Python: that may have forked.
+        if not state.live or state.fence[0] != state.incarnation:
+            state.wake()
+        write = partial(
+            _write_row, look, duration_nano, message, encoded, ids, attempt, flags
+        )
+        with memory.process_lock:
+            if state.inside:
+                state.deferred.append(partial(_count, exc, key, look, info.kind, DROP["reentrant"]))
+                return classification
+            reason = _count_and_write(exc, key, look, info.kind, write)
+            settled = True
+            if state.deferred:
+                state.run_deferred()
+        if reason == DROP["no_storage"]:
+            state.try_storage()  # the directory has gone: look for it where it should be
+        if state.has_lost:
+            state.settle()
+    except (RecursionError, MemoryError):
+        if not settled:
+            state.lost[info.kind] += 1
+            state.has_lost = True
     return classification
+
+
+def _count_and_write(
+    exc: BaseException,
+    key: tuple[object, ...],
+    look: Callable[[], Site],
+    kind: int,
+    write: Callable[[Site, int], int],
+) -> int:
+    """Count the error, write its row; 0, or the reason why there is none.
+
+    RecursionError and MemoryError leave it only while nothing is counted. After the count, no call
+    is made for one: there may be no stack or memory left.
+    """
+    state.inside = True
+    counted = False
+    reason = 0
+    writer = state.writer
+    seq = 0 if writer is None else writer.seq
+    try:
+        site, now = _count(exc, key, look, kind)
+        counted = True
+        reason = write(site, now)
+        if reason:
+            state.aggregate.suppress(site.cell, reason)
+    except (RecursionError, MemoryError):
+        if not counted:
+            raise
+        if writer is None or writer.seq == seq:
+            state.lost_rows += 1
+            state.has_lost = True
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        _lose(None if counted else kind)
+    finally:
+        state.inside = False
+    return reason
 
 
 def _is_ours(error: Exception) -> bool:
@@ -166,8 +202,9 @@ def _lose(kind: int | None) -> None:
     """Something failed that cannot: the count stays exact, the row is lost."""
     with memory.process_lock:
         if kind is not None:
-            state.count_overflow(kind, 1)
-        state.aggregate.drop(DROP["row_lost"])
+            state.count_overflow(kind, 1, DROP["row_lost"])
+        else:
+            state.aggregate.drop(DROP["row_lost"])
 
 
 def _count(
@@ -179,7 +216,7 @@ def _count(
 ) -> tuple[Site, int]:
     """Count one of the error; (what is known of it, when). With ``reason``, it has no row.
 
-    ``look`` finds out about an error that is not known.
+    ``look`` finds out about an error that is not known. What raises has not counted it.
     """
     writer = state.writer
     if writer is not None and writer.is_between_chunks and os.getpid() != state.process_id:
@@ -189,31 +226,22 @@ def _count(
     if type(exception) is not MemoryError:  # recycled by the interpreter
         _fields_of(exception)[_MARK] = state.mark ^ id(exception)
     if site.cell:
-        state.aggregate.count_at(site.cell, now)
+        state.aggregate.count_at(site.cell, now, reason)
     else:
-        state.count_overflow(kind, 1)
-    if reason:
-        _suppress(site, reason)
+        state.count_overflow(kind, 1, reason)
     return site, now
 
 
-def _suppress(site: Site, reason: int) -> None:
-    """Count a record that gets no row, by reason and beside its own count."""
-    state.aggregate.drop(reason)
-    if site.cell:
-        state.aggregate.count_suppressed(site.cell)
-
-
 def _write_row(
-    site: Site,
     look: Callable[[], Site],
-    time_unix_nano: int,
     duration_nano: int,
     message: bytes,
     attributes: bytes | None,
     ids: bytes | None,
     attempt: int,
     flags: int,
+    site: Site,
+    time_unix_nano: int,
 ) -> int:
     """Write and publish the row; 0, or the reason why there is none."""
     writer = state.writer
@@ -240,24 +268,6 @@ def _write_row(
         writer.rehomed += 1
         writer.leave_lane()
     return DROP["row_lost"]
-
-
-def _key(exception: BaseException, info: TypeInfo, operation: str | None) -> tuple[object, ...]:
-    """What tells errors apart in this process: see `fingerprint.walk`, which is inlined here."""
-    key: list[object] = [info.key, operation]
-    entry = traceback_of(exception)
-    for _ in WALK_FRAMES:
-        if entry is None:
-            break
-        key += id(entry.tb_frame.f_code), entry.tb_lasti
-        entry = entry.tb_next
-    if entry is not None:
-        key.append(rest(entry))
-    if cause_of(exception) is not None or context_of(exception) is not None:
-        walk_chain(exception, key)
-    if info.is_group:
-        walk_group(exception, key)
-    return tuple(key)
 
 
 def _within_budget(fingerprint: int, mono_nano: int) -> bool:

@@ -7,6 +7,7 @@ child, an unbound process and one that was switched off all take the slow entry,
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections import deque
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 from faultplane.errors import CorruptFile, StorageError
 from faultplane.schema import (
     DROP_REASONS,
+    KIND_INTERNAL,
     OVERFLOW_CELLS,
     OVERFLOW_CELLS_OFFSET,
     OWNER,
+    UNKNOWN_CATEGORY,
 )
 
 from . import memory
@@ -40,6 +43,15 @@ RETRY_NANO: Final = 1_000_000_000
 UNFENCED: Final = (0,)
 
 
+class Unclassified:
+    """What an error is unless `configure` says otherwise."""
+
+    kind_code = KIND_INTERNAL
+    category_code = UNKNOWN_CATEGORY
+    severity_number = 17
+    flag_bits = 0
+
+
 class Recorder:
     """Everything that the recorder of a process knows. Changed under `memory.process_lock`."""
 
@@ -53,6 +65,7 @@ class Recorder:
         self.encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None
         self.redact_more: Callable[[str], str] | None = None
         self.rebind: Callable[[], None] | None = None
+        self.unclassified: Any = Unclassified()
         # Where it writes.
         self.live = False
         self.fence: Sequence[int] | memoryview = UNFENCED
@@ -65,6 +78,11 @@ class Recorder:
         self.breath: Breath | None = None
         self.aggregate = Aggregate()
         self.overflow = [0] * OVERFLOW_CELLS
+        # Errors by kind, and rows of errors that are counted, for which stack or memory was short:
+        # `settle` counts them.
+        self.lost = [0] * OVERFLOW_CELLS
+        self.lost_rows = 0
+        self.has_lost = False
         # What it has seen. ``epoch`` changes with every flush.
         self.types: dict[object, TypeInfo] = {}
         self.sites: dict[tuple[object, ...], Site] = {}
@@ -131,6 +149,8 @@ class Recorder:
 
         What was counted so far stays in the owner's file; a forked child never wrote to it.
         """
+        if self.has_lost and not forked:
+            self.settle()
         self.live = False
         writer, self.writer = self.writer, None
         if writer is not None:
@@ -197,12 +217,38 @@ class Recorder:
 
     # ------------------------------------------------------------------------------- counting
 
-    def count_overflow(self, cell: int, n: int) -> None:
-        """Count where no series has room: by kind, exact, shared by all processes."""
+    def count_overflow(self, cell: int, n: int, reason: int = 0) -> None:
+        """Count where no series has room: by kind, exact, shared by all processes.
+
+        With the code of a reason, it has no row either. What raises has not counted.
+        """
         self.aggregate.drop(DROP["series_overflow"])
+        if reason:
+            self.aggregate.drop(reason)
         self.overflow[cell] += n
         if self.binding is not None:
-            self.hand_over()
+            try:
+                self.hand_over()
+            except (RecursionError, MemoryError):
+                pass  # with the next one
+
+    def settle(self) -> None:
+        """Count what stack or memory was too short for; what is left over, the next time."""
+        with memory.process_lock:
+            self.has_lost = False
+            try:
+                for kind, n in enumerate(self.lost):
+                    if n:
+                        self.aggregate.drop(DROP["series_overflow"], n)
+                        self.lost_rows += n
+                        self.overflow[kind] += n
+                        self.lost[kind] -= n
+                self.aggregate.drop(DROP["row_lost"], self.lost_rows)
+                self.lost_rows = 0
+                if self.binding is not None:
+                    self.hand_over()
+            except (RecursionError, MemoryError):
+                self.has_lost = True
 
     def hand_over(self) -> None:
         """Add what has overflowed to the cells of the domain; later, where that is not possible."""
@@ -232,8 +278,12 @@ class Recorder:
         """Do what came while this thread was inside."""
         while self.deferred:
             self.inside = True
+            first = self.deferred.popleft()
             try:
-                self.deferred.popleft()()
+                first()
+            except (RecursionError, MemoryError):
+                self.deferred += (first,)  # it has counted nothing: the next time
+                return
             except Exception:  # noqa: BLE001 - what was counted twice or not cannot be told
                 self.aggregate.drop(DROP["row_lost"])
             finally:
@@ -253,6 +303,9 @@ class Recorder:
         self._rebinding = False
         self._rebind_mono_nano = 0
         self.overflow = [0] * OVERFLOW_CELLS
+        self.lost = [0] * OVERFLOW_CELLS
+        self.lost_rows = 0
+        self.has_lost = False
         if self.binding is not None:
             self.detach(forked=True)
         else:
@@ -338,6 +391,7 @@ def configure(
     encode_attributes: Callable[[Mapping[str, Any]], bytes] | None = None,
     redact_more: Callable[[str], str] | None = None,
     rebind: Callable[[], None] | None = None,
+    unclassified: Any = None,
 ) -> None:
     """Change settings; what is not given stays as it is.
 
@@ -347,8 +401,8 @@ def configure(
     what it may be remembered by: 0 nothing, 1 the type and errno, 2 those and the causes', or a
     callable that reads a key from an exception, with the key); ``encode_attributes`` one that takes
     a mapping and gives bytes; ``redact_more`` one from str to str; ``rebind`` one without arguments
-    that binds again. Raises ValueError naming
-    value and bound.
+    that binds again; ``unclassified`` the classification of what the classifier gave no answer to,
+    because the stack or memory was too short for it. Raises ValueError naming value and bound.
     """
     if messages is not None and messages not in MESSAGES:
         raise ValueError(f"messages must be redact, template or raw, got {messages!r}")
@@ -371,6 +425,8 @@ def configure(
             state.redact_more = redact_more
         if rebind is not None:
             state.rebind = rebind
+        if unclassified is not None:
+            state.unclassified = unclassified
         if ignore is not None or classify is not None:
             state.flush()
         if active is not None:
@@ -386,6 +442,8 @@ def flush_caches() -> None:
 def own_cells() -> bytes:
     """The counts of this process as bytes of an aggregate file."""
     with memory.process_lock:
+        if state.has_lost:
+            state.settle()
         return state.aggregate.cells()
 
 
@@ -414,3 +472,4 @@ def writer_state() -> dict[str, Any]:
 
 
 os.register_at_fork(after_in_child=state.after_fork_in_child)
+atexit.register(state.settle)

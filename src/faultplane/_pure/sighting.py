@@ -13,7 +13,17 @@ from typing import Any, Final
 from faultplane.schema import CHAIN_MAX, KIND_INTERNAL, SERIES_ERROR, UNKNOWN_CATEGORY
 
 from .attributes import encode_attributes
-from .fingerprint import Portrait, cause_of, references
+from .fingerprint import (
+    WALK_FRAMES,
+    Portrait,
+    cause_of,
+    context_of,
+    references,
+    rest,
+    traceback_of,
+    walk_chain,
+    walk_group,
+)
 from .recorder import state
 from .redact import redact
 from .template import template
@@ -37,18 +47,6 @@ BY_CAUSES: Final = 2
 
 # Before a key, so that it is not taken for an errno.
 _KEYED: Final = "key"
-
-
-class Unclassified:
-    """What an error is before a classifier was configured."""
-
-    kind_code = KIND_INTERNAL
-    category_code = UNKNOWN_CATEGORY
-    severity_number = 17
-    flag_bits = 0
-
-
-UNCLASSIFIED: Final = Unclassified()
 
 
 class TypeInfo:
@@ -84,7 +82,8 @@ class TypeInfo:
         self.by_causes = False
         self.read: Callable[[BaseException], object] | None = None
         self.classification: Any = None
-        self.describe(UNCLASSIFIED)
+        self.kind, self.category = KIND_INTERNAL, UNKNOWN_CATEGORY
+        self.severity, self.flags = 17, 0
 
     def describe(self, classification: Any) -> None:
         """Copy the codes of a classification; absurd ones become those of an unknown error."""
@@ -192,14 +191,14 @@ def find_type(exception: BaseException) -> tuple[TypeInfo, Any]:
 def _ask(exception: BaseException) -> tuple[Any, Any]:
     """What the classifier says: (classification, what it may be remembered by)."""
     if state.classify is None:
-        return UNCLASSIFIED, BY_TYPE
+        return state.unclassified, BY_TYPE
     try:
         classification, remembered = state.classify(exception)
         if type(remembered) is tuple:
             _, key = remembered
             hash(key)
     except BaseException:  # noqa: BLE001 - rules are the application's
-        return UNCLASSIFIED, NEVER
+        return state.unclassified, NEVER
     return classification, remembered
 
 
@@ -258,6 +257,24 @@ def _insert(info: TypeInfo) -> TypeInfo:
     return state.types.setdefault(info.key, info)
 
 
+def key_of(exception: BaseException, info: TypeInfo, operation: str | None) -> tuple[object, ...]:
+    """What tells errors apart in this process: see `fingerprint.walk`, which is inlined here."""
+    key: list[object] = [info.key, operation]
+    entry = traceback_of(exception)
+    for _ in WALK_FRAMES:
+        if entry is None:
+            break
+        key += id(entry.tb_frame.f_code), entry.tb_lasti
+        entry = entry.tb_next
+    if entry is not None:
+        key.append(rest(entry))
+    if cause_of(exception) is not None or context_of(exception) is not None:
+        walk_chain(exception, key)
+    if info.is_group:
+        walk_group(exception, key)
+    return tuple(key)
+
+
 def sight(
     exception: BaseException,
     key: tuple[object, ...],
@@ -286,7 +303,9 @@ def sight(
     site.refs = info.type, *references(exception)
     if len(state.sites) >= SITES_MAX:
         state.flush()
-    state.sites[key] = site
+    if key_of(exception, info, operation) == key:
+        # Else it changed while it was portrayed: no other error may have what was found.
+        state.sites[key] = site
     return site
 
 

@@ -103,6 +103,7 @@ def load() -> Callable[[object], Judgement]:
         from faultplane.classify import rules
 
         _judge = rules.classify_for_core
+        _backend.core.configure(unclassified=rules.UNKNOWN)
     return _judge
 
 
@@ -111,7 +112,20 @@ def classify_for_core(exc: object) -> Judgement:
     return (_judge or load())(exc)
 
 
-_backend.core.configure(classify=classify_for_core)
+class _Unknown:
+    """The classification of an unknown error, before the rules could be read.
+
+    Only for a process that has not called ``init()`` and whose first error finds no stack or memory
+    left. The codes are those of Internal.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        from faultplane.classify.rules import UNKNOWN
+
+        return getattr(UNKNOWN, name)
+
+
+_backend.core.configure(classify=classify_for_core, unclassified=_Unknown())
 
 # The core's own function and no wrapper around it: a call costs as much as the answer.
 classify: Callable[[BaseException], Classification] = _backend.core.classify
