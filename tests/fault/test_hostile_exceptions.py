@@ -1,0 +1,111 @@
+"""Exceptions that do not behave: never an exception, a crash or a hang in the application.
+
+Each scene of the package ``hostile`` runs in a process of its own and leaves a ledger; rows and
+counts are then read from the bytes of the domain and held against it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from faultplane import schema
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "conformance"))
+
+import domain_fixture  # noqa: E402
+
+pytestmark = pytest.mark.fault
+
+MODULES = ("messages", "texts", "kinds", "stacks")
+DROPPED = {reason.code: reason.name for reason in schema.DROP_REASONS}
+
+
+def scenes(*modules):
+    """(Module, scene) of each module, in the order of its lines."""
+    for module in modules:
+        text = (HERE / "hostile" / f"{module}.py").read_text()
+        for line in text.splitlines():
+            if line.startswith("def ") and line.endswith("(ledger):"):
+                yield module, line[4:].partition("(")[0]
+
+
+@pytest.fixture
+def play(run_python, tmp_domain_dir, core, core_name):
+    """Function ``(module, scene, *flags) -> Played``: run a scene and read what it left."""
+
+    def run(module, scene, *flags, **options):
+        code = (
+            f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
+            "from hostile.ledger import main; main(*sys.argv[1:])"
+        )
+        done = run_python(code, module, scene, core=core_name, flags=flags, timeout=110, **options)
+        assert done.stderr == ""
+        return Played(json.loads(done.stdout), tmp_domain_dir)
+
+    return run
+
+
+class Played:
+    """The ledger of a scene, and the domain that it left."""
+
+    def __init__(self, told, directory):
+        self.entries, self.facts, self.state = told
+        (store,) = (directory / "default").glob("1-*")
+        self.reader = domain_fixture.Reader(store)
+        self.rows = self.reader.rows()
+        slots = [int(path.name[4:]) for path in store.glob("agg-[0-9]*")]
+        self.cells = [cell for slot in slots for cell in self.reader.cells(slot)]
+        self.drops = domain_fixture.drops(self.cells)
+        self.overflow = struct.unpack_from(
+            f"<{schema.OVERFLOW_CELLS}Q",
+            (store / "registry").read_bytes(),
+            schema.OVERFLOW_CELLS_OFFSET,
+        )
+
+    def counted(self):
+        return sum(domain_fixture.errors(self.cells).values()) + sum(self.overflow)
+
+    def check(self):
+        """Counts are exact, and there is a whole row for each acknowledged record."""
+        assert self.counted() == len(self.entries)
+        shown = [entry for entry in self.entries if entry[3]]
+        self.check_sequence(len(shown))
+        for row, (message, name, fingerprint, _) in zip(self.rows, shown, strict=True):
+            what = f"{name}: {str(message)[:60]!r}"
+            assert message is None or row["message"] == message, what
+            assert not name or row["type"] == name, what
+            assert not fingerprint or row["fingerprint"] == fingerprint, what
+            assert row["operation"] == "charge", what
+        without = len(self.entries) - len(shown)
+        assert self.drops == ({"reentrant": without} if without else {})
+
+    def check_sequence(self, rows):
+        """Each process numbers its rows from 1 and leaves none out."""
+        owners = {row["owner"] for row in self.rows}
+        for owner in owners:
+            seqs = [row["seq"] for row in self.rows if row["owner"] == owner]
+            assert seqs == list(range(1, len(seqs) + 1))
+        assert len(self.rows) == rows
+
+
+@pytest.mark.parametrize(("module", "scene"), list(scenes(*MODULES)))
+def test_what_misbehaves_is_recorded_whole(play, module, scene):
+    play(module, scene).check()
+
+
+@pytest.mark.parametrize(("module", "scene"), list(scenes("limits")))
+def test_where_the_stack_ends_every_record_that_returned_is_counted(play, module, scene):
+    played = play(module, scene)
+    returned = played.facts["returned"] + len(played.entries)
+    assert played.facts["returned"] > 10
+    assert played.counted() == returned
+    rows = len(played.rows)
+    played.check_sequence(rows)
+    assert rows + played.drops.get("row_lost", 0) == returned
+    assert played.rows[-1]["message"] == "an ordinary error afterwards"
