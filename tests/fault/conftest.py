@@ -1,8 +1,41 @@
-"""The package of the long runs is importable by the short ones."""
+"""The package of the long runs is importable by the short ones; processes that die."""
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+from dying import Death  # noqa: E402
+
+
+@pytest.fixture
+def die(run_python, tmp_domain_dir, core, core_name):
+    """Function ``(code) -> Death``: run a child to its end and read what it left."""
+
+    def run(code, **options):
+        before = time.time_ns()
+        done = run_python(code, core=core_name, check=False, **options)
+        said = [json.loads(line) for line in done.stdout.splitlines()]
+        return Death(done, said, tmp_domain_dir, before)
+
+    return run
+
+
+@pytest.fixture
+def compiled(core_name):
+    """For what only the compiled core's handler does."""
+    if core_name != "cython":
+        pytest.skip("the pure core has faulthandler write frames, and no handler of its own")
+
+
+@pytest.fixture
+def pure(core_name):
+    """For what only the pure core does."""
+    if core_name != "python":
+        pytest.skip("the compiled core has a handler of its own")

@@ -28,20 +28,23 @@ typedef struct {
     uint32_t epoch; /* of this binding: thread ids are asked for again after a fork */
     uint32_t free_count;
     uint32_t lock; /* without the GIL only */
+    void (*new_thread)(void); /* NULL, or called once in each thread that enters a slot */
     uint16_t free[INFLIGHT_SLOTS];
 } Breath;
 
 /* The native id of this thread; a system call the first time in each binding. */
-static inline uint64_t breath_thread_id(uint32_t epoch) {
+static inline uint64_t breath_thread_id(const Breath *b) {
     static __thread uint64_t known;
     static __thread uint32_t known_epoch;
-    if (known_epoch != epoch) {
+    if (known_epoch != b->epoch) {
+        if (b->new_thread)
+            b->new_thread();
 #ifdef __linux__
         known = (uint64_t)syscall(SYS_gettid);
 #else
         pthread_threadid_np(NULL, &known);
 #endif
-        known_epoch = epoch;
+        known_epoch = b->epoch;
     }
     return known;
 }
@@ -95,7 +98,7 @@ static inline uint32_t breath_enter(Breath *b, const uint8_t *operation, size_t 
     }
     slot->start_unix_nano = wall;
     slot->start_mono_nano = mono;
-    slot->thread_id = breath_thread_id(b->epoch);
+    slot->thread_id = breath_thread_id(b);
     slot->parent = breath_slot(b, parent) ? parent & BREATH_SLOT_MASK : 0;
     slot->operation_bytes = (uint32_t)n;
     memcpy(slot->operation, operation, n);

@@ -12,10 +12,12 @@ cdef extern from "breath.h" nogil:
         uint32_t epoch
         uint32_t free_count
         uint16_t* free
+        void (*new_thread)() noexcept nogil
 
 cdef extern from "fatal.h" nogil:
     void fatal_target(uint8_t* base) noexcept
     void fatal_stack() noexcept
+    void fatal_stacks() noexcept
     void fatal_install(bint faulthandler_enabled) noexcept
     bint fatal_finds_frames() noexcept
     int fatal_frames_file() noexcept
@@ -33,6 +35,7 @@ cdef void breath_start(Breath* b, uint8_t* base) noexcept nogil:
     for i in range(<uint32_t>INFLIGHT_SLOTS):
         state.free[i] = <uint16_t>(INFLIGHT_SLOTS - 1 - i)
     state.free_count = INFLIGHT_SLOTS
+    state.new_thread = fatal_stack
     fatal_target(base)
 
 
@@ -56,7 +59,7 @@ def install_fatal_handler():
     global installed
     if not installed:
         installed = True
-        fatal_stack()
+        fatal_stacks()
         if not fatal_finds_frames():
             stand_in()
     install()

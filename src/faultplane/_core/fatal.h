@@ -293,17 +293,39 @@ static void fatal_target(uint8_t *base) {
                      __ATOMIC_RELEASE);
 }
 
+static pthread_key_t fatal_stack_key;
+static int fatal_stack_has_key;
+
+/* The thread ends: the kernel forgets its stack before it is unmapped. */
+static void fatal_stack_free(void *base) {
+    stack_t now, none;
+    memset(&none, 0, sizeof none);
+    none.ss_flags = SS_DISABLE;
+    if (sigaltstack(NULL, &now) == 0 && now.ss_sp == base)
+        sigaltstack(&none, NULL);
+    munmap(base, FATAL_STACK_BYTES);
+}
+
 /* A stack for this thread's handlers, unless it has one: a stack overflow leaves none. */
 static void fatal_stack(void) {
     stack_t now, fresh;
-    if (sigaltstack(NULL, &now) != 0 || !(now.ss_flags & SS_DISABLE))
+    if (!fatal_stack_has_key || sigaltstack(NULL, &now) != 0 || !(now.ss_flags & SS_DISABLE))
         return;
     memset(&fresh, 0, sizeof fresh);
     fresh.ss_size = FATAL_STACK_BYTES;
     fresh.ss_sp = mmap(NULL, fresh.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                        0);
-    if (fresh.ss_sp != MAP_FAILED)
-        sigaltstack(&fresh, NULL);
+    if (fresh.ss_sp == MAP_FAILED)
+        return;
+    if (pthread_setspecific(fatal_stack_key, fresh.ss_sp) != 0 || sigaltstack(&fresh, NULL) != 0)
+        munmap(fresh.ss_sp, fresh.ss_size);
+}
+
+/* From now on threads get a stack: this one here, others as they enter their first slot. */
+static void fatal_stacks(void) {
+    if (!fatal_stack_has_key)
+        fatal_stack_has_key = pthread_key_create(&fatal_stack_key, fatal_stack_free) == 0;
+    fatal_stack();
 }
 
 /* Puts the handler in front of what is installed now. Where it already is, nothing changes. */
