@@ -39,10 +39,10 @@ fuzz: ## damaged files through all readers (ARGS="--kind segment --executions 10
 	$(PREPARE) fuzz
 	@cd tests && $(RUN) -m fuzz $(ARGS)
 
-interop: ## beside the real opentelemetry-instrument, ddtrace-run, uvloop and protobuf
+interop: ## beside the real opentelemetry-instrument, ddtrace-run, gevent, uvloop and protobuf
 	$(PREPARE) interop
 	@$(RUN) -m pytest -q --no-skip tests/interop tests/unit/capture/test_hooks.py \
-		-k "opentelemetry_instrument or ddtrace or protobuf or uvloop" $(ARGS)
+		-k "opentelemetry_instrument or ddtrace or greenlet or protobuf or uvloop" $(ARGS)
 
 bench: ## one table: compiled core, pure core, peers, ratios
 	$(PREPARE) bench

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dying import Death  # noqa: E402
+from dying import Death
 
 
 @pytest.fixture

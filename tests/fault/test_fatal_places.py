@@ -158,9 +158,7 @@ with fp.attach() as domain:
     assert run_python(code, FAULTPLANE_BUDGET_BYTES=None).stdout == "True\n"
 
 
-def test_of_two_threads_that_die_at_once_one_is_told_whole(
-    die, compiled, run_python, core_name, c
-):
+def test_of_two_threads_that_die_at_once_one_is_told_whole(die, compiled, run_python, core_name, c):
     code = """
 say()
 for _ in range(10):

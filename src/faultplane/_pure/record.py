@@ -25,7 +25,7 @@ from . import memory
 from .fingerprint import traceback_of
 from .message import prepare, text_of
 from .recorder import DROP, bounded, state
-from .sighting import Site, TypeInfo, encode, find_type, key_of, sight
+from .sighting import Site, encode, find_type, key_of, sight
 from .trace import trace_ids
 from .writer import CLAIM_NEW_DICTIONARY, CLAIM_OK
 
@@ -125,9 +125,7 @@ def _record(
         # Asked after the last of the application's Python: that may have forked.
         if not state.live or state.fence[0] != state.incarnation:
             state.wake()
-        write = partial(
-            _write_row, look, duration_nano, message, encoded, ids, attempt, flags
-        )
+        write = partial(_write_row, look, duration_nano, message, encoded, ids, attempt, flags)
         with memory.process_lock:
             if state.inside:
                 state.deferred.append(partial(_count, exc, key, look, info.kind, DROP["reentrant"]))

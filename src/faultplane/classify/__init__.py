@@ -100,10 +100,10 @@ def load() -> Callable[[object], Judgement]:
     """
     global _judge
     if _judge is None:
-        from faultplane.classify import rules
+        from faultplane.classify import judges, rules
 
         _judge = rules.classify_for_core
-        _backend.core.configure(unclassified=rules.UNKNOWN)
+        _backend.core.configure(unclassified=judges.UNKNOWN)
     return _judge
 
 
@@ -120,7 +120,7 @@ class _Unknown:
     """
 
     def __getattr__(self, name: str) -> Any:
-        from faultplane.classify.rules import UNKNOWN
+        from faultplane.classify.judges import UNKNOWN
 
         return getattr(UNKNOWN, name)
 

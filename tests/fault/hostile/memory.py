@@ -16,7 +16,7 @@ from .ledger import raised
 from .texts import Doing
 
 core = _backend.core
-KINDS = 300
+KINDS = 300 if fp.core == "cython" else 60
 ROOM_BYTES = 3 << 20
 
 

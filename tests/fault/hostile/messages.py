@@ -14,7 +14,8 @@ MEGABYTES = 10_000_000
 
 def ten_megabytes(ledger):
     for unit in ("m", "é", "🎉", "\ud800", "\0", "<&\n"):
-        ledger.record(raised(ValueError, unit * (MEGABYTES // len(unit.encode("utf-8", "replace")))))
+        size = len(unit.encode("utf-8", "replace"))
+        ledger.record(raised(ValueError, unit * (MEGABYTES // size)))
     ledger.record(raised(ValueError, bytes(MEGABYTES)))
     ledger.record(raised(ValueError, "one", "m" * MEGABYTES))
     ledger.record(raised(OSError, 5, "r" * MEGABYTES, "f" * MEGABYTES))
@@ -72,8 +73,8 @@ class Text(str):
 def odd_arguments(ledger):
     ledger.record(raised(ValueError, Text("sub")), "of its own")
     for args in (
-        (b"\xff\xfe",), (None,), (1.5,), (object,), ([],), ((),), (ValueError("inner"),), ({"k": "v"},),
-        (range(3),), ("a", "b"), (b"", ""),
+        (b"\xff\xfe",), (None,), (1.5,), (object,), ([],), ((),), (ValueError("inner"),),
+        ({"k": "v"},), (range(3),), ("a", "b"), (b"", ""),
     ):  # fmt: skip
         for kind in (ValueError, KeyError, OSError, StopIteration, SystemExit, ImportError):
             ledger.record(raised(kind, *args))

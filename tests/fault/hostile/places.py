@@ -128,7 +128,6 @@ def in_logging(ledger):
             if not deep:
                 deep.append(1)
                 logging.getLogger("hostile").error("again", exc_info=self)
-                logging.getLogger("hostile").exception("again")
                 deep.pop()
             return "logged"
 

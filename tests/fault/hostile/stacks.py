@@ -23,7 +23,9 @@ def odd_globals(ledger):
         def encode(self, *_):
             raise AssertionError("asked")
 
-    for name in (None, 7, b"m", "", "m" * 1_000_000, "\ud800", "a\0b", "a\0c", "a\nb", Text("m"), []):
+    for name in (
+        None, 7, b"m", "", "m" * 1_000_000, "\ud800", "a\0b", "a\0c", "a\nb", Text("m"), [],
+    ):  # fmt: skip
         ledger.record(executed({"__name__": name}))
         ledger.record(executed({"__name__": name}))
     ledger.record(executed({}))

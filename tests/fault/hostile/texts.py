@@ -64,7 +64,7 @@ def gives_no_text(ledger):
 def recurses(ledger):
     fail(ledger, str)
     fail(ledger, repr, None)
-    fail(ledger, lambda error: "%s" % error)
+    fail(ledger, lambda error: f"{error}")
 
 
 def gives_another_each_time(ledger):
