@@ -112,6 +112,7 @@ class Files:
             breath=self.map(f"breath-{slot}"),
             service="checkout",
             resource=resource,
+            aggregate_path=str(self.path / f"agg-{slot}"),
             **self.geometry,
         )
 

@@ -18,6 +18,7 @@ cdef struct Aggregate:
     uint64_t allocated
     int fd
     fp_identity_t identity
+    uint8_t* spare  # private memory at hand, so that letting go of a file needs none
     uint32_t series
     uint32_t index[INDEX_SLOTS]
 
@@ -43,6 +44,7 @@ cdef int aggregate_local(Aggregate* a) noexcept nogil
 cdef int aggregate_move(
     Aggregate* a, uint8_t* base, uint64_t allocated, int fd, bint keep
 ) noexcept nogil
+cdef void aggregate_clear(uint8_t* base, uint64_t used) noexcept nogil
 cdef uint32_t aggregate_series(
     Aggregate* a, uint8_t series, uint8_t kind, uint64_t fingerprint,
     const char* service, size_t service_bytes, const char* operation, size_t operation_bytes,

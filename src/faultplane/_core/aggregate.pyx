@@ -8,7 +8,7 @@ so whoever kept one never looks it up again.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from .atomics cimport fp_store_release
+from .atomics cimport fp_store_relaxed, fp_store_release
 from .digest cimport fp_digest, fp_digest_end, fp_digest_start, fp_digest_update
 from .layout cimport (
     AGGREGATE_SIZE,
@@ -28,7 +28,8 @@ from .posix cimport fp_identify, fp_is_still, fp_reserve
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t size, int protection, int flags, int fd, long offset)
     int munmap(void* address, size_t size)
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
+    int madvise(void* address, size_t size, int advice)
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_DONTNEED
     void* MAP_FAILED
 
 cdef extern from "<string.h>" nogil:
@@ -67,6 +68,19 @@ cdef int aggregate_local(Aggregate* a) noexcept nogil:
     return 0
 
 
+cdef void aggregate_clear(uint8_t* base, uint64_t used) noexcept nogil:
+    """Set every count to zero; the series stay."""
+    cdef uint64_t position = AGGREGATE_SIZE
+    cdef cell_t* cell
+    while position < used:
+        cell = <cell_t*>(base + position)
+        fp_store_relaxed(&cell.count, 0)
+        cell.suppressed = 0
+        cell.first_seen_unix_nano = 0
+        cell.last_seen_unix_nano = 0
+        position += cell.size
+
+
 cdef int aggregate_move(
     Aggregate* a, uint8_t* base, uint64_t allocated, int fd, bint keep
 ) noexcept nogil:
@@ -78,12 +92,11 @@ cdef int aggregate_move(
     cdef aggregate_t* h
     cdef uint8_t* old = a.base
     cdef bint old_is_local = a.fd < 0
-    cdef uint64_t position = AGGREGATE_SIZE
-    cdef cell_t* cell
     if base == NULL:
-        base = private_memory()
+        base = a.spare if a.spare != NULL else private_memory()
         if base == NULL:
             return -1
+        a.spare = NULL
         allocated = AGGREGATE_RESERVE_BYTES
         memcpy(base, old, AGGREGATE_SIZE)
     h = <aggregate_t*>base
@@ -93,20 +106,17 @@ cdef int aggregate_move(
         allocated = AGGREGATE_RESERVE_BYTES
     memcpy(base + AGGREGATE_SIZE, old + AGGREGATE_SIZE, a.used - AGGREGATE_SIZE)
     if not keep:
-        while position < a.used:
-            cell = <cell_t*>(base + position)
-            cell.count = 0
-            cell.suppressed = 0
-            cell.first_seen_unix_nano = 0
-            cell.last_seen_unix_nano = 0
-            position += cell.size
+        aggregate_clear(base, a.used)
     a.base = base
     a.allocated = allocated
     a.fd = fd
     a.identity = fp_identify(fd)
     fp_store_release(&h.used, a.used)
     if old_is_local:
-        munmap(old, AGGREGATE_RESERVE_BYTES)
+        if a.spare != NULL:
+            munmap(a.spare, AGGREGATE_RESERVE_BYTES)
+        madvise(old, AGGREGATE_RESERVE_BYTES, MADV_DONTNEED)
+        a.spare = old
     return 0
 
 

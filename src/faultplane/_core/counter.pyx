@@ -4,11 +4,23 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from .aggregate cimport aggregate_series, cell_at, cell_count
-from .layout cimport OVERFLOW_CELLS, SERIES_COUNTER
-from .recorder cimport INACTIVE, Recorder, awake, bounded, fp_unlikely, overflow, recorder, wake
+from .layout cimport OVERFLOW_CELLS, SERIES_COUNTER, cell_t
+from .recorder cimport (
+    INACTIVE,
+    Recorder,
+    awake,
+    bounded,
+    fp_unlikely,
+    look_by_count,
+    overflow,
+    recorder,
+    wake,
+)
 
 cdef enum:
     COUNTER_OVERFLOW = OVERFLOW_CELLS - 1
+    # Who only counts looks for its store whenever a counter passes so many more.
+    LOOK_MASK = 1023
 
 cdef Recorder* R = recorder()
 cdef object ONE = 1
@@ -37,6 +49,7 @@ cdef class Counter:
     def add(self, n=1):
         """Add ``n``, 0 to 2**63 - 1. Exact; raises ValueError or TypeError and adds nothing."""
         cdef uint64_t amount = 1
+        cdef cell_t* cell
         if n is not ONE:
             amount = bounded(n, "n", 2**63 - 1)
         if fp_unlikely(not awake(R)):
@@ -45,7 +58,10 @@ cdef class Counter:
         if fp_unlikely(self.offset == 0):
             overflow(COUNTER_OVERFLOW, amount)
         else:
-            cell_count(cell_at(&R.aggregate, self.offset), amount)
+            cell = cell_at(&R.aggregate, self.offset)
+            cell_count(cell, amount)
+            if fp_unlikely((cell.count & LOOK_MASK) < amount):
+                look_by_count()
 
     def __repr__(self):
         return f"Counter({self.name!r})"

@@ -137,6 +137,27 @@ static inline int fp_is_still(int fd, fp_identity_t known) {
     return fp_is_still_with(fd, known, 1);
 }
 
+static inline fp_identity_t fp_identify_root(void) {
+    struct stat s;
+    fp_identity_t none = {0, 0};
+    if (stat("/", &s)) return none;
+    return (fp_identity_t){(uint64_t)s.st_dev, (uint64_t)s.st_ino};
+}
+
+/* Whether `path` still names the file `known`. Where the kernel does not tell, and where the root
+   is not `root` any more, nothing says that it does not. */
+static inline int fp_is_in_place(const char *path, fp_identity_t known, fp_identity_t root) {
+    struct stat s;
+    fp_identity_t now;
+    if (fstatat(AT_FDCWD, path, &s, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (s.st_ino == known.inode && (uint64_t)s.st_dev == known.device) return 1;
+    } else if (errno != ENOENT && errno != ENOTDIR) {
+        return 1;
+    }
+    now = fp_identify_root();
+    return now.inode != root.inode || now.device != root.device;
+}
+
 /* A private page that reads as zero in every forked child, however it was forked. */
 static inline uint64_t *fp_page_wiped_on_fork(void) {
     void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

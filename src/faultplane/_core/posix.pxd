@@ -23,6 +23,8 @@ cdef extern from "posix.h" nogil:
     bint fp_is_still(int fd, fp_identity_t known) noexcept
     fp_identity_t fp_identify_with(int fd, int names_min) noexcept
     bint fp_is_still_with(int fd, fp_identity_t known, int names_min) noexcept
+    fp_identity_t fp_identify_root() noexcept
+    bint fp_is_in_place(const char* path, fp_identity_t known, fp_identity_t root) noexcept
     uint64_t* fp_page_wiped_on_fork() noexcept
     void fp_touch(const uint8_t* start, size_t bytes) noexcept
     int munmap(void* address, size_t size) noexcept

@@ -9,7 +9,7 @@ from .breath cimport Breath
 from .fingerprint cimport Tables
 from .intern cimport Dictionary
 from .layout cimport AGGREGATE_SIZE, OVERFLOW_CELLS
-from .posix cimport fp_clock_monotonic, fp_clock_realtime
+from .posix cimport fp_clock_monotonic, fp_clock_realtime, fp_identity_t
 from .ring cimport Writer
 from .trace cimport Trace
 
@@ -69,6 +69,10 @@ cdef struct Recorder:
     Dictionary names
     Dictionary stacks
     uint64_t overflow[OVERFLOW_CELLS]
+    uint64_t handed[OVERFLOW_CELLS]  # what this process has added to the cells of the domain
+    const char* place                # where others look for its counts
+    fp_identity_t root
+    int64_t look_mono
     Aggregate aggregate
     Tables tables
     Spent spent[SPENT_PLACES]
@@ -79,6 +83,8 @@ cdef Mode wake() noexcept
 cdef void try_storage() noexcept
 cdef int why_unbound() noexcept
 cdef void overflow(int cell, uint64_t n) noexcept nogil
+cdef void look(int64_t mono) noexcept nogil
+cdef void look_by_count() noexcept nogil
 cdef void renew_dictionary() noexcept
 cdef object bounded(object value, str name, object high)
 
@@ -104,4 +110,6 @@ cdef inline void clocks(Recorder* r, int64_t* wall, int64_t* mono) noexcept nogi
         after = fp_clock_monotonic()
         r.wall_offset = wall[0] - (mono[0] + after) // 2
         r.clock_sync_mono = after + CLOCK_SYNC_NANO
+        if mono[0] >= r.look_mono:
+            look(mono[0])
     wall[0] = mono[0] + r.wall_offset

@@ -8,10 +8,11 @@ so a child of any fork, an unbound process and one that was switched off all tak
 import os
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
-from .aggregate cimport aggregate_local, aggregate_move
-from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire
+from .aggregate cimport aggregate_clear, aggregate_local, aggregate_move
+from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire, fp_store_release
 from .breath cimport breath_clear, breath_start
 from .intern cimport dictionary_close, dictionary_open
 from .exception cimport Py_INCREF
@@ -31,7 +32,12 @@ from .layout cimport (
     OWNER_SIZE,
 )
 from .memory cimport Mapping
-from .posix cimport fp_clock_monotonic, fp_page_wiped_on_fork
+from .posix cimport (
+    fp_clock_monotonic,
+    fp_identify_root,
+    fp_is_in_place,
+    fp_page_wiped_on_fork,
+)
 from .ring cimport Writer, writer_clear, writer_forget, writer_stop
 from .segment cimport files_start
 from .sighting cimport (
@@ -46,11 +52,13 @@ from .trace cimport trace_start
 
 cdef enum:
     RETRY_NANO = 1_000_000_000
+    LOOK_NANO = 1_000_000_000
 
 cdef Recorder R
 cdef uint64_t asleep = 0
 cdef uint32_t unfenced = 0
 cdef object binding_held = None
+cdef bytes place_held = b""
 cdef object hook_rebind = None
 
 
@@ -63,6 +71,7 @@ cdef void overflow(int cell, uint64_t n) noexcept nogil:
     drop(&R, DROP_SERIES_OVERFLOW)
     if R.bound and R.live[0] == 1:
         fp_add(<uint64_t*>(R.registry + OVERFLOW_CELLS_OFFSET) + cell, n)
+        R.handed[cell] += n
     else:
         R.overflow[cell] += n
 
@@ -85,17 +94,58 @@ cdef void sleep() noexcept nogil:
     R.fence = &unfenced
 
 
-cdef void detach() noexcept:
-    """Let go of the domain and go on counting in private memory, from zero.
+cdef void look(int64_t mono) noexcept nogil:
+    """Once a second: is the store where others look for it? If not, the next call lets go of it."""
+    R.look_mono = mono + LOOK_NANO
+    if (
+        R.bound and R.live[0] == 1
+        and not fp_is_in_place(R.place, R.aggregate.identity, R.root)
+    ):
+        R.live = &asleep
 
-    What was counted so far stays in the owner's file; a forked child never wrote to it.
+
+cdef void look_by_count() noexcept nogil:
+    """The same for a process that only counts: it reads no clock each time."""
+    cdef int64_t mono = fp_clock_monotonic()
+    if mono >= R.look_mono:
+        look(mono)
+
+
+cdef void take_back(uint8_t* counts) noexcept nogil:
+    """What was copied from a file of counts that was moved away is not told there as well."""
+    cdef int cell
+    aggregate_clear(counts, R.aggregate.used)
+    for cell in range(OVERFLOW_CELLS):
+        R.overflow[cell] += R.handed[cell]
+        fp_add(<uint64_t*>(R.registry + OVERFLOW_CELLS_OFFSET) + cell, 0 - R.handed[cell])
+
+
+cdef void detach() noexcept:
+    """Let go of the domain and go on counting in private memory.
+
+    From zero: what was counted so far stays in the owner's file, where others fold it. But if the
+    file was removed, or moved away, nobody will: then its counts come along. Of one who was
+    declared dead they have been folded, or will be; a forked child never wrote to it.
     """
     global binding_held
-    if R.page[0] == 1:
+    cdef uint8_t* counts = R.aggregate.base
+    cdef bint forked = R.page[0] != 1
+    # In this order: whoever folds removes the file after it has raised the fence.
+    cdef bint gone = not forked and not fp_is_in_place(R.place, R.aggregate.identity, R.root)
+    cdef bint fenced = fp_load32_relaxed(R.fence) != R.writer.incarnation
+    if not forked:
+        if not fenced:
+            fp_store_release(R.writer.mapped_segment_low, 0)
         writer_stop(&R.writer)
     else:
-        writer_forget(&R.writer)  # forked: lane and preparation are the parent's
-    if aggregate_move(&R.aggregate, NULL, 0, -1, False):
+        writer_forget(&R.writer)  # lane and preparation are the parent's
+        memset(R.overflow, 0, sizeof(R.overflow))
+    if gone and not fenced:
+        if aggregate_move(&R.aggregate, NULL, 0, -1, True) == 0:
+            take_back(counts)
+        else:
+            Py_INCREF(<PyObject*>binding_held)
+    elif aggregate_move(&R.aggregate, NULL, 0, -1, False):
         # No memory for counts of its own: the file they are in has to stay mapped.
         Py_INCREF(<PyObject*>binding_held)
     R.bound = False
@@ -103,6 +153,7 @@ cdef void detach() noexcept:
     breath_clear(&R.breath)
     dictionary_close(&R.names)
     dictionary_close(&R.stacks)
+    memset(R.handed, 0, sizeof(R.handed))
     sleep()
     R.page[0] = 0
     binding_held = None
@@ -190,7 +241,7 @@ def bind(binding):
     What was counted before is carried over. Raises OSError when the counts do not fit the file;
     the process goes on counting in its own memory then.
     """
-    global binding_held
+    global binding_held, place_held
     cdef Mapping registry = binding.registry
     cdef Mapping owners = binding.owners
     cdef Mapping aggregate = binding.aggregate
@@ -219,11 +270,16 @@ def bind(binding):
     if aggregate_move(&R.aggregate, aggregate.base, aggregate.size, binding.aggregate_fd, True):
         raise OSError("the counts of this process do not fit on storage")
     binding_held = binding
+    place_held = os.fsencode(binding.aggregate_path)
+    R.place = place_held
+    R.root = fp_identify_root()
+    R.look_mono = fp_clock_monotonic() + LOOK_NANO
     R.registry = registry.base
     R.bound = True
     for cell in range(OVERFLOW_CELLS):
         if R.overflow[cell]:
             fp_add(<uint64_t*>(R.registry + OVERFLOW_CELLS_OFFSET) + cell, R.overflow[cell])
+            R.handed[cell] = R.overflow[cell]
             R.overflow[cell] = 0
     breath_start(&R.breath, breath.base)
     writer.dictionary_generation = fp_load_acquire(

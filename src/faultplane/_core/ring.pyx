@@ -175,11 +175,14 @@ cdef int map_segment(Writer* w, uint64_t number) noexcept nogil:
         munmap(base, <size_t>w.files.segment_bytes)
         return EEXIST
     leave_segment(w)
+    # The one that is left is unmapped in slices, and held until then.
+    fp_store_release(
+        w.mapped_segment_low, w.segment_number if w.files.unmap_bytes else number
+    )
     w.segment = base
     w.segment_number = number
     w.segments_mapped += 1
     w.prepared = False
-    fp_store_release(w.mapped_segment_low, number)
     return 0
 
 
@@ -340,6 +343,8 @@ cdef void housekeep(Writer* w) noexcept nogil:
     cdef bint held
     if w.files.unmap_bytes:
         unmap_some(&w.files, UNMAP_BYTES_PER_CHUNK)
+        if w.files.unmap_bytes == 0:
+            fp_store_release(w.mapped_segment_low, w.segment_number)
     if w.retire_due and not is_over_budget(&w.files):
         w.retire_due = False
     if w.retire_due:

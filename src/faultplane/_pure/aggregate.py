@@ -46,6 +46,8 @@ class Aggregate:
     def __init__(self) -> None:
         self._memory = Mapping.anonymous(RESERVE_BYTES)
         self._words = memoryview(self._memory).cast("Q")
+        # At hand, so that letting go of a file needs no memory that may not be there.
+        self._spare: Mapping | None = None
         self._fd = -1
         self._identity = (0, 0)
         self._index: dict[tuple[int, int, int, bytes, bytes], int] = {}
@@ -63,6 +65,10 @@ class Aggregate:
     def count(self, offset: int, n: int = 1) -> None:
         """Add to a cell. Only this process writes it, under the process lock."""
         self._words[offset // 8 + _COUNT] += n
+
+    def value(self, offset: int) -> int:
+        """What a cell has counted."""
+        return self._words[offset // 8 + _COUNT]
 
     def count_at(self, offset: int, time_unix_nano: int, reason: int = 0) -> None:
         """Count one and keep the times; with the code of a reason, say that it has no row."""
@@ -166,23 +172,37 @@ class Aggregate:
             memory = Mapping(fd, RESERVE_BYTES, True)
         with memoryview(memory) as view, memoryview(self._memory) as old:
             view[AGGREGATE.size : self.used] = old[AGGREGATE.size : self.used]
+        if self._fd < 0:
+            self._spare = self._memory
         self._fd = fd
         self._identity = files.identity(fd)
         self._use(memory)
         if not keep:
-            self._clear()
+            self._clear(self._words)
         order()
         self._words[_USED] = self.used
 
-    def detach(self) -> None:
-        """Go on counting in private memory, from zero; what was counted stays in the file."""
-        memory = Mapping.anonymous(RESERVE_BYTES)
+    def detach(self, *, keep: bool = False) -> None:
+        """Go on counting in private memory: from zero, unless what was counted comes along.
+
+        Else it stays in the file.
+        """
+        memory, self._spare = self._spare or Mapping.anonymous(RESERVE_BYTES), None
         with memoryview(memory) as view, memoryview(self._memory) as old:
             view[: AGGREGATE.size] = old[: AGGREGATE.size]
-        self.move(memory, -1, keep=False)
+        file = self._memory
+        self.move(memory, -1, keep=keep)
+        if keep:
+            # Whoever finds the file, wherever it was moved to, does not count this a second time.
+            words = memoryview(file)[: file.size & ~7].cast("Q")
+            self._clear(words)
+            words.release()
 
-    def _clear(self) -> None:
-        words = self._words
+    def is_in_place(self, path: str, root: tuple[int, int]) -> bool:
+        """Whether the file that is counted into is where others look for it."""
+        return files.is_in_place(path, self._identity, root)
+
+    def _clear(self, words: memoryview) -> None:
         for offset in self._index.values():
             for field in (_COUNT, _FIRST_SEEN, _LAST_SEEN, _SUPPRESSED):
                 words[offset // 8 + field] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from faultplane.schema import OVERFLOW_CELLS, SERIES_COUNTER
@@ -12,6 +13,8 @@ from .recorder import bounded, state
 __all__ = ["Counter"]
 
 INT64_MAX = 2**63 - 1
+LOOK_MASK = 1023
+"""A process that only counts looks for its store whenever a counter passes so many more."""
 
 
 class Counter:
@@ -54,6 +57,10 @@ class Counter:
     def _add(self, n: int) -> None:
         if self._offset:
             state.aggregate.count(self._offset, n)
+            if state.aggregate.value(self._offset) & LOOK_MASK < n:
+                mono_nano = time.monotonic_ns()
+                if mono_nano >= state.look_mono_nano:
+                    state.look(mono_nano)
         else:
             state.count_overflow(OVERFLOW_CELLS - 1, n)
 

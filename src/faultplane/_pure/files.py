@@ -42,6 +42,30 @@ def is_still(fd: int, known: tuple[int, int]) -> bool:
     return known != (0, 0) and identity(fd) == known
 
 
+def is_in_place(path: str, known: tuple[int, int], root: tuple[int, int]) -> bool:
+    """Whether ``path`` still names the file ``known``.
+
+    Where the kernel does not tell, and where the root is not ``root`` any more, nothing says that
+    it does not.
+    """
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return identity_of_root() != root
+    except OSError:
+        return True
+    return (status.st_dev, status.st_ino) == known or identity_of_root() != root
+
+
+def identity_of_root() -> tuple[int, int]:
+    """Where names start from: device and inode, (0, 0) where that is not told."""
+    try:
+        status = os.stat("/")
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
 def map_file(directory_fd: int, name: str, size: int = 0, head: int = 0) -> Mapping:
     """Map the file ``name`` for writing; its first ``head`` bytes where that is not 0.
 

@@ -246,6 +246,8 @@ def _write_row(
     if writer is None:
         return state.why_unbound()
     mono_nano = monotonic_ns()
+    if mono_nano >= state.look_mono_nano:
+        state.look(mono_nano)
     if state.detail_per_second and not _within_budget(site.fingerprint, mono_nano):
         return DROP["detail_budget"]
     if state.messages == "template":

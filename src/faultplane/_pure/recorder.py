@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from faultplane.errors import CorruptFile, StorageError
@@ -25,7 +26,7 @@ from faultplane.schema import (
     UNKNOWN_CATEGORY,
 )
 
-from . import memory
+from . import files, memory
 from .aggregate import Aggregate
 from .breath import Breath
 from .intern import Dictionary
@@ -40,6 +41,8 @@ __all__ = ["bind", "bound", "configure", "flush_caches", "own_cells", "unbind", 
 DROP: Final = {reason.name: reason.code for reason in DROP_REASONS}
 MESSAGES: Final = ("redact", "template", "raw")
 RETRY_NANO: Final = 1_000_000_000
+LOOK_NANO: Final = 1_000_000_000
+"""How often a process that records looks whether its store is where others look for it."""
 UNFENCED: Final = (0,)
 
 
@@ -78,6 +81,9 @@ class Recorder:
         self.breath: Breath | None = None
         self.aggregate = Aggregate()
         self.overflow = [0] * OVERFLOW_CELLS
+        self.handed = [0] * OVERFLOW_CELLS
+        self.root = (0, 0)
+        self.look_mono_nano = 0
         # Errors by kind, and rows of errors that are counted, for which stack or memory was short:
         # `settle` counts them.
         self.lost = [0] * OVERFLOW_CELLS
@@ -144,21 +150,40 @@ class Recorder:
         finally:
             self._rebinding = False
 
-    def detach(self, *, forked: bool = False) -> None:
-        """Let go of the domain and go on counting in private memory, from zero.
+    def look(self, mono_nano: int) -> None:
+        """Is the store where others look for it? If not, the next call lets go of it."""
+        self.look_mono_nano = mono_nano + LOOK_NANO
+        if self.live and not self._is_in_place():
+            self.live = False
 
-        What was counted so far stays in the owner's file; a forked child never wrote to it.
+    def _is_in_place(self) -> bool:
+        return self.aggregate.is_in_place(self.binding.aggregate_path, self.root)
+
+    def detach(self, *, forked: bool = False) -> None:
+        """Let go of the domain and go on counting in private memory.
+
+        From zero: what was counted so far stays in the owner's file, where others fold it. But if
+        the file was removed, or moved away, nobody will: then its counts come along. Of one who
+        was declared dead they have been folded, or will be; a forked child never wrote to it.
         """
         if self.has_lost and not forked:
             self.settle()
         self.live = False
+        # In this order: whoever folds removes the file after it has raised the fence.
+        gone = not forked and not self._is_in_place()
+        fenced = self.fence[0] != self.incarnation
         writer, self.writer = self.writer, None
         if writer is not None:
             if forked:
                 writer.forget()
             else:
                 writer.stop()
-        self.aggregate.detach()
+                if not fenced:
+                    writer.say_mapped(0)
+        self.aggregate.detach(keep=gone and not fenced)
+        if gone and not fenced:
+            self._take_back()
+        self.handed = [0] * OVERFLOW_CELLS
         if self.breath is not None:
             self.breath.close()
         self.breath = None
@@ -250,6 +275,16 @@ class Recorder:
             except (RecursionError, MemoryError):
                 self.has_lost = True
 
+    def _take_back(self) -> None:
+        """What the cells of a domain were given comes along too."""
+        for cell, n in enumerate(self.handed):
+            if n:
+                self.overflow[cell] += n
+                try:
+                    self.binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, -n)
+                except (OSError, StorageError):
+                    continue  # the lock file is gone with the rest: nobody will read the cell
+
     def hand_over(self) -> None:
         """Add what has overflowed to the cells of the domain; later, where that is not possible."""
         for cell, n in enumerate(self.overflow):
@@ -259,6 +294,7 @@ class Recorder:
                 except (OSError, StorageError):
                     return
                 self.overflow[cell] -= n
+                self.handed[cell] += n
 
     @contextmanager
     def busy(self) -> Iterator[bool]:
@@ -347,6 +383,8 @@ def bind(binding: Any) -> None:
         )
         slot = binding.owner_slot
         writer = Writer(segments, slot, binding.generation, binding.incarnation)
+        low = slot * OWNER.size + OWNER.offset["mapped_segment_low"]
+        writer.say_mapped = partial(binding.owners.store, low)
         try:
             state.aggregate.move(binding.aggregate, binding.aggregate_fd, keep=True)
         except OSError as error:
@@ -361,6 +399,8 @@ def bind(binding: Any) -> None:
         fence = slot * OWNER.size + OWNER.offset["fence"]
         state.fence = memoryview(binding.owners)[fence : fence + 4].cast("I")
         state.incarnation = binding.incarnation
+        state.root = files.identity_of_root()
+        state.look_mono_nano = time.monotonic_ns() + LOOK_NANO
         state.live = state.active
 
 

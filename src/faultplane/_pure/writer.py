@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, Literal
 from zlib import crc32
@@ -61,6 +62,11 @@ _LONG_VIEW: Final = Struct("<I4sII")
 _SHORT_BYTES: Final = 12
 _STATE: Final = STATE_AT // 8
 _CRC_AT: Final = SEGMENT.offset["crc"]
+
+
+def _say_nothing(number: int) -> None:
+    """What a writer without a slot says of the segment that it maps."""
+    del number
 
 
 class Codes:
@@ -129,7 +135,8 @@ class Writer:
 
     ``incarnation`` and ``resource`` (a code of the current dictionary) stand in every row; `seq`
     is the number of the last one. ``refusal`` is the drop reason while storage is refused.
-    ``is_between_chunks``: the next record claims a lane, or a chunk of one.
+    ``is_between_chunks``: the next record claims a lane, or a chunk of one. ``say_mapped`` tells
+    others which segment this process keeps in memory.
     """
 
     def __init__(self, segments: Segments, slot: int, generation: int, incarnation: int) -> None:
@@ -143,6 +150,7 @@ class Writer:
         self.segments_mapped = 0
         self.rehomed = 0
         self.refusal = 0
+        self.say_mapped: Callable[[int], object] = _say_nothing
         self._tag = open_word(lane_tag(slot, generation))
         self._retry_mono_nano = 0
         self._next_is_ready = False
@@ -391,6 +399,7 @@ class Writer:
         self._memory, self._bytes, self._words = memory, view, words
         self.segment_number = number
         self.segments_mapped += 1
+        self.say_mapped(number)
         self._next_is_ready = False
 
     # --------------------------------------------------------------------------------- leaving

@@ -25,3 +25,5 @@ class Binding(NamedTuple):
     lanes_per_segment: int
     segments_max: int
     dictionary_bytes: int
+    aggregate_path: str
+    """Where others look for the counts of this process."""

@@ -74,11 +74,10 @@ class Store:
         self.core_name = match[2]
         if int(match[1]) != schema.LAYOUT_VERSION:
             raise LayoutMismatch(f"layout version of {path}", schema.LAYOUT_VERSION, int(match[1]))
-        self.registry: Any = self._map(REGISTRY_NAME, schema.REGISTRY_BYTES)
+        self.registry, self._registry_identity = self._map(REGISTRY_NAME, schema.REGISTRY_BYTES)
         self.header = self._read_header()
         owners_bytes = self.header.owner_slots * schema.OWNER.size
-        self.owners: Any = self._map(OWNERS_NAME, owners_bytes)
-        self.owners_inode = os.stat(OWNERS_NAME, dir_fd=directory_fd).st_ino
+        self.owners, (_, self.owners_inode) = self._map(OWNERS_NAME, owners_bytes)
         self.locks = locks.LockFile.open(directory_fd, writable)
         self._closed = False
         if writable:
@@ -104,12 +103,14 @@ class Store:
             os.close(directory_fd)
             raise
 
-    def _map(self, name: str, size: int) -> Any:
+    def _map(self, name: str, size: int) -> tuple[Any, tuple[int, int]]:
+        """(The first ``size`` bytes of a file, mapped; its device and inode)."""
         descriptor, actual = files.open_file(self.directory_fd, name, writable=self.writable)
         try:
             if actual < size:
                 raise CorruptFile(f"{name} must have at least {size} bytes, got {actual}")
-            return core.Mapping(descriptor, size, self.writable)
+            mapping = core.Mapping(descriptor, size, self.writable)
+            return mapping, location.identity(descriptor)
         finally:
             os.close(descriptor)
 
@@ -135,8 +136,13 @@ class Store:
         return os.path.dirname(self.path)
 
     def in_place(self) -> bool:
-        """Whether the path still names this directory and its descriptor is still open."""
-        return location.same_place(self.directory_fd, self.path)
+        """Whether the path still names this directory, with the registry that is mapped.
+
+        False for a descriptor that the application closed, too.
+        """
+        return location.same_place(self.directory_fd, self.path) and location.names_file(
+            os.path.join(self.path, REGISTRY_NAME), self._registry_identity
+        )
 
     def segments(self) -> list[int]:
         """Numbers of the segments that are there, oldest first."""
@@ -300,7 +306,7 @@ def open_or_create(
         try:
             domain_fd = _domain_directory(base, domain, domain_path, mode)
             try:
-                if name not in os.listdir(domain_fd):
+                if not _is_made(domain_fd, name):
                     _create(domain_fd, name, mode, budget_bytes)
             finally:
                 os.close(domain_fd)
@@ -316,6 +322,28 @@ def _domain_directory(base: location.Base, domain: str, path: str, mode: int) ->
         return location.make_directory(base_fd, domain, path, mode)
     finally:
         os.close(base_fd)
+
+
+def _is_made(domain_fd: int, name: str) -> bool:
+    """Whether there is a store of that name. One without a registry is what was left of one.
+
+    A store takes its name whole, so nobody is making it: whoever removed its files left some, or
+    a process that had not noticed yet put some there. They are taken out, not the directory: the
+    store of another creator takes the place of an empty one at any moment.
+    """
+    if name not in os.listdir(domain_fd):
+        return False
+    directory_fd = location.open_directory(name, domain_fd)
+    try:
+        location.check_safe(directory_fd, name)
+        left = os.listdir(directory_fd)
+        if REGISTRY_NAME in left:
+            return True
+        for entry in left:
+            files.remove(directory_fd, entry)
+    finally:
+        os.close(directory_fd)
+    return False
 
 
 def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:

@@ -170,8 +170,11 @@ def status() -> Status:
 
 def _is_bound() -> bool:
     """Whether the core writes to a store that is still where others look for it."""
-    store = _process.store
-    return bool(core.bound()) and store is not None and store.in_place()
+    store, registration = _process.store, _process.registration
+    if not core.bound() or store is None or registration is None or not store.in_place():
+        return False
+    path = owners.aggregate_path(store, registration.slot)
+    return owners.is_fenced(store, registration) or location.names_file(path, registration.identity)
 
 
 # -------------------------------------------------------------------------- joining and leaving
@@ -266,6 +269,7 @@ def _bind(store: Store, registration: Registration, service: str, text: str) -> 
             lanes_per_segment=store.header.lanes_per_segment,
             segments_max=store.header.segments_max,
             dictionary_bytes=store.header.dictionary_bytes,
+            aggregate_path=owners.aggregate_path(store, registration.slot),
         )
     )
 
@@ -384,21 +388,42 @@ def _finalize(process: _Process) -> None:
 
 
 def _at_exit() -> None:
-    """Say EXITED. The core stays bound: what happens after this is still recorded and counted."""
+    """Say EXITED. The core stays bound: what happens after this is still recorded and counted.
+
+    A process without storage looks for it once more; what it cannot place anywhere, it tells.
+    """
     if _process.pid != os.getpid() or _process.exiting:
         return  # a spawned child of multiprocessing comes here twice
+    if not _is_bound():
+        _process.retry_at = 0.0
+        _rebind()
     _process.exiting = True
     store, registration = _process.store, _process.registration
     try:
         if store is not None and registration is not None:
             failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
             owners.say_exited(store, registration, 1 if failed is not None else 0)
-        elif store is not None and not core.bound():
-            counts.add_to_overflow(store, counts.own_snapshot().tallies)
+        else:
+            _place_or_tell(store)
         if _process.base is not None and _process.base.private and store is not None:
             _remove_private(store, _process.base)
-    except (FaultplaneError, OSError, ValueError):
+    except (FaultplaneError, OSError, ValueError, ImportError):
         return
+
+
+def _place_or_tell(store: Store | None) -> None:
+    """Counts of a process without a slot: into the cells that all share, else onto stderr."""
+    own = counts.own_snapshot().tallies
+    if store is not None and store.in_place() and not core.bound():
+        counts.add_to_overflow(store, own)
+    else:
+        _tell(own, _process.reason)
+
+
+def _tell(tallies: counts.Tallies, reason: str) -> None:
+    from faultplane.store import unplaced  # most processes end without
+
+    unplaced.tell(tallies, reason)
 
 
 def _remove_private(store: Store, base: location.Base) -> None:
@@ -407,6 +432,7 @@ def _remove_private(store: Store, base: location.Base) -> None:
     for row in owners.read_owners(store):
         if row.pid != me.pid and owners.life(store, row, me) is owners.Life.ALIVE:
             return
+    _tell(counts.snapshot(store).tallies, "there was no directory to share")
     domain_path = store.domain_path
     descriptor = location.open_directory(domain_path)
     try:
@@ -418,5 +444,8 @@ def _remove_private(store: Store, base: location.Base) -> None:
 
 
 def own_counts() -> counts.Snapshot:
-    """What this process counts in its own memory because it has no storage; empty when it has."""
-    return counts.Snapshot({}, []) if core.bound() else counts.own_snapshot()
+    """What only this process knows, because it has no storage; empty when it has.
+
+    That is also what it counted in a store that was removed since, or moved away.
+    """
+    return counts.Snapshot({}, []) if _is_bound() else counts.own_snapshot()

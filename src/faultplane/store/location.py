@@ -255,6 +255,17 @@ def close_same(descriptor: int, known: tuple[int, int]) -> None:
         pass
 
 
+def names_file(path: str, known: tuple[int, int]) -> bool:
+    """Whether ``path`` still names the file ``known``; True where that cannot be told."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return (status.st_dev, status.st_ino) == known
+
+
 def same_place(descriptor: int, path: str) -> bool:
     """Whether ``path`` still names the directory behind ``descriptor``; False for a bad one."""
     try:

@@ -48,6 +48,11 @@ def aggregate_name(slot: int) -> str:
     return f"agg-{slot}"
 
 
+def aggregate_path(store: Store, slot: int) -> str:
+    """Where others look for the counts of a slot."""
+    return os.path.join(store.path, aggregate_name(slot))
+
+
 def breath_name(slot: int) -> str:
     """Name of the in-flight and fatal slots' file of a slot."""
     return f"breath-{slot}"
@@ -433,6 +438,12 @@ def say_exited(store: Store, registration: Registration, exit_code: int) -> bool
     exited = pack_word(registration.incarnation, registration.generation, schema.OWNER_EXITED)
     done: bool = store.owners.cas(base, word, exited)
     return done
+
+
+def is_fenced(store: Store, registration: Registration) -> bool:
+    """Whether the owner was told to register anew: what its file holds is for others to fold."""
+    place = registration.slot * _OWNER.size + _OWNER.offset["fence"]
+    return bool(store.owners.load32(place) != registration.incarnation)
 
 
 def disown(store: Store, registration: Registration) -> None:

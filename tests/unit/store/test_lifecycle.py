@@ -219,7 +219,7 @@ def test_a_domain_that_is_removed_under_a_process_is_made_anew(run, stores, way)
     """
     run(dedent(code), way)
     assert values(stores()) == {"hits": 2}
-    assert [row.count for row in counts.read_counts(stores())] == [4]
+    assert [row.count for row in counts.read_counts(stores())] == [10]
 
 
 def test_an_application_that_closes_every_descriptor_goes_on_and_registers_again(run, stores):

@@ -193,7 +193,7 @@ def test_a_private_directory_that_was_taken_away_is_replaced(run, tmp_path):
     status = lifecycle.status()
     assert status.bound and status.base_path != first, status
     fail(2)
-    assert errors() == 2
+    assert errors() == 3
     """
     run(PRIVATE + dedent(code), tmp_path, **NOWHERE)
     assert os.listdir(tmp_path) == []

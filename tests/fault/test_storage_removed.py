@@ -1,0 +1,245 @@
+"""The store is taken away under processes that live: their counts come along, exactly once.
+
+A worker does what it is told through a pipe. Its directory, its domain, its base or single files
+of it are removed or moved; whoever looks at the place afterwards finds everything that the worker
+counted, before and after, once: as soon as it has noticed, or has ended.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from faultplane.errors import FaultplaneError
+from faultplane.store import Domain, maintain
+
+pytestmark = pytest.mark.fault
+
+WORKER = """
+import sys
+import faultplane as fp
+fp.init(service="worker")
+try:
+    raise ValueError("again")
+except ValueError as caught:
+    error = caught
+hits = fp.counter("hits")
+for line in sys.stdin:
+    word, _, n = line.partition(" ")
+    for _ in range(int(n)):
+        if word == "record":
+            fp.record(error, "charge")
+        else:
+            hits.add(2)
+    print("done", flush=True)
+"""
+
+
+class Worker:
+    """A process that records and counts as often as it is told; ``told`` is what it has done."""
+
+    def __init__(self, environment):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-W", "error", "-c", WORKER]
+        self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
+        self.told = {"record": 0, "add": 0}
+
+    def do(self, word, times):
+        self.process.stdin.write(f"{word} {times}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n", self.process.stderr.read()
+        self.told[word] += times
+
+    def end(self):
+        """Its last words, on standard error."""
+        _, said = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, said
+        return said
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+
+
+@pytest.fixture
+def worker(core_name, core, child_environment):
+    """Function ``() -> Worker``; a budget that leaves room for several in a small place."""
+    started = []
+
+    def start(**variables):
+        options = {"FAULTPLANE_BUDGET_BYTES": "2MiB", **variables}
+        started.append(Worker(child_environment(core_name, **options)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+def found(directory, name="default"):
+    """(Errors, hits) that anybody finds in a domain; None while there is none to read."""
+    try:
+        with Domain.attach(name, directory) as domain:
+            hits = sum(row["value"] for row in domain.counters_rows() if row["name"] == "hits")
+            return sum(row["count"] for row in domain.counts_rows()), hits
+    except FaultplaneError:
+        return None
+
+
+def expected(*workers):
+    told = [one.told for one in workers]
+    return sum(one["record"] for one in told), 2 * sum(one["add"] for one in told)
+
+
+def settle(directory, *workers, word="record", times=1):
+    """Go on, a little each, until everything is found."""
+    end = time.monotonic() + 60
+    while found(directory) != expected(*workers):
+        assert time.monotonic() < end, (found(directory), expected(*workers))
+        for one in workers:
+            one.do(word, times)
+
+
+def remove_store(directory, name):
+    shutil.rmtree(directory / "default" / name)
+
+
+def remove_domain(directory, name):
+    shutil.rmtree(directory / "default")
+
+
+def remove_base(directory, name):
+    shutil.rmtree(directory)
+
+
+def remove_files(directory, name):
+    for path in (directory / "default" / name).iterdir():
+        path.unlink()
+
+
+def remove_counts(directory, name):
+    for path in (directory / "default" / name).glob("agg-[0-9]*"):
+        path.unlink()
+
+
+def move_store(directory, name):
+    (directory / "default" / name).rename(directory / "default" / "kept")
+
+
+def move_domain(directory, name):
+    (directory / "default").rename(directory / "other")
+
+
+WAYS = (
+    remove_store, remove_domain, remove_base, remove_files, remove_counts, move_store, move_domain
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_counts_of_the_living_outlive_their_store_exactly_once(
+    way, worker, core_name, tmp_domain_dir
+):
+    workers = [worker(), worker()]
+    for number, one in enumerate(workers, 1):
+        one.do("record", 700 * number)  # more than a lane
+        one.do("add", 30)
+    assert found(tmp_domain_dir) == expected(*workers) == (2100, 120)
+    way(tmp_domain_dir, f"1-{core_name}")
+    settle(tmp_domain_dir, *workers)
+    for one in workers:
+        one.do("record", 20)
+        one.do("add", 20)
+    assert found(tmp_domain_dir) == expected(*workers)
+    workers[0].kill()
+    for report in maintain.maintain(str(tmp_domain_dir / "default")):
+        assert report.problems == [] or way is remove_counts, report
+    assert workers[1].end() == ""
+    assert found(tmp_domain_dir) == expected(*workers)
+    if way is move_domain:
+        assert found(tmp_domain_dir, "other") == (0, 0), "they are told in one place"
+
+
+def test_a_domain_that_is_moved_away_and_back_has_every_count_once(worker, tmp_domain_dir):
+    one = worker()
+    one.do("record", 100)
+    one.do("add", 5)
+    (tmp_domain_dir / "default").rename(tmp_domain_dir / "away")
+    settle(tmp_domain_dir, one)
+    shutil.rmtree(tmp_domain_dir / "default")
+    (tmp_domain_dir / "away").rename(tmp_domain_dir / "default")
+    settle(tmp_domain_dir, one)
+    one.do("record", 3)
+    assert found(tmp_domain_dir) == expected(one)
+
+
+def test_who_only_counts_notices_too(worker, tmp_domain_dir):
+    one = worker()
+    one.do("add", 100)
+    shutil.rmtree(tmp_domain_dir / "default")
+    settle(tmp_domain_dir, one, word="add", times=500)
+    assert found(tmp_domain_dir) == expected(one)
+
+
+def test_who_is_quiet_places_its_counts_at_its_end(worker, tmp_domain_dir):
+    one = worker()
+    one.do("record", 10)
+    one.do("add", 5)
+    shutil.rmtree(tmp_domain_dir)
+    assert one.end() == ""
+    assert found(tmp_domain_dir) == expected(one) == (10, 10)
+
+
+def test_while_there_is_no_place_counts_are_kept_and_placed_later(worker, tmp_domain_dir):
+    one = worker(FAULTPLANE_DIR=str(tmp_domain_dir / "base" / "of"))
+    one.do("record", 10)
+    shutil.rmtree(tmp_domain_dir / "base")
+    (tmp_domain_dir / "base").write_text("in the way")
+    end = time.monotonic() + 3
+    while time.monotonic() < end:  # long enough to notice, and to try again
+        one.do("record", 1)
+        one.do("add", 1)
+    assert (tmp_domain_dir / "base").read_text() == "in the way"
+    (tmp_domain_dir / "base").unlink()
+    settle(tmp_domain_dir / "base" / "of", one)
+
+
+def test_what_is_never_placed_is_told_at_the_end(worker, tmp_domain_dir):
+    one = worker(FAULTPLANE_DIR=str(tmp_domain_dir / "base" / "of"))
+    one.do("record", 10)
+    one.do("add", 5)
+    shutil.rmtree(tmp_domain_dir / "base")
+    (tmp_domain_dir / "base").write_text("in the way")
+    said = one.end().splitlines()
+    assert len(said) == 2
+    assert said[0].startswith(
+        "faultplane: counted and kept nowhere: 10 errors, 10 in 1 counter ("
+    )
+    assert "cannot be made" in said[0]
+    assert said[1].startswith("faultplane: 10 ValueError in charge (")
+    assert said[1].endswith("), 10 hits")
+
+
+def test_what_was_put_into_shared_cells_comes_along(core_name, core, run_python, tmp_domain_dir):
+    """Past 4,096 series counts lie in cells of the registry, which all processes share."""
+    code = """
+import os, shutil, sys
+import faultplane as fp
+from faultplane.store import lifecycle
+domain = fp.init(service="worker")
+for number in range(4_200):
+    fp.counter(f"series {number}").add(3)
+os.rename(os.path.join(sys.argv[1], "default"), os.path.join(sys.argv[1], "other"))
+fp.init()
+sums = []
+for name in ("default", "other"):
+    with fp.attach(name) as there:
+        sums.append(sum(row["value"] for row in there.counters_rows()))
+print(*sums, lifecycle.status().bound)
+"""
+    done = run_python(code, tmp_domain_dir, core=core_name)
+    assert done.stdout.split() == ["12600", "0", "True"]
