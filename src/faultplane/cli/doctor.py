@@ -118,6 +118,12 @@ def _judge(report: dict[str, Any]) -> Iterator[str]:
     for store in report["stores"]:
         if store["owners_alive"] >= store["owner_slots"] * _FULL_SHARE:
             yield f"{store['store']}: {store['owners_alive']} of {store['owner_slots']} owner slots"
+        if store["bytes_pinned"] > store["budget_bytes"]:
+            who = ", ".join(str(holder["pid"]) for holder in store["pinned_by"][:4])
+            yield (
+                f"{store['store']}: {size(store['bytes_pinned'])} of retired segments are still "
+                f"mapped, more than the budget: readers (pid {who}) must let go of old tables"
+            )
         if not store["same_boot"]:
             yield f"{store['store']} is from before the last start of this host"
 
@@ -157,11 +163,19 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 def _store_lines(store: dict[str, Any]) -> list[str]:
     held, budget = size(store["bytes_held"]), size(store["budget_bytes"])
+    pinned = size(store["bytes_pinned"])
     segments = f"{store['segments']} of {store['segments_max']} segments"
     retired = f"{store['rows_retired']:,} rows retired in {store['segments_retired']:,} segments"
     alive = f"{store['owners_alive']} processes alive of {store['owner_slots']} slots"
-    return [
+    lines = [
         f"  {held} held of a budget of {budget}: {segments} of {size(store['segment_bytes'])}",
-        f"  {retired}, {store['segments_pinned']} pinned by a process that maps them",
+        f"  {retired}, {store['segments_pinned']} of them still mapped: {pinned}",
         f"  {alive}, {store['owners_not_buried']} gone and not yet folded",
     ]
+    lines += [
+        f"  {size(who['bytes'])} of that by pid {who['pid']}, a {who['role']}"
+        for who in store["pinned_by"]
+    ]
+    if hidden := store["processes_hidden"]:
+        lines.append(f"  processes that could not be looked at for that: {hidden}")
+    return lines

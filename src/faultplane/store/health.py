@@ -8,7 +8,7 @@ from typing import Any
 
 from faultplane import schema
 from faultplane.store import domain as domains
-from faultplane.store import host, owners
+from faultplane.store import host, owners, pinned
 from faultplane.store.domain import Store
 
 
@@ -29,7 +29,8 @@ def describe_store(store: Store) -> dict[str, Any]:
     """Limits, fill and owners of one store.
 
     ``bytes_held`` counts every file; ``segments_pinned`` are segments that were unlinked and that
-    an owner still maps, so their memory is not free yet.
+    a process still maps, so that their ``bytes_pinned`` are not free yet; ``pinned_by`` says who,
+    as far as this process may know (see `pinned.find`).
     """
     header = store.header
     oldest, rows_retired = store.retired()
@@ -37,7 +38,8 @@ def describe_store(store: Store) -> dict[str, Any]:
     segments = [number for number in store.segments() if number <= newest]
     rows = owners.read_owners(store)
     lives = [owners.life(store, row).value for row in rows]
-    mapped = {row.mapped_segment_low for row in rows if row.mapped_segment_low}
+    alive = [row for row, life in zip(rows, lives, strict=True) if life == "alive"]
+    held = pinned.find(store, alive)
     return {
         "store": store.name,
         "path": store.path,
@@ -47,12 +49,15 @@ def describe_store(store: Store) -> dict[str, Any]:
         "segments_max": header.segments_max,
         "segment_bytes": schema.segment_shape(header.lanes_per_segment).file_bytes,
         "segments_retired": max(oldest - 1, 0),
-        "segments_pinned": len(mapped - set(segments)),
+        "segments_pinned": held.segments,
+        "bytes_pinned": held.bytes,
+        "pinned_by": pinned.as_rows(held),
+        "processes_hidden": held.processes_hidden,
         "rows_retired": rows_retired,
         "lanes_per_segment": header.lanes_per_segment,
         "owner_slots": header.owner_slots,
-        "owners_alive": lives.count("alive"),
-        "owners_not_buried": len(lives) - lives.count("alive"),
+        "owners_alive": len(alive),
+        "owners_not_buried": len(rows) - len(alive),
         "dictionary_generation": store.load("dictionary_generation"),
         "fold_epoch": store.load("fold_epoch"),
         "same_boot": header.boot_id == host.boot_id(),
