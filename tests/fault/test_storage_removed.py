@@ -216,9 +216,7 @@ def test_what_is_never_placed_is_told_at_the_end(worker, tmp_domain_dir):
     (tmp_domain_dir / "base").write_text("in the way")
     said = one.end().splitlines()
     assert len(said) == 2
-    assert said[0].startswith(
-        "faultplane: counted and kept nowhere: 10 errors, 10 in 1 counter ("
-    )
+    assert said[0].startswith("faultplane: counted and kept nowhere: 10 errors, 10 in 1 counter (")
     assert "cannot be made" in said[0]
     assert said[1].startswith("faultplane: 10 ValueError in charge (")
     assert said[1].endswith("), 10 hits")

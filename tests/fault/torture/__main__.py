@@ -1,8 +1,8 @@
 """``python -m torture RUN [options]`` in ``tests/fault``: a run by name, or all of them.
 
-    python -m torture                        every run at its full length
-    python -m torture kill --help            what one run does, and its options
-    python -m torture kill --core python --seed 7 --json
+python -m torture                        every run at its full length
+python -m torture kill --help            what one run does, and its options
+python -m torture kill --core python --seed 7 --json
 """
 
 from __future__ import annotations

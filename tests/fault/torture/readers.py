@@ -161,7 +161,13 @@ class Run:
 
     def start_writers(self) -> None:
         for number in range(WRITERS):
-            words = [sys.executable, "-c", WRITER, str(self.ledger), str(self.own_of_writer(number))]
+            words = [
+                sys.executable,
+                "-c",
+                WRITER,
+                str(self.ledger),
+                str(self.own_of_writer(number)),
+            ]
             environment = command.environment(
                 self.options.core, self.directory, FAULTPLANE_BUDGET_BYTES=self.options.budget
             )
