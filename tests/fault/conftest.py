@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from dying import Death
+from worker import Worker
 
 
 @pytest.fixture
@@ -39,3 +40,18 @@ def pure(core_name):
     """For what only the pure core does."""
     if core_name != "python":
         pytest.skip("the compiled core has a handler of its own")
+
+
+@pytest.fixture
+def worker(core_name, core, child_environment):
+    """Function ``(user=None, **variables) -> Worker``; a budget that needs little room."""
+    started = []
+
+    def start(user=None, **variables):
+        options = {"FAULTPLANE_BUDGET_BYTES": "2MiB", **variables}
+        started.append(Worker(child_environment(core_name, **options), user))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()

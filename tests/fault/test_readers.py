@@ -1,4 +1,4 @@
-"""Readers die, stand still, come in numbers and hold what they read: writers go on, and all adds up."""
+"""Readers die, stand still, come in numbers, hold what they read: writers go on, all adds up."""
 
 from __future__ import annotations
 
@@ -24,10 +24,21 @@ def test_readers_are_killed_hold_and_stand_still_and_every_row_is_seen_or_lost(
 ):
     """A short run of ``make torture ARGS=readers``."""
     pytest.importorskip("pyarrow")
+    words = [
+        "--seconds",
+        "3",
+        "--readers",
+        "6",
+        "--kill-seconds",
+        "0.2",
+        "--look-seconds",
+        "0.7",
+        "--budget",
+        "2MiB",
+    ]
+    words += ["--core", core_name, "--turns-min", str(TURNS[core_name])]
     done = subprocess.run(
-        [sys.executable, "-m", "torture", "readers", "--json", "--core", core_name]
-        + ["--seconds", "3", "--readers", "6", "--kill-seconds", "0.2", "--look-seconds", "0.7"]
-        + ["--turns-min", str(TURNS[core_name]), "--budget", "2MiB"],
+        [sys.executable, "-m", "torture", "readers", "--json", *words],
         cwd=HERE,
         capture_output=True,
         text=True,

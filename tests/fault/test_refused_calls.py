@@ -1,4 +1,4 @@
-"""The file system refuses a call, whichever it is: no error reaches the application, no count is lost.
+"""The file system refuses a call, whichever it is: nothing is raised, and no count is lost.
 
 A preloaded library (``refuser.c``) refuses the n-th call that allocates or names something below
 the directory of domains, or all from the n-th on, as a full disk does. The scenario goes through

@@ -8,101 +8,14 @@ counted, before and after, once: as soon as it has noticed, or has ended.
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from worker import expected, found, settle
 
-from faultplane.errors import FaultplaneError
-from faultplane.store import Domain, maintain
+from faultplane.store import maintain
 
 pytestmark = pytest.mark.fault
-
-WORKER = """
-import sys
-import faultplane as fp
-fp.init(service="worker")
-try:
-    raise ValueError("again")
-except ValueError as caught:
-    error = caught
-hits = fp.counter("hits")
-for line in sys.stdin:
-    word, _, n = line.partition(" ")
-    for _ in range(int(n)):
-        if word == "record":
-            fp.record(error, "charge")
-        else:
-            hits.add(2)
-    print("done", flush=True)
-"""
-
-
-class Worker:
-    """A process that records and counts as often as it is told; ``told`` is what it has done."""
-
-    def __init__(self, environment):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [sys.executable, "-W", "error", "-c", WORKER]
-        self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
-        self.told = {"record": 0, "add": 0}
-
-    def do(self, word, times):
-        self.process.stdin.write(f"{word} {times}\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n", self.process.stderr.read()
-        self.told[word] += times
-
-    def end(self):
-        """Its last words, on standard error."""
-        _, said = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, said
-        return said
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
-
-
-@pytest.fixture
-def worker(core_name, core, child_environment):
-    """Function ``() -> Worker``; a budget that leaves room for several in a small place."""
-    started = []
-
-    def start(**variables):
-        options = {"FAULTPLANE_BUDGET_BYTES": "2MiB", **variables}
-        started.append(Worker(child_environment(core_name, **options)))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.kill()
-
-
-def found(directory, name="default"):
-    """(Errors, hits) that anybody finds in a domain; None while there is none to read."""
-    try:
-        with Domain.attach(name, directory) as domain:
-            hits = sum(row["value"] for row in domain.counters_rows() if row["name"] == "hits")
-            return sum(row["count"] for row in domain.counts_rows()), hits
-    except FaultplaneError:
-        return None
-
-
-def expected(*workers):
-    told = [one.told for one in workers]
-    return sum(one["record"] for one in told), 2 * sum(one["add"] for one in told)
-
-
-def settle(directory, *workers, word="record", times=1):
-    """Go on, a little each, until everything is found."""
-    end = time.monotonic() + 60
-    while found(directory) != expected(*workers):
-        assert time.monotonic() < end, (found(directory), expected(*workers))
-        for one in workers:
-            one.do(word, times)
 
 
 def remove_store(directory, name):

@@ -60,6 +60,12 @@ static inline int64_t fp_file_bytes(int fd) {
     return fstat(fd, &s) ? -1 : (int64_t)s.st_size;
 }
 
+/* Whether a file has no other name: what is written to it is in nobody else's file. */
+static inline int fp_is_alone(int fd) {
+    struct stat s;
+    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_nlink == 1;
+}
+
 static inline int fp_exists(int directory, const char *name) {
     struct stat s;
     return fstatat(directory, name, &s, AT_SYMLINK_NOFOLLOW) == 0;

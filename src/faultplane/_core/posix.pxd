@@ -9,6 +9,7 @@ cdef extern from "posix.h" nogil:
     int fp_try_lock(int fd, int64_t byte) noexcept
     void fp_unlock(int fd, int64_t byte) noexcept
     int64_t fp_file_bytes(int fd) noexcept
+    bint fp_is_alone(int fd) noexcept
     bint fp_exists(int directory, const char* name) noexcept
     int fp_open(int directory, const char* name) noexcept
     int fp_create(int directory, const char* name) noexcept

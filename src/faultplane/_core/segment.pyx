@@ -65,6 +65,7 @@ from .posix cimport (
     fp_file_bytes,
     fp_identify,
     fp_identify_with,
+    fp_is_alone,
     fp_is_still,
     fp_is_still_with,
     fp_map,
@@ -342,7 +343,7 @@ cdef bint publish_prepared(Files* f, uint64_t number, int* failed) noexcept nogi
     if renameat(f.directory, "tmp-ready", f.directory, name):
         return False
     fd = fp_open(f.directory, name)
-    if fd >= 0 and fp_file_bytes(fd) == <long>f.segment_bytes:
+    if fd >= 0 and fp_file_bytes(fd) == <long>f.segment_bytes and fp_is_alone(fd):
         failed[0] = publish_file(f, fd, name, number)
         return True
     if fd >= 0:

@@ -281,7 +281,8 @@ class Segments:
             pass
         else:
             fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.directory_fd)
-            if os.fstat(fd).st_size == size:
+            status = os.fstat(fd)
+            if status.st_size == size and status.st_nlink == 1:
                 return fd
             os.close(fd)
             files.remove(self.directory_fd, name)

@@ -94,6 +94,7 @@ def _examine_domain(report: dict[str, Any], path: str) -> None:
     with reading.Domain(path) as domain:
         report["drops"] = {row["reason"]: row["count"] for row in domain.drops_rows()}
         report["deaths"] = len(domain.deaths_rows())
+        domain.records()  # what of them cannot be read is a problem from now on
         report["problems"] += domain.problems()
 
 
@@ -144,7 +145,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"messages {report['messages']}, rows per error and second {limit}",
     ]
     out += [f"directory {d['path']}, {size(d['free_bytes'])} free" for d in report["directories"]]
-    out.append(f"domains: {', '.join(report['domains']) or 'none'}")
+    out.append(f"domains: {reading.listed(report['domains']) or 'none'}")
     if "note" in report:
         out.append(report["note"])
     for store in report["stores"]:

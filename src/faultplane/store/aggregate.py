@@ -129,7 +129,14 @@ def parse(data: bytes, name: str) -> Aggregate:
     def tally(position: int) -> Tally:
         return Tally(*_WHOLE.unpack_from(data, position)[6:10])
 
-    return _parse(data, used, tally, name)
+    return _cut(_parse(data, used, tally, name), used, len(data), name)
+
+
+def _cut(found: Aggregate, used: int, size: int, name: str) -> Aggregate:
+    """``found``, with a word about a file that is shorter than it says."""
+    if used <= size or found.problem:
+        return found
+    return found._replace(problem=f"{name} must have at least {used} bytes, got {size}")
 
 
 def read_head(directory_fd: int, name: str) -> Aggregate:
@@ -153,8 +160,9 @@ def read(directory_fd: int, name: str) -> Aggregate:
         if size < _AGGREGATE.size:
             raise CorruptFile(f"{name} must have at least {_AGGREGATE.size} bytes, got {size}")
         mapping: Any = core.Mapping(descriptor, size, False)
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
     try:
         # Read first: entries below it are complete, and later ones were not there yet.
         used = mapping.load(_AGGREGATE.offset["used"])
@@ -170,8 +178,11 @@ def read(directory_fd: int, name: str) -> Aggregate:
 
         with memoryview(mapping) as view:
             files.check_header(view, _AGGREGATE, "aggregate", name, size)
-            return _parse(view, used, tally, name)
+            found = _parse(view, used, tally, name)
+        # It may have grown since; a file that is cut has not.
+        return _cut(found, used, os.fstat(descriptor).st_size, name)
     finally:
+        os.close(descriptor)
         mapping.close()
 
 

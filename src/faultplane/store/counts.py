@@ -69,7 +69,10 @@ def snapshot(store: Store) -> Snapshot:
         retired, problems = fold.read_retired(store)
         tallies = retired.tallies
         listed = set(retired.folded)
-        for row in owners.read_owners(store):
+        rows = owners.read_owners(store)
+        if text := owners.problem(rows):
+            problems.append(f"{store.path}: {text}")
+        for row in rows:
             if row.state_code == schema.OWNER_FOLDED or row.incarnation in listed:
                 continue
             found, problem = fold.read_tallies(store, row)

@@ -239,13 +239,17 @@ def recorded(store: Store) -> set[int]:
 
 
 def append(store: Store, death: dict[str, Any]) -> None:
-    """Store a death record; the caller holds LOCK_MAINTAIN. Raises OSError when it cannot."""
+    """Store a death record; the caller holds LOCK_MAINTAIN.
+
+    Raises OSError when it cannot, CorruptFile where something else has the name of the file.
+    """
     text = json.dumps(death, ensure_ascii=False, separators=(",", ":"), default=str)
     data = text.encode("utf-8", "replace")
     line = b"%08x %s\n" % (crc32(data), data)
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(NAME, flags, 0o600, dir_fd=store.directory_fd)
     try:
+        files.check_alone(descriptor, NAME)
         size = os.fstat(descriptor).st_size
         if size + len(line) > DEATHS_BYTES_MAX and size:
             os.rename(NAME, OLD_NAME, src_dir_fd=store.directory_fd, dst_dir_fd=store.directory_fd)
@@ -290,6 +294,26 @@ def read_deaths(store: Store, compute_missing: bool = True) -> list[dict[str, An
                 continue
             known[row.incarnation] = {**describe(store, row, last), "stored": False}
     return sorted(known.values(), key=lambda death: death["time_unix_nano"])
+
+
+def problems(store: Store) -> list[str]:
+    """Why stored records cannot be read, or none can be stored, a sentence for each file."""
+    found = []
+    for name in (OLD_NAME, NAME):
+        try:
+            descriptor, _ = files.open_file(store.directory_fd, name)
+        except DomainNotFound:
+            continue
+        except FaultplaneError as error:
+            found.append(f"{store.path}: {error}")
+            continue
+        try:
+            files.check_alone(descriptor, name)
+        except CorruptFile as error:
+            found.append(f"{store.path}: {error}")
+        finally:
+            os.close(descriptor)
+    return found
 
 
 def is_missing(store: Store, row: OwnerRow, me: host.Process | None = None) -> bool:

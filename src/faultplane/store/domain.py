@@ -313,7 +313,7 @@ def open_or_create(
             return Store.open(os.path.join(domain_path, name), writable=True)
         except FileNotFoundError as error:  # DomainNotFound is one
             last = error  # removed by a gc in between
-    raise StorageError(f"{domain_path} was removed while it was made") from last
+    raise StorageError(f"{os.path.join(domain_path, name)} cannot be used: {last}") from last
 
 
 def _domain_directory(base: location.Base, domain: str, path: str, mode: int) -> int:
@@ -325,11 +325,11 @@ def _domain_directory(base: location.Base, domain: str, path: str, mode: int) ->
 
 
 def _is_made(domain_fd: int, name: str) -> bool:
-    """Whether there is a store of that name. One without a registry is what was left of one.
+    """Whether there is a store of that name, whole or damaged, or no more than the rest of one.
 
-    A store takes its name whole, so nobody is making it: whoever removed its files left some, or
-    a process that had not noticed yet put some there. They are taken out, not the directory: the
-    store of another creator takes the place of an empty one at any moment.
+    A store takes its name whole, so one that has none of the files that never go was emptied, and
+    what is in it was put there by processes that had not noticed yet. That is taken out, not the
+    directory: the store of another creator takes the place of an empty one at any moment.
     """
     if name not in os.listdir(domain_fd):
         return False
@@ -337,7 +337,7 @@ def _is_made(domain_fd: int, name: str) -> bool:
     try:
         location.check_safe(directory_fd, name)
         left = os.listdir(directory_fd)
-        if REGISTRY_NAME in left:
+        if {REGISTRY_NAME, OWNERS_NAME, locks.NAME} & set(left):
             return True
         for entry in left:
             files.remove(directory_fd, entry)
@@ -450,7 +450,7 @@ def remove_stale_directories(domain_fd: int, now_seconds: float | None = None) -
             status = os.stat(name, dir_fd=domain_fd, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
                 continue
-            if now - status.st_mtime >= files.TEMPORARY_AGE_SECONDS:
+            if abs(now - status.st_mtime) >= files.TEMPORARY_AGE_SECONDS:
                 remove_tree(domain_fd, name)
                 removed.append(name)
         except (FileNotFoundError, StorageError):

@@ -148,6 +148,19 @@ def open_file(directory_fd: int, name: str, *, writable: bool = False) -> tuple[
     return descriptor, status.st_size
 
 
+def check_alone(descriptor: int, name: str) -> None:
+    """Refuse (CorruptFile) to append to what is no regular file, or has another name as well.
+
+    Whoever may put links into the directory must not have us write to files elsewhere.
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise CorruptFile(
+            f"{name} must be a regular file of one name, got mode {status.st_mode:o} and "
+            f"{status.st_nlink} names"
+        )
+
+
 def read_file(directory_fd: int, name: str) -> bytes:
     """All bytes of a file that no process changes in place; raises as `open_file` does."""
     return read_end(directory_fd, name, FILE_BYTES_MAX)
@@ -186,7 +199,8 @@ def remove_stale(directory_fd: int, now_seconds: float | None = None) -> list[st
             status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         except FileNotFoundError:
             continue
-        if stat.S_ISDIR(status.st_mode) or now - status.st_mtime < TEMPORARY_AGE_SECONDS:
+        # One from the future is old, too: the clock was set back after it was left.
+        if stat.S_ISDIR(status.st_mode) or abs(now - status.st_mtime) < TEMPORARY_AGE_SECONDS:
             continue
         if remove(directory_fd, name):
             removed.append(name)

@@ -16,12 +16,16 @@ from faultplane.store import domain, files, health, host, location, owners
 from faultplane.store.domain import Store
 from faultplane.store.owners import Life
 
-DOMAINS_MAX: Final = 4096
+DOMAINS_MAX: Final = 65_536
+"""Domains looked at in one go; how many there are beyond is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What became of one store. ``action``: removed, would be removed, or kept and why."""
+    """What became of one store. ``action``: removed, would be removed, or kept and why.
+
+    Of all that were past `DOMAINS_MAX` one says: not looked at.
+    """
 
     domain: str
     store: str
@@ -45,22 +49,24 @@ def gc(base_path: str, name: str | None = None, dry_run: bool = False) -> list[R
                 raise DomainNotFound(f"domain {name!r} was not found in {base_path}")
         names = [name] if name is not None else _domain_names(base_fd)
         removals = []
-        for domain_name in names:
+        for domain_name in names[:DOMAINS_MAX]:
             removals += _collect(base_fd, base_path, domain_name, dry_run)
+        if (beyond := len(names) - DOMAINS_MAX) > 0:
+            reason = f"{beyond} more than the {DOMAINS_MAX} looked at in one go"
+            removals.append(Removal("…", "", base_path, "not looked at", reason, 0))
         return removals
     finally:
         os.close(base_fd)
 
 
 def _domain_names(base_fd: int) -> list[str]:
-    """Names below a base that can be domains: not links, not temporary, at most 4096."""
+    """Names below a base that can be domains: not links, not temporary."""
     with os.scandir(base_fd) as entries:
-        found = sorted(
+        return sorted(
             entry.name
             for entry in entries
             if entry.is_dir(follow_symlinks=False) and settings.DOMAIN_NAME.fullmatch(entry.name)
         )
-    return found[:DOMAINS_MAX]
 
 
 def _collect(base_fd: int, base_path: str, name: str, dry_run: bool) -> list[Removal]:

@@ -14,7 +14,16 @@ from typing import Final, NamedTuple
 from faultplane import settings
 from faultplane._backend import CORE_NAME, core
 from faultplane.errors import DomainNotFound, FaultplaneError, InvalidSetting
-from faultplane.store import counts, domain, host, location, maintain, owners, resource
+from faultplane.store import (
+    aggregate,
+    counts,
+    domain,
+    host,
+    location,
+    maintain,
+    owners,
+    resource,
+)
 from faultplane.store.binding import Binding
 from faultplane.store.domain import Store
 from faultplane.store.owners import Registration
@@ -420,7 +429,7 @@ def _place_or_tell(store: Store | None) -> None:
         _tell(own, _process.reason)
 
 
-def _tell(tallies: counts.Tallies, reason: str) -> None:
+def _tell(tallies: aggregate.Tallies, reason: str) -> None:
     from faultplane.store import unplaced  # most processes end without
 
     unplaced.tell(tallies, reason)

@@ -159,20 +159,20 @@ def _open_base(base: Base, mode: int) -> int:
 # -------------------------------------------------------------------------------- directories
 
 
-def open_directory(path: str, directory_fd: int | None = None) -> int:
+def open_directory(path: str, directory_fd: int | None = None, told: str | None = None) -> int:
     """A descriptor of the directory ``path``; its last component must not be a link.
 
-    Raises UnsafeDirectory for a link, DomainNotFound when there is nothing of that name,
-    StorageError otherwise.
+    ``told`` is what errors call it, where ``path`` is the name alone. Raises UnsafeDirectory for a
+    link, DomainNotFound when there is nothing of that name, StorageError otherwise.
     """
     try:
         return os.open(path, _DIRECTORY_FLAGS, dir_fd=directory_fd)
     except FileNotFoundError as error:
-        raise DomainNotFound(f"{path} does not exist") from error
+        raise DomainNotFound(f"{told or path} does not exist") from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(path, directory_fd):
-            raise UnsafeDirectory(f"{path} must be a directory, got a link") from error
-        raise StorageError(f"{path} cannot be opened: {error.strerror}") from error
+            raise UnsafeDirectory(f"{told or path} must be a directory, got a link") from error
+        raise StorageError(f"{told or path} cannot be opened: {error.strerror}") from error
 
 
 def _is_link(path: str, directory_fd: int | None) -> bool:
@@ -198,7 +198,7 @@ def make_directory(
         pass
     except OSError as error:
         raise StorageError(f"{path} cannot be made: {error.strerror}") from error
-    descriptor = open_directory(name, parent_fd)
+    descriptor = open_directory(name, parent_fd, path)
     try:
         check_safe(descriptor, path, trust_root)
         if made:

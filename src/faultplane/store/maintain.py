@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from faultplane import schema
 from faultplane._backend import CORE_NAME, core
-from faultplane.errors import DomainNotFound, FaultplaneError
+from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
 from faultplane.store import deaths, domain, files, fold, host, lanes, location, owners
 from faultplane.store.domain import Store
 from faultplane.store.fold import Step, no_step
@@ -114,6 +114,8 @@ def maintain_store(store: Store, step: Step = no_step) -> Report:
 
 def _bury(store: Store, report: Report, step: Step) -> None:
     """Find dead owners and take them through to a free slot."""
+    if problem := owners.problem(owners.read_owners(store)):
+        raise CorruptFile(problem)
     fold.finish_last(store, step)
     me = host.this_process()
     dead: list[tuple[OwnerRow, Life]] = []
@@ -181,7 +183,7 @@ def _record(store: Store, rows: list[OwnerRow], report: Report, step: Step) -> s
         # A crash behind the append is no second record: `recorded` finds the first.
         try:
             deaths.append(store, death)
-        except OSError as error:
+        except (OSError, FaultplaneError) as error:
             failed.add(row.incarnation)
             report.problems.append(f"{store.path}: {deaths.NAME}: {error}")
             continue

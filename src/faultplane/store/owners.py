@@ -9,7 +9,7 @@ import enum
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from faultplane import schema
@@ -186,6 +186,17 @@ def read_owners(store: Store) -> list[OwnerRow]:
             if row.state_code != schema.OWNER_FREE:
                 rows.append(row)
     return rows
+
+
+def problem(rows: Sequence[OwnerRow]) -> str:
+    """What is wrong with the table itself, "" when nothing is: it has no header to be checked by.
+
+    Where a slot is in a state that there is not, nothing that the table says is believed.
+    """
+    for row in rows:
+        if row.state_code >= len(schema.OWNER_STATES):
+            return f"{OWNERS_NAME}: slot {row.slot} cannot be in {row.state}"
+    return ""
 
 
 class Life(enum.Enum):

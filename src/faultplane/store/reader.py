@@ -221,8 +221,11 @@ class StoreReader:
         if segment is None:
             try:
                 segment = Segment(self.store.directory_fd, number)
-            except DomainNotFound:
-                # Retired since the registry was read; its rows are accounted for next time.
+            except DomainNotFound as error:
+                # Retired since the registry was read: its rows are accounted for next time. Or
+                # removed by somebody else.
+                if number >= self.store.load("segment_oldest"):
+                    self.problems[f"seg-{number}"] = str(error)
                 return None
             except (FaultplaneError, OSError) as error:
                 self.problems[f"seg-{number}"] = str(error)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from faultplane.store.records import Records
 
 _STACK_FIELDS: Final = ("fingerprint", "type", "site", "template", "message")
+_NAMES_LISTED: Final = 20
 _CLOCK_STEP_NANO: Final = 20_000_000
 """Times of change are this coarse on some file systems: a younger one is not relied on."""
 
@@ -47,6 +48,16 @@ def names(directory: str | None = None, runtime_directory: str | None = None) ->
             if settings.DOMAIN_NAME.fullmatch(entry) and os.path.isdir(path):
                 found.update([entry] if _has_stores(path) else [])
     return sorted(found)
+
+
+def listed(found: Sequence[str]) -> str:
+    """Names for a sentence: the first 20, and how many more there are.
+
+    >>> listed(["a", "b"])
+    'a, b'
+    """
+    more = len(found) - _NAMES_LISTED
+    return ", ".join(found[:_NAMES_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _has_stores(path: str) -> bool:
@@ -96,7 +107,7 @@ class Domain:
             attached = cls(domains.find(name, base, found.runtime_directory))
         except DomainNotFound as error:
             there = names(base, found.runtime_directory)
-            known = f"domains there: {', '.join(there)}" if there else "there are no domains"
+            known = f"domains there: {listed(there)}" if there else "there are no domains"
             raise DomainNotFound(f"{error}; {known}") from None
         if not attached._stores() and attached._refused:
             problems = "; ".join(attached.problems())
@@ -189,6 +200,11 @@ class Domain:
         found = [f"{name}: {problem}" for name, problem in list(self._refused.items())]
         for name, reader in self._stores().items():
             found += [f"{name}: {problem}" for problem in list(reader.problems.values())]
+            try:
+                found += counts.snapshot(reader.store).problems
+                found += deaths.problems(reader.store)
+            except (FaultplaneError, OSError) as error:
+                found.append(f"{name}: {error}")
         return found
 
     # -------------------------------------------------------------------------------- records

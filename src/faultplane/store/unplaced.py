@@ -25,13 +25,13 @@ def tell(tallies: Tallies, reason: str) -> None:
 
 
 def lines(tallies: Tallies, reason: str) -> list[str]:
-    """How much there is and why it is kept nowhere; then the errors and counters there are most of.
+    r"""How much there is and why it is kept nowhere; then what there is most of.
 
     >>> from faultplane import schema
     >>> from faultplane.store.aggregate import Series, Tally
     >>> errors = Series(schema.SERIES_ERROR, 1, 7, b"shop", b"charge", b"TimeoutError")
     >>> hits = Series(schema.SERIES_COUNTER, 0, 0, b"shop", b"", b"hits")
-    >>> print(*lines({errors: Tally(3), hits: Tally(12)}, "the disk is full"), sep="\\n")
+    >>> print(*lines({errors: Tally(3), hits: Tally(12)}, "the disk is full"), sep="\n")
     faultplane: counted and kept nowhere: 3 errors, 12 in 1 counter (the disk is full)
     faultplane: 12 hits, 3 TimeoutError in charge (0000000000000007)
     """

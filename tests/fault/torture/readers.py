@@ -24,6 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -372,7 +373,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--turns-min", type=int, default=100, help="fewer turns prove nothing")
     options = parser.parse_args(words)
     os.environ["FAULTPLANE_CORE"] = options.core
-    import pyarrow  # noqa: F401  # once, before the readers are forked
+    import_module("pyarrow")  # once, before the readers are forked
 
     with command.place(options) as directory, own_disk(options, directory):
         run = Run(options, directory)
