@@ -24,19 +24,8 @@ def test_readers_are_killed_hold_and_stand_still_and_every_row_is_seen_or_lost(
 ):
     """A short run of ``make torture ARGS=readers``."""
     pytest.importorskip("pyarrow")
-    words = [
-        "--seconds",
-        "3",
-        "--readers",
-        "6",
-        "--kill-seconds",
-        "0.2",
-        "--look-seconds",
-        "0.7",
-        "--budget",
-        "2MiB",
-    ]
-    words += ["--core", core_name, "--turns-min", str(TURNS[core_name])]
+    words = ["--core", core_name, "--turns-min", str(TURNS[core_name]), "--budget", "2MiB"]
+    words += ["--seconds", "3", "--readers", "6", "--kill-seconds", "0.2", "--look-seconds", "0.7"]
     done = subprocess.run(
         [sys.executable, "-m", "torture", "readers", "--json", *words],
         cwd=HERE,

@@ -7,13 +7,16 @@ counted, before and after, once: as soon as it has noticed, or has ended.
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
 from worker import expected, found, settle
 
-from faultplane.store import maintain
+from faultplane.store import Domain, maintain
 
 pytestmark = pytest.mark.fault
 
@@ -88,6 +91,43 @@ def test_a_domain_that_is_moved_away_and_back_has_every_count_once(worker, tmp_d
     settle(tmp_domain_dir, one)
     one.do("record", 3)
     assert found(tmp_domain_dir) == expected(one)
+
+
+@pytest.mark.parametrize(
+    "way", [remove_store, remove_base, move_domain], ids=lambda way: way.__name__
+)
+def test_who_follows_goes_on_in_the_store_that_is_made_anew(
+    way, worker, core_name, child_environment, tmp_domain_dir
+):
+    """``tail`` reads, prepares segments and buries the dead."""
+    one = worker()
+    one.do("record", 5)
+    words = [sys.executable, "-W", "error", "-m", "faultplane", "tail", "--json", "-n", "1000"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    tail = subprocess.Popen(words, env=child_environment(core_name), **pipes)
+    try:
+        owners = {json.loads(tail.stdout.readline())["owner"] for _ in range(5)}
+        way(tmp_domain_dir, f"1-{core_name}")
+        settle(tmp_domain_dir, one)
+        store = tmp_domain_dir / "default" / f"1-{core_name}"
+        before = store.stat().st_ino
+        with Domain.attach("default", tmp_domain_dir) as domain:
+            wait_for_rows(tail, one, domain)
+        assert store.stat().st_ino == before
+        assert tail.poll() is None
+    finally:
+        tail.kill()
+        assert "Traceback" not in tail.communicate()[1]
+    assert owners == {1}
+
+
+def wait_for_rows(tail, one, domain):
+    """Until the one who follows shows a row that was written into the new store."""
+    start = domain.records().to_pyarrow().column("time_unix_nano")[0].value
+    end = time.monotonic() + 60
+    while json.loads(tail.stdout.readline())["time_unix_nano"] < start:
+        assert time.monotonic() < end
+        one.do("record", 1)
 
 
 def test_who_only_counts_notices_too(worker, tmp_domain_dir):
