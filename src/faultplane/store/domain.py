@@ -313,7 +313,9 @@ def open_or_create(
             return Store.open(os.path.join(domain_path, name), writable=True)
         except FileNotFoundError as error:  # DomainNotFound is one
             last = error  # removed by a gc in between
-    raise StorageError(f"{os.path.join(domain_path, name)} cannot be used: {last}") from last
+    if os.path.isdir(path := os.path.join(domain_path, name)):
+        raise StorageError(f"{path} cannot be used: {last}") from last
+    raise StorageError(f"{domain_path} was removed while it was made") from last
 
 
 def _domain_directory(base: location.Base, domain: str, path: str, mode: int) -> int:
