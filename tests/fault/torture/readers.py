@@ -40,6 +40,8 @@ FIRST: Final = 8
 OWN: Final = 4
 DONE, RESTING, LOST, SECOND = range(OWN)
 HELD_TABLES: Final = 3
+FOLLOW_SECONDS: Final = 0.2
+"""Between two readings of one reader: fifty of them leave the writers some of two cores."""
 DEADLINE_SECONDS: Final = 120.0
 
 WRITER: Final = """
@@ -99,7 +101,7 @@ def follow(words: memoryview, own: int, domain: Any, cursor: Any) -> None:
         words[own + DONE] = seen
         if last:
             return
-        time.sleep(0.005)
+        time.sleep(FOLLOW_SECONDS)
 
 
 def hold(words: memoryview, own: int, domain: Any, cursor: Any) -> None:
