@@ -202,6 +202,9 @@ cdef Mode wake() noexcept:
         return INACTIVE
     if R.bound and awake(&R):
         return WRITING
+    if R.bound:
+        detach()  # the store is not where others look for it
+        R.rebind_mono = 0
     try_storage()
     return WRITING if R.bound and awake(&R) else COUNTING
 
