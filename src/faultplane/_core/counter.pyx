@@ -12,6 +12,7 @@ from .recorder cimport (
     bounded,
     fp_unlikely,
     look_by_count,
+    notice_fork,
     overflow,
     recorder,
     wake,
@@ -39,8 +40,7 @@ cdef class Counter:
         cdef bytes text = self.name.encode("utf-8", "replace")
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
-        if fp_unlikely(R.bound and R.page[0] != 1):
-            wake()  # a cell that a forked child makes must not be in its parent's file
+        notice_fork()
         self.offset = aggregate_series(
             &R.aggregate, SERIES_COUNTER, 0, 0, b"", 0, b"", 0, <const char*>text, len(text)
         )

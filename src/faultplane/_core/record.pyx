@@ -153,6 +153,9 @@ cdef extern from "entry.h":
         object function, fp_short_t short_way, PyObject* operation_name, PyObject* attempt_name
     ) noexcept
 
+cdef enum:
+    WAKES_MAX = 8
+
 ctypedef void (*known_way_t)(
     PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
     PyObject* attributes, bint handled, const TypeInfo* info, const Text* text,
@@ -399,7 +402,7 @@ cdef void record_known(
     cdef Mode mode = WRITING
     cdef Site* site
     cdef bint counted = False
-    cdef int reason
+    cdef int reason, _attempt
     f.info = info
     if fp_unlikely(info.form == MESSAGE_CALL):
         f.text = text[0]
@@ -411,12 +414,18 @@ cdef void record_known(
     while True:
         site = place(&f, exception, classification, operation)
         if fp_unlikely(not awake(R)):
-            # Registering anew may flush the tables, so the site is looked up again.
-            mode = wake()
+            # Registering anew may flush the tables, so the site is looked up again. That may run
+            # Python, which may fork: then all of it once more.
+            for _attempt in range(WAKES_MAX):
+                mode = wake()
+                site = place(&f, exception, classification, operation)
+                if mode != WRITING or awake(R):
+                    break
+            else:
+                mode = COUNTING
             if mode == INACTIVE:
                 # Switched off since the call began, by what it asked: it is recorded whole.
                 mode = WRITING if R.bound else COUNTING
-            site = place(&f, exception, classification, operation)
         # From here to the commit nothing runs Python.
         if not counted:
             counted = True

@@ -80,6 +80,7 @@ cdef struct Recorder:
 
 cdef Recorder* recorder() noexcept
 cdef Mode wake() noexcept
+cdef void notice_fork() noexcept
 cdef void try_storage() noexcept
 cdef int why_unbound() noexcept
 cdef void overflow(int cell, uint64_t n) noexcept nogil

@@ -2,7 +2,8 @@
 
 A record reads one word to know that it may write. The word lies on a page that every fork wipes,
 so a child of any fork, an unbound process and one that was switched off all take the slow entry,
-``wake()``.
+``wake()``. A second word of the page tells the first of them apart, bound or not: whoever is about
+to touch what may be the parent's looks at it (``notice_fork()``).
 """
 
 import os
@@ -53,6 +54,7 @@ from .trace cimport trace_start
 cdef enum:
     RETRY_NANO = 1_000_000_000
     LOOK_NANO = 1_000_000_000
+    PAGE_IMAGE = 1  # word of the page: 1 in the process that wrote it, 0 in its forks
 
 cdef Recorder R
 cdef uint64_t asleep = 0
@@ -159,17 +161,29 @@ cdef void detach() noexcept:
     binding_held = None
 
 
-def _after_fork_in_child():
-    """Counts of a forked child start from zero, also when its parent had no domain."""
+cdef void notice_fork() noexcept:
+    """In a forked child that has not noticed yet: lane, counts and all under way are the parent's.
+
+    Counts start from zero, also when the parent had no domain.
+    """
     cdef int cell
-    if R.bound:
-        R.page[0] = 0  # where the kernel has not wiped it; the first call and bind() find out
+    if R.page[PAGE_IMAGE] == 1:
         return
-    if aggregate_move(&R.aggregate, NULL, 0, -1, False) == 0:
+    R.page[PAGE_IMAGE] = 1
+    R.rebinding = False  # a thread that is not here, or whom this one was forked by, was at it
+    R.rebind_mono = 0
+    if R.bound:
+        detach()
+    elif aggregate_move(&R.aggregate, NULL, 0, -1, False) == 0:
         for cell in range(OVERFLOW_CELLS):
             R.overflow[cell] = 0
-    R.rebinding = False
-    R.rebind_mono = 0
+
+
+def _after_fork_in_child():
+    """At once, also where the kernel wipes no page."""
+    R.page[0] = 0
+    R.page[PAGE_IMAGE] = 0
+    notice_fork()
 
 
 cdef void try_storage() noexcept:
@@ -195,7 +209,8 @@ cdef int why_unbound() noexcept:
 
 cdef Mode wake() noexcept:
     """The slow entry: before init(), switched off, forked, or declared dead."""
-    if R.bound and (R.page[0] != 1 or fp_load32_relaxed(R.fence) != R.writer.incarnation):
+    notice_fork()
+    if R.bound and fp_load32_relaxed(R.fence) != R.writer.incarnation:
         detach()
         R.rebind_mono = 0
     if not R.active:
@@ -253,12 +268,9 @@ def bind(binding):
     cdef uint64_t generation = binding.generation
     cdef Writer* writer = &R.writer
     cdef int cell
+    notice_fork()
     if R.bound:
         detach()
-    if R.page == NULL:
-        R.page = fp_page_wiped_on_fork()
-        if R.page == NULL:
-            raise MemoryError
     # Codes are of a dictionary. Forgetting them may run Python, and other threads that record:
     # they count in private memory until the last line, and may know nothing of what is half done.
     tables_flush(&R.tables)
@@ -304,6 +316,7 @@ def unbind(bint exiting=False):
     ``exiting`` says that the process ends; nothing differs yet, since an orderly end and a
     change of domain leave the same way.
     """
+    notice_fork()
     if R.bound:
         detach()
 
@@ -364,6 +377,7 @@ def flush_caches():
 
 def own_cells():
     """The counts of this process as bytes of an aggregate file."""
+    notice_fork()
     return (<char*>R.aggregate.base)[: R.aggregate.used]
 
 
@@ -389,6 +403,10 @@ def writer_state():
 
 cdef int start() except -1:
     # R is zero from the start: clearing it would only make its 400 KiB resident.
+    R.page = fp_page_wiped_on_fork()
+    if R.page == NULL:
+        raise MemoryError
+    R.page[PAGE_IMAGE] = 1
     writer_clear(&R.writer)
     trace_start(&R.trace)
     sleep()

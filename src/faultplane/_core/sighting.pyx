@@ -60,7 +60,7 @@ from .layout cimport (
     UNKNOWN_CATEGORY,
 )
 from .message cimport Text, cut_utf8, message_form
-from .recorder cimport OPERATIONS_RECENT, RAW, Recorder, drop, recorder, wake
+from .recorder cimport OPERATIONS_RECENT, RAW, Recorder, drop, notice_fork, recorder
 from .template cimport template_bytes
 
 cdef enum:
@@ -494,8 +494,7 @@ cdef Site* portrayed(
             operation_n = 1
     if T.site_count >= SITES_MAX:
         tables_flush(T)  # may run Python, which may bind anew: codes and cells come after it
-    if R.bound and R.page[0] != 1:
-        wake()  # a cell that a forked child makes must not be in its parent's file
+    notice_fork()  # the cell that is new must not go into the parent's file
     memset(&fresh, 0, sizeof(Site))
     fresh.key = key
     fresh.fingerprint = p.fingerprint

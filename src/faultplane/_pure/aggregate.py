@@ -125,13 +125,13 @@ class Aggregate:
         """Offset of a new entry; 0 when there is no room for it."""
         size = len(entry)
         while self._make_room(self.used + size):
-            bytes_mapped = self._memory.size
-            with memoryview(self._memory) as view:
+            memory, bytes_mapped = self._memory, self._memory.size
+            with memoryview(memory) as view:
                 # Between these lines nothing is called, so no signal handler comes in that needs
                 # an entry of its own.
                 offset = self.used
                 end = offset + size
-                if end <= bytes_mapped:
+                if end <= bytes_mapped and memory is self._memory:
                     self.used = end
                     view[offset:end] = entry
                     order()

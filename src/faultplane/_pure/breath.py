@@ -17,7 +17,7 @@ from faultplane.schema import (
     INFLIGHT_SLOTS,
 )
 
-from .memory import Mapping, order
+from .memory import Mapping, let_go, order
 from .message import cut_utf8
 
 __all__ = ["install_fatal_handler", "rearm_fatal_handler"]
@@ -53,8 +53,7 @@ class Breath:
     def close(self) -> None:
         """Use no slots."""
         _frames.forget()
-        self._words.release()
-        self._view.release()
+        let_go(self._words, self._view)
 
     def enter(self, operation: bytes, ids: bytes | None, parent: int) -> int:
         """Fill a slot; its token, 0 when none is free. ``parent`` is a token."""

@@ -32,6 +32,7 @@ class Counter:
         text = self._name.encode("utf-8", "replace")
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
+        state.notice_fork()
         with memory.process_lock, state.busy():
             state.notice_fork()
             self._offset = state.aggregate.series(SERIES_COUNTER, 0, 0, b"", text)
@@ -44,7 +45,7 @@ class Counter:
     def add(self, n: int = 1) -> None:
         """Add ``n``, 0 to 2**63 - 1. Exact; raises ValueError or TypeError and adds nothing."""
         bounded(n, "n", INT64_MAX)
-        if not state.live or state.fence[0] != state.incarnation:
+        if not state.live[0] or state.fence[0] != state.incarnation:
             state.wake()
             if not state.active:
                 return

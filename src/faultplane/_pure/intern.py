@@ -24,7 +24,7 @@ from faultplane.schema import (
 
 from . import files
 from .digest import digest_of
-from .memory import FileLock, order
+from .memory import FileLock, let_go, order
 
 __all__: list[str] = []
 
@@ -112,9 +112,7 @@ class Dictionary:
 
     def close(self) -> None:
         """Unmap."""
-        for view in (self._words, self._buckets, self._text):
-            view.release()
-        self._memory.close()
+        let_go(self._words, self._buckets, self._text, self._memory)
 
     def intern(self, text: bytes) -> int:
         """Id of a string, appended when it is new; -1 when there is no room for it."""

@@ -30,6 +30,7 @@ Code = Literal["Q", "I"]
 _WORD_MAX: Final = (1 << 64) - 1
 _KEEPS_STORE_ORDER: Final = os.uname().machine in ("x86_64", "AMD64", "i686", "i386")
 
+_MADV_WIPEONFORK: Final = 18
 _CAN_FORGET_DESCRIPTOR: Final = sys.version_info >= (3, 13)
 
 process_lock = threading.RLock()
@@ -47,6 +48,36 @@ def set_lock_file(fd: int) -> None:
     """
     global _shared_lock_fd
     _shared_lock_fd = fd
+
+
+def page_wiped_on_fork() -> memoryview:
+    """Words of a private page that read as zero in every forked child, however it was forked.
+
+    Where the kernel knows nothing of this, only the handlers of `os.fork` clear them.
+    """
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if sys.platform == "linux":
+        try:
+            page.madvise(_MADV_WIPEONFORK)
+        except OSError:  # pragma: no cover  # before Linux 4.14
+            pass
+    return memoryview(page).cast("Q")
+
+
+def let_go(*held: memoryview | mmap.mmap) -> None:
+    """Release views, then what they are of, as far as nobody is in the middle of using them.
+
+    Somebody is in a child that a signal handler forked: the call that the handler came into. It
+    finds that what it works on was taken away, and the last one who lets go unmaps.
+    """
+    for one in held:
+        try:
+            if isinstance(one, memoryview):
+                one.release()
+            else:
+                one.close()
+        except BufferError:
+            pass
 
 
 def order() -> None:
@@ -325,12 +356,9 @@ def _address(buffer: object) -> int:
     return address
 
 
-def _after_fork_in_child() -> None:
-    """Lock bytes are not inherited, and the thread that held the lock is not there."""
+def forget_parent() -> None:
+    """In a forked child: no lock byte is inherited, and who held the lock is not there."""
     global process_lock, _barrier
     process_lock = threading.RLock()
     _barrier = threading.Lock()
     _held.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

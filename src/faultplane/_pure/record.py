@@ -8,7 +8,6 @@ counted exactly and has no row.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic_ns, time_ns
@@ -123,7 +122,7 @@ def _record(
         key = key_of(exc, info, operation)
         look = partial(sight, exc, key, info, classification, operation, message)
         # Asked after the last of the application's Python: that may have forked.
-        if not state.live or state.fence[0] != state.incarnation:
+        if not state.live[0] or state.fence[0] != state.incarnation:
             state.wake()
         write = partial(_write_row, look, duration_nano, message, encoded, ids, attempt, flags)
         with memory.process_lock:
@@ -160,7 +159,7 @@ def _count_and_write(
     state.inside = True
     counted = False
     reason = 0
-    writer = state.writer
+    writer, mark = state.writer, state.mark
     seq = 0 if writer is None else writer.seq
     try:
         site, now = _count(exc, key, look, kind)
@@ -177,7 +176,8 @@ def _count_and_write(
     except Exception as error:
         if not _is_ours(error):
             raise
-        _lose(None if counted else kind)
+        if not counted or mark == state.mark:  # else the row under way is the parent's
+            _lose(None if counted else kind)
     finally:
         state.inside = False
     return reason
@@ -216,9 +216,6 @@ def _count(
 
     ``look`` finds out about an error that is not known. What raises has not counted it.
     """
-    writer = state.writer
-    if writer is not None and writer.is_between_chunks and os.getpid() != state.process_id:
-        state.after_fork_in_child()  # by a fork that ran no handlers
     site = state.sites.get(key) or look()
     now = time_ns()
     if type(exception) is not MemoryError:  # recycled by the interpreter
@@ -327,7 +324,7 @@ def enter(operation: str, parent: int = 0) -> int:
     """
     if not isinstance(operation, str):
         raise TypeError(f"operation must be a str, got {type(operation).__name__}")
-    if (not state.live or state.fence[0] != state.incarnation) and not state.wake():
+    if (not state.live[0] or state.fence[0] != state.incarnation) and not state.wake():
         return 0
     try:
         text = operation.encode()

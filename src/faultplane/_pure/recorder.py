@@ -2,7 +2,9 @@
 
 A record looks at two things to know that it may write: `Recorder.live`, which every fork clears,
 and the owner's fence, which names another incarnation once this one was declared dead. A forked
-child, an unbound process and one that was switched off all take the slow entry, `wake`.
+child, an unbound process and one that was switched off all take the slow entry, `wake`. What tells
+the first of them apart, bound or not, is `Recorder.image`: whoever is about to touch what may be
+the parent's looks at it.
 """
 
 from __future__ import annotations
@@ -69,8 +71,11 @@ class Recorder:
         self.redact_more: Callable[[str], str] | None = None
         self.rebind: Callable[[], None] | None = None
         self.unclassified: Any = Unclassified()
-        # Where it writes.
-        self.live = False
+        # Where it writes. Both are one word that every fork clears.
+        page = memory.page_wiped_on_fork()
+        self.live = page[:1]
+        self.image = page[1:2]
+        self.image[0] = 1
         self.fence: Sequence[int] | memoryview = UNFENCED
         self.incarnation = 0
         self.was_bound = False
@@ -101,8 +106,7 @@ class Recorder:
         self.deferred: deque[Callable[[], object]] = deque()
         self._rebinding = False
         self._rebind_mono_nano = 0
-        # Who it is the state of.
-        self.process_id = os.getpid()
+        # Who it is the state of; another in a forked child.
         self.mark = int.from_bytes(os.urandom(8), "little")
 
     # ------------------------------------------------------------------------ waking, leaving
@@ -113,6 +117,7 @@ class Recorder:
         Whether the process may write after all. If not, errors are counted in the process, unless
         the recorder is switched off.
         """
+        self.notice_fork()
         if not self.active:
             return False
         with memory.process_lock, self.busy() as alone:
@@ -128,7 +133,7 @@ class Recorder:
 
     def may_write(self) -> bool:
         """Whether this process is bound and has not been declared dead."""
-        return self.live and self.fence[0] == self.incarnation
+        return bool(self.live[0]) and self.fence[0] == self.incarnation
 
     def why_unbound(self) -> int:
         """Drop reason of a record that found no domain: init() is who says how to bind again."""
@@ -153,8 +158,8 @@ class Recorder:
     def look(self, mono_nano: int) -> None:
         """Is the store where others look for it? If not, the next call lets go of it."""
         self.look_mono_nano = mono_nano + LOOK_NANO
-        if self.live and not self._is_in_place():
-            self.live = False
+        if self.live[0] and not self._is_in_place():
+            self.live[0] = 0
 
     def _is_in_place(self) -> bool:
         return self.aggregate.is_in_place(self.binding.aggregate_path, self.root)
@@ -168,7 +173,7 @@ class Recorder:
         """
         if self.has_lost and not forked:
             self.settle()
-        self.live = False
+        self.live[0] = 0
         # In this order: whoever folds removes the file after it has raised the fence.
         gone = not forked and not self._is_in_place()
         fenced = self.fence[0] != self.incarnation
@@ -189,7 +194,7 @@ class Recorder:
         self.breath = None
         self._close_dictionaries()
         if isinstance(self.fence, memoryview):
-            self.fence.release()
+            memory.let_go(self.fence)
         self.fence = UNFENCED
         self.incarnation = 0
         self.binding = None
@@ -325,14 +330,20 @@ class Recorder:
             finally:
                 self.inside = False
 
-    def notice_fork(self) -> None:
-        """Before a cell is made: a child of a fork without handlers makes none in its parent's."""
-        if os.getpid() != self.process_id:
-            self.after_fork_in_child()
-
     def after_fork_in_child(self) -> None:
-        """The lane, the counts and what was under way are the parent's."""
-        self.process_id = os.getpid()
+        """At once, also where the kernel wipes no page."""
+        self.live[0] = self.image[0] = 0
+        self.notice_fork()
+
+    def notice_fork(self) -> None:
+        """In a forked child that has not noticed yet: lane, counts and all under way are not its.
+
+        Counts start from zero, also when the parent had no domain.
+        """
+        if self.image[0]:
+            return
+        self.image[0] = 1
+        memory.forget_parent()
         self.mark = int.from_bytes(os.urandom(8), "little")
         self.inside = False
         self.deferred.clear()
@@ -369,6 +380,7 @@ def bind(binding: Any) -> None:
     What was counted before is carried over. Raises OSError when the counts do not fit the file;
     the process goes on counting in its own memory then.
     """
+    state.notice_fork()
     with memory.process_lock, state.busy():
         if state.binding is not None:
             state.detach()
@@ -401,7 +413,7 @@ def bind(binding: Any) -> None:
         state.incarnation = binding.incarnation
         state.root = files.identity_of_root()
         state.look_mono_nano = time.monotonic_ns() + LOOK_NANO
-        state.live = state.active
+        state.live[0] = state.active
 
 
 def unbind(exiting: bool = False) -> None:
@@ -411,6 +423,7 @@ def unbind(exiting: bool = False) -> None:
     change of domain leave the same way.
     """
     del exiting
+    state.notice_fork()
     with memory.process_lock, state.busy():
         if state.binding is not None:
             state.detach()
@@ -418,7 +431,7 @@ def unbind(exiting: bool = False) -> None:
 
 def bound() -> bool:
     """Whether this process writes into a domain."""
-    return state.binding is not None
+    return state.binding is not None and bool(state.image[0])
 
 
 def configure(
@@ -452,6 +465,7 @@ def configure(
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise ValueError(f"ignore must hold exception types, got {kind!r}")  # noqa: TRY004
+    state.notice_fork()
     with memory.process_lock:
         state.messages = state.messages if messages is None else messages
         if detail_per_second is not None:
@@ -471,7 +485,7 @@ def configure(
             state.flush()
         if active is not None:
             state.active = bool(active)
-            state.live = state.active and state.binding is not None
+            state.live[0] = state.active and state.binding is not None
 
 
 def flush_caches() -> None:
@@ -481,6 +495,7 @@ def flush_caches() -> None:
 
 def own_cells() -> bytes:
     """The counts of this process as bytes of an aggregate file."""
+    state.notice_fork()
     with memory.process_lock:
         if state.has_lost:
             state.settle()

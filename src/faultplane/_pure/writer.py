@@ -26,7 +26,7 @@ from faultplane.schema import (
 )
 
 from . import files
-from .memory import Mapping, fence, order
+from .memory import Mapping, fence, let_go, order
 from .ring import (
     NEXT_LANE_AT,
     STATE_AT,
@@ -120,14 +120,13 @@ class Lane:
     def clear_row(self) -> None:
         """Zero the next row: a signal handler that raised has left part of a record in it."""
         for column, layout in zip(self.columns, COLUMNS, strict=True):
-            view = column.cast("B")
-            view[self.row * layout.width : (self.row + 1) * layout.width] = bytes(layout.width)
-            view.release()
+            items = layout.width // column.itemsize
+            for item in range(self.row * items, (self.row + 1) * items):
+                column[item] = 0
 
     def release(self) -> None:
         """Let go of the mapping."""
-        for column in self.columns:
-            column.release()
+        let_go(*self.columns)
 
 
 class Writer:
@@ -427,9 +426,7 @@ class Writer:
         memory, self._memory = self._memory, None
         if memory is not None:
             self._forget_lane()
-            self._words.release()
-            self._bytes.release()
-            memory.close()
+            let_go(self._words, self._bytes, memory)
 
     def stop(self) -> None:
         """Leave in order: close the lane, give back what was being prepared, unmap."""

@@ -444,14 +444,13 @@ def test_a_fork_past_all_handlers_is_noticed(run, stores):
     code = """
     import ctypes
     lifecycle.init()
-    before = 10 if core.NAME == "cython" else 64  # the pure core looks between chunks of rows
-    fail(before)
+    fail(10)
     child = ctypes.PyDLL(None).fork()
     if child == 0:
         fail(5)
         os._exit(not (lifecycle.status().bound and lifecycle.status().incarnation == 2))
     wait(child)
-    assert errors() == before + 5
+    assert errors() == 10 + 5
     """
     run(dedent(code))
 
