@@ -540,6 +540,8 @@ cdef bint is_over_budget(Files* f) noexcept nogil:
 cdef int retire_over_budget(Files* f) noexcept nogil:
     cdef int retired = 0
     cdef uint64_t oldest
+    if not files_are_open(f):
+        return 0  # segments would be taken for gone, with all of their rows
     while retired < 64:
         # The oldest first: the newest only grows, so the one that is over the budget now stays so
         # however late it is retired.

@@ -344,6 +344,8 @@ class Segments:
     def retire_over_budget(self) -> int:
         """Retire the oldest segments until the budget holds; how many were retired."""
         retired = 0
+        if not self.are_open():
+            return 0  # segments would be taken for gone, with all of their rows
         while retired < RETIRED_AT_ONCE_MAX:
             # The oldest first: the newest only grows, so the one that is over the budget now
             # stays so however late it is retired.

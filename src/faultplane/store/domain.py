@@ -198,6 +198,15 @@ class Store:
                 continue  # the buffer's holder unmaps it
         location.close_same(self.directory_fd, self._identity)
 
+    def abandon(self) -> None:
+        """In a forked child: let whoever is in the middle of changing the store fail.
+
+        That is the call that a signal handler came into which forked: in the child it goes on
+        without the locks, and must neither rename nor remove what its parent works on. What is
+        mapped stays mapped for it.
+        """
+        location.close_same(self.directory_fd, self._identity)
+
     def __enter__(self) -> Self:
         return self
 
@@ -226,6 +235,11 @@ def _leave_lock_file(store: Store) -> None:
         core.set_lock_file(_writable[-1].locks.descriptor if _writable else -1)
     except StorageError:
         core.set_lock_file(-1)
+
+
+def held_at_fork() -> set[Store]:
+    """In a forked child: stores that its parent was in the middle of changing."""
+    return {store for store in _writable if store.locks.was_held_at_fork}
 
 
 # ------------------------------------------------------------------------------------ opening

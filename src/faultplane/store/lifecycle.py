@@ -13,13 +13,14 @@ from typing import Final, NamedTuple
 
 from faultplane import settings
 from faultplane._backend import CORE_NAME, core
-from faultplane.errors import DomainNotFound, FaultplaneError, InvalidSetting
+from faultplane.errors import DomainNotFound, FaultplaneError, InvalidSetting, StorageError
 from faultplane.store import (
     aggregate,
     counts,
     domain,
     host,
     location,
+    locks,
     maintain,
     owners,
     resource,
@@ -75,6 +76,8 @@ class _Process:
         self.retry_at = 0.0
         self.retry_seconds = RETRY_SECONDS_MIN
         self.exiting = False
+        self.joining = False
+        self.forks = 0
 
 
 _process = _Process()
@@ -191,11 +194,13 @@ def _is_bound() -> bool:
 
 def _join() -> None:
     """Open or make the store, take a slot, bind the core; remember why where that fails."""
+    forks = _process.forks
+    _process.joining = True
     try:
         for attempt in range(JOIN_ATTEMPTS_MAX):
             try:
                 _open_store()
-                _register()
+                _register(forks)
                 break
             except DomainNotFound:
                 # A gc came between opening and registering: the next store is made anew.
@@ -204,9 +209,13 @@ def _join() -> None:
         _process.reason = ""
         _process.retry_seconds = RETRY_SECONDS_MIN
     except (FaultplaneError, OSError, ValueError, MemoryError) as error:
+        if forks != _process.forks:
+            return  # a signal handler forked: the child has joined, or remembers why not
         _process.reason = str(error)
         _process.retry_at = time.monotonic() + _process.retry_seconds
         _process.retry_seconds = min(2 * _process.retry_seconds, RETRY_SECONDS_MAX)
+    finally:
+        _process.joining = False
 
 
 def _open_store() -> None:
@@ -230,8 +239,13 @@ def _open_store() -> None:
     )
 
 
-def _register() -> None:
-    """Take a slot and hand it to the core; FaultplaneError or OSError when that fails."""
+def _register(forks: int) -> None:
+    """Take a slot and hand it to the core; FaultplaneError or OSError when that fails.
+
+    ``forks`` says whose call this is: in a child that a signal handler has forked since, it fails.
+    """
+    if forks != _process.forks:
+        raise StorageError("forked while it registered")
     store, found, wanted = _process.store, _process.settings, _process.wanted
     assert store is not None
     assert found is not None
@@ -248,39 +262,44 @@ def _register() -> None:
             "counts in its own memory and writes no rows"
         )
     try:
-        _bind(store, registration, wanted.service, text)
+        _bind(store, registration, wanted.service, text, forks)
     except BaseException:
+        if forks != _process.forks:
+            raise  # it is the parent's
         owners.say_exited(store, registration, 0)
         owners.disown(store, registration)
         registration.close()
         raise
+    if forks != _process.forks:
+        raise StorageError("forked while it registered")
     _process.registration = registration
     _finalize_with_multiprocessing()
     maintain.maintain_store(store)
 
 
-def _bind(store: Store, registration: Registration, service: str, text: str) -> None:
+def _bind(store: Store, registration: Registration, service: str, text: str, forks: int) -> None:
     core.set_lock_file(store.locks.descriptor)
-    core.bind(
-        Binding(
-            directory_fd=store.directory_fd,
-            locks_fd=store.locks.descriptor,
-            registry=store.registry,
-            owners=store.owners,
-            owner_slot=registration.slot,
-            incarnation=registration.incarnation,
-            generation=registration.generation,
-            aggregate=registration.aggregate,
-            aggregate_fd=registration.aggregate_fd,
-            breath=registration.breath,
-            service=service,
-            resource=text,
-            lanes_per_segment=store.header.lanes_per_segment,
-            segments_max=store.header.segments_max,
-            dictionary_bytes=store.header.dictionary_bytes,
-            aggregate_path=owners.aggregate_path(store, registration.slot),
-        )
+    binding = Binding(
+        directory_fd=store.directory_fd,
+        locks_fd=store.locks.descriptor,
+        registry=store.registry,
+        owners=store.owners,
+        owner_slot=registration.slot,
+        incarnation=registration.incarnation,
+        generation=registration.generation,
+        aggregate=registration.aggregate,
+        aggregate_fd=registration.aggregate_fd,
+        breath=registration.breath,
+        service=service,
+        resource=text,
+        lanes_per_segment=store.header.lanes_per_segment,
+        segments_max=store.header.segments_max,
+        dictionary_bytes=store.header.dictionary_bytes,
+        aggregate_path=owners.aggregate_path(store, registration.slot),
     )
+    if forks != _process.forks:
+        raise StorageError("forked while it registered")
+    core.bind(binding)
 
 
 def _leave() -> None:
@@ -320,9 +339,13 @@ def _rebind() -> None:
     Never raises and never waits for another thread.
     """
     if _process.pid != os.getpid():
+        # Past all handlers, those of other modules too.
+        locks.forget_parent()
+        owners.forget_parent()
         _after_fork_in_child()
         return
-    if _process.wanted is None or _process.exiting or not _process.lock.acquire(blocking=False):
+    lock = _process.lock
+    if _process.wanted is None or _process.exiting or not lock.acquire(blocking=False):
         return
     try:
         if _is_bound():
@@ -334,7 +357,7 @@ def _rebind() -> None:
     except Exception as error:  # noqa: BLE001  # the recorder calls this in the middle of a record
         _process.reason = f"storage could not be tried again: {error!r}"
     finally:
-        _process.lock.release()
+        lock.release()
 
 
 # --------------------------------------------------------------------------------------- fork
@@ -343,22 +366,35 @@ def _rebind() -> None:
 def _after_fork_in_child() -> None:
     """A forked child is an owner of its own from its first moment, if its parent was one."""
     parent = _process.registration
+    interrupted = domain.held_at_fork()
+    if _process.store is not None and (_process.joining or _process.store in interrupted):
+        interrupted.add(_process.store)
+        _process.store = None
+    _process.joining = False
+    _process.forks += 1
     _process.lock = threading.RLock()
     _process.pid = os.getpid()
     _process.registration = None
     _process.retry_at = 0.0
     _process.retry_seconds = RETRY_SECONDS_MIN
+    try:
+        _join_as_child(parent)
+        # Last, so that what was opened meanwhile has other numbers than what is closed here.
+        for store in interrupted:
+            store.abandon()
+    except Exception as error:  # noqa: BLE001  # fork() must go on
+        _process.reason = f"the forked child could not register: {error!r}"
+
+
+def _join_as_child(parent: Registration | None) -> None:
     found = _process.settings
     if _process.wanted is None or found is None or found.disabled or _process.exiting:
         return
-    try:
-        # Counts start from zero: the parent's are the parent's.
-        core.unbind(False)
-        _join()
-        if parent is not None:
-            parent.close()
-    except Exception as error:  # noqa: BLE001  # fork() must go on
-        _process.reason = f"the forked child could not register: {error!r}"
+    # Counts start from zero: the parent's are the parent's.
+    core.unbind(False)
+    _join()
+    if parent is not None:
+        parent.close()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

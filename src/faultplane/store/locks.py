@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from faultplane import schema
 from faultplane.errors import DomainNotFound, StorageError
 from faultplane.store import files, location
 
@@ -40,6 +41,7 @@ class LockFile:
         self._kept = False
         self._guard = threading.Lock()
         self._busy: set[int] = set()
+        self.was_held_at_fork = False
         self.writable = False
 
     @classmethod
@@ -148,8 +150,12 @@ class LockFile:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
 
     def forget_held(self) -> None:
-        """In a forked child: it holds no byte, whatever its parent held."""
+        """In a forked child: it holds no byte, whatever its parent held.
+
+        `was_held_at_fork`: its parent was in the middle of what the domain's bytes stand for.
+        """
         self._guard = threading.Lock()
+        self.was_held_at_fork = any(byte >= schema.LOCK_DOMAIN for byte in self._busy)
         self._busy.clear()
 
     @contextmanager
@@ -170,7 +176,7 @@ class LockFile:
             self.release(byte)
 
 
-def _after_fork_in_child() -> None:
+def forget_parent() -> None:
     """Locks are not inherited, and a thread that held a table is not there to give it back."""
     global _table
     _table = threading.Lock()
@@ -178,4 +184,4 @@ def _after_fork_in_child() -> None:
         lock_file.forget_held()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=forget_parent)

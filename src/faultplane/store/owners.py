@@ -30,6 +30,7 @@ SETTLE_NANO: Final = 1_000_000_000
 _READ_ATTEMPTS_MAX: Final = 8
 _LOOK_BYTES: Final = 32 * _OWNER.size
 
+_forks = 0  # of this process and those it comes from, up to now
 # (device, inode) of a store's lock file -> incarnations that this very process image registered.
 _own: dict[tuple[int, int], set[int]] = {}
 
@@ -350,7 +351,7 @@ def _take_slot(
     incarnation = store.registry.add(schema.REGISTRY.offset["incarnation_next"], 1)
     if not 0 < incarnation <= INCARNATION_MAX:
         raise StorageError(f"incarnation must be 1 to {INCARNATION_MAX}, got {incarnation}")
-    me = host.this_process()
+    me, forks = host.this_process(), _forks
     step("fields")
     # A crash from here to the swap leaves a free slot with old fields and perhaps files, all of
     # which the next owner writes over.
@@ -375,8 +376,10 @@ def _take_slot(
     step("swap")
     # Known as our own first: a thread that maintains must not take it for a dead predecessor.
     _own.setdefault(store.locks.identity, set()).add(incarnation)
-    if not store.owners.cas(base, word, registration.word):
-        _own[store.locks.identity].discard(incarnation)
+    live = registration.word
+    # The slot is the parent's, if a signal handler has forked meanwhile.
+    if forks != _forks or not store.owners.cas(base, word, live):
+        _own.get(store.locks.identity, set()).discard(incarnation)
         registration.close()
         return None
     step("done")
@@ -463,9 +466,11 @@ def disown(store: Store, registration: Registration) -> None:
     store.locks.release(registration.slot)
 
 
-def _after_fork_in_child() -> None:
-    """The parent's slots are the parent's."""
+def forget_parent() -> None:
+    """In a forked child: the parent's slots are the parent's."""
+    global _forks
+    _forks += 1
     _own.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=forget_parent)
