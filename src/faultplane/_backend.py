@@ -5,6 +5,10 @@ where it was not. ``cython`` and ``python`` ask for one by name, and an answer t
 core is an error. A compiled core that is there but cannot be loaded is an error in each case: to
 fall back would hide a broken build.
 
+A core is the state of a process, whose locks and lane it has: the compiled one belongs to the first
+interpreter that imports it, the pure one, of which each interpreter would have its own, to the main
+interpreter. Any other is refused, and gets no core of another kind.
+
 ``core`` is the module, ``CORE_NAME`` its name: ``"cython"`` or ``"python"``.
 """
 
@@ -33,7 +37,7 @@ def _choose(wanted: str) -> ModuleType:
             f"FAULTPLANE_CORE must be one of {', '.join(settings.CORES)}, got {wanted!r}"
         )
     if wanted == "python":
-        return import_module(_PACKAGES["python"])
+        return _pure()
     try:
         return import_module(_PACKAGES["cython"])
     except ModuleNotFoundError as error:
@@ -47,7 +51,34 @@ def _choose(wanted: str) -> ModuleType:
                 f"FAULTPLANE_CORE=cython, but the compiled core was not built ({missing} is "
                 "missing): install a C compiler and reinstall with FAULTPLANE_REQUIRE_CORE=1"
             ) from error
+    except ImportError as error:
+        # What Cython and the interpreter say of it names no way out.
+        if _in_main_interpreter() and "nterpreter" not in str(error):
+            raise
+        from faultplane.errors import WrongInterpreter
+
+        raise WrongInterpreter("the first that imports it") from error
+    return _pure()
+
+
+def _pure() -> ModuleType:
+    """The pure core, where no other interpreter can have it."""
+    if not _in_main_interpreter():
+        from faultplane.errors import WrongInterpreter
+
+        raise WrongInterpreter("the main one where it is pure Python")
     return import_module(_PACKAGES["python"])
+
+
+def _in_main_interpreter() -> bool:
+    """Whether this is the interpreter that the process started with."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        return bool(module.get_current() == module.get_main())
+    return True
 
 
 def _compiled_modules() -> list[str]:

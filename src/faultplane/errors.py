@@ -28,6 +28,7 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "UnsafeDirectory",
+    "WrongInterpreter",
 ]
 
 DISTRIBUTION: Final = "faultplane"
@@ -92,6 +93,22 @@ class LayoutMismatch(StorageError):
 
 class CoreNotFound(FaultplaneError, ImportError):
     """The core asked for by ``FAULTPLANE_CORE`` is not part of this installation."""
+
+
+class WrongInterpreter(FaultplaneError, ImportError):
+    """Another interpreter of this process has the recorder, or could have it.
+
+    >>> print(WrongInterpreter("the main one"))  # doctest: +ELLIPSIS
+    faultplane records in one interpreter of a process, the main one, and this is another: run ...
+    """
+
+    def __init__(self, which: str) -> None:
+        """Say ``which`` interpreter records."""
+        super().__init__(
+            f"faultplane records in one interpreter of a process, {which}, and this is another: "
+            "run the application there (mod_wsgi: WSGIApplicationGroup %{GLOBAL}), or in a process "
+            "of its own"
+        )
 
 
 class MissingExtra(FaultplaneError, ImportError):

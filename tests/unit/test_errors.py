@@ -22,6 +22,7 @@ def test_everything_derives_from_the_base():
         ("InvalidName", ValueError),
         ("InvalidSetting", ValueError),
         ("CoreNotFound", ImportError),
+        ("WrongInterpreter", ImportError),
         ("MissingExtra", ImportError),
         ("NativeMismatch", ImportError),
         ("StackNotFound", LookupError),

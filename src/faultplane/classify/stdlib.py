@@ -396,6 +396,7 @@ _OURS: Final = (
         "Configuration",
         "faultplane.errors.FaultplaneError faultplane.errors.DomainNotFound "
         "faultplane.errors.CoreNotFound faultplane.errors.MissingExtra "
+        "faultplane.errors.WrongInterpreter "
         "faultplane.errors.InvalidName faultplane.errors.InvalidSetting",
     ),
     _says("DataValidation", "faultplane.errors.QueryError faultplane.errors.StackNotFound"),

@@ -37,6 +37,7 @@ Configuration final failure:
     pydoc.ErrorDuringImport importlib.resources.abc.TraversalError
     faultplane.errors.FaultplaneError faultplane.errors.DomainNotFound
     faultplane.errors.CoreNotFound faultplane.errors.MissingExtra faultplane.errors.InvalidName
+    faultplane.errors.WrongInterpreter
     socket.gaierror[EAI_NODATA] socket.gaierror[EAI_ADDRFAMILY]
     ssl.SSLError[TLSV1_UNRECOGNIZED_NAME] ssl.SSLError[TLSV1_ALERT_NO_APPLICATION_PROTOCOL]
     ssl.SSLError[NO_START_LINE] ssl.SSLError[X509_LIB] ssl.SSLError[EE_KEY_TOO_SMALL]
