@@ -1,7 +1,8 @@
 # Each command prepares .venv for itself (tools/install.py), so `make demo` is all that is typed.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick torture fuzz interop bench lint docs wheels generate clean
+.PHONY: help install demo test quick torture fuzz sanitize interop bench lint docs wheels \
+	generate clean
 
 # The first interpreter that is new enough. `make PYTHON=/path/to/python3.12 …` names another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -38,6 +39,10 @@ torture: ## the store under fire, at length (ARGS="kill --kills 1000 --core pyth
 fuzz: ## damaged files through all readers (ARGS="--kind segment --executions 1000000 --seed 1")
 	$(PREPARE) fuzz
 	@cd tests && $(RUN) -m fuzz $(ARGS)
+
+sanitize: ## the compiled core under AddressSanitizer, UBSan and ThreadSanitizer (ARGS="thread")
+	$(PREPARE) test
+	@$(RUN) tools/sanitizers.py $(ARGS)
 
 interop: ## beside the real opentelemetry-instrument, ddtrace-run, gevent, uvloop and protobuf
 	$(PREPARE) interop
