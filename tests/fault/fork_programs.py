@@ -155,7 +155,8 @@ def preparing(ledger: Ledger, rng: random.Random, how: str) -> None:
     fp.init(service="fork")
 
     def is_preparing() -> bool:
-        return any("tmp-next" in target for target in descriptors().values())
+        # In a file without a name, or of this one.
+        return any("/#" in target or "tmp-next" in target for target in descriptors().values())
 
     while not is_preparing():
         me.record(16)

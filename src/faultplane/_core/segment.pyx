@@ -10,7 +10,7 @@ next segment has its name before the first of them wants it. Nothing but manners
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from .atomics cimport fp_add, fp_cas, fp_load_acquire, fp_store_release
+from .atomics cimport fp_cas, fp_load_acquire, fp_store_release
 from .digest cimport fp_crc32
 from .intern cimport (
     Dictionary,
