@@ -307,8 +307,7 @@ SEGMENT_TABLE_OFFSET: Final = 2 * PAGE_BYTES
 SEGMENT_TABLE_ENTRY_BYTES: Final = 8
 SEGMENT_TABLE_ROWS_BITS: Final = 24
 """Number of the segment << 24 | its final rows, at ``number % SEGMENT_TABLE_SIZE``; swapped in."""
-RETIRED_ROWS_SHIFT: Final = 16
-"""One word, so that each segment is added once, whoever dies; before ``segment_oldest`` moves."""
+RETIRED_ROWS_SHIFT: Final = 16  # of one word, so that each segment is added once, whoever dies
 REGISTRY_BYTES: Final = SEGMENT_TABLE_OFFSET + SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
 
 OWNER_FREE: Final = 0

@@ -106,13 +106,10 @@ from .recorder cimport (
     INACTIVE,
     OPERATIONS_RECENT,
     RAW,
-    SPENT_PLACES,
-    SPENT_PROBES,
     TEMPLATE,
     WRITING,
     Mode,
     Recorder,
-    Spent,
     awake,
     bounded,
     clocks,
@@ -124,6 +121,7 @@ from .recorder cimport (
     try_storage,
     wake,
     why_unbound,
+    within_budget,
 )
 from .redact cimport redact_into_cut
 from .ring cimport (
@@ -245,33 +243,6 @@ cdef inline void count(Site* site, const TypeInfo* info, int64_t time_unix_nano)
         overflow(info.kind, 1)
     else:
         cell_count_at(cell_at(&R.aggregate, site.cell), time_unix_nano)
-
-
-cdef bint within_budget(uint64_t fingerprint, int64_t mono_nano) noexcept nogil:
-    """Whether this fingerprint may have another row this second.
-
-    Sites do not know: one error has a site for each operation, and forgets them with the caches.
-    Where more differ in a second than the table has room for, some share what one may have.
-    """
-    cdef uint32_t second = <uint32_t>(mono_nano // 1_000_000_000) + 1  # 0 = a place never used
-    cdef uint64_t home = fingerprint ^ fingerprint >> 32
-    cdef uint64_t probe
-    cdef Spent* spent
-    for probe in range(SPENT_PROBES):
-        spent = &R.spent[(home + probe) % SPENT_PLACES]
-        if spent.second != second:
-            spent.second = second
-            spent.fingerprint = fingerprint
-            spent.rows = 0
-            break
-        if spent.fingerprint == fingerprint:
-            break
-    else:
-        spent = &R.spent[home % SPENT_PLACES]
-    if spent.rows >= R.detail_per_second:
-        return False
-    spent.rows += 1
-    return True
 
 
 cdef inline int write_row(Site* site, Row* row, const Text* text) noexcept:

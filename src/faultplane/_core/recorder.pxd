@@ -83,6 +83,7 @@ cdef Mode wake() noexcept
 cdef void notice_fork() noexcept
 cdef void try_storage() noexcept
 cdef int why_unbound() noexcept
+cdef bint within_budget(uint64_t fingerprint, int64_t mono_nano) noexcept nogil
 cdef void overflow(int cell, uint64_t n) noexcept nogil
 cdef void look(int64_t mono) noexcept nogil
 cdef void look_by_count() noexcept nogil

@@ -78,6 +78,33 @@ cdef void overflow(int cell, uint64_t n) noexcept nogil:
         R.overflow[cell] += n
 
 
+cdef bint within_budget(uint64_t fingerprint, int64_t mono_nano) noexcept nogil:
+    """Whether this fingerprint may have another row this second.
+
+    Sites do not know: one error has a site for each operation, and forgets them with the caches.
+    Where more differ in a second than the table has room for, some share what one may have.
+    """
+    cdef uint32_t second = <uint32_t>(mono_nano // 1_000_000_000) + 1  # 0 = a place never used
+    cdef uint64_t home = fingerprint ^ fingerprint >> 32
+    cdef uint64_t probe
+    cdef Spent* spent
+    for probe in range(SPENT_PROBES):
+        spent = &R.spent[(home + probe) % SPENT_PLACES]
+        if spent.second != second:
+            spent.second = second
+            spent.fingerprint = fingerprint
+            spent.rows = 0
+            break
+        if spent.fingerprint == fingerprint:
+            break
+    else:
+        spent = &R.spent[home % SPENT_PLACES]
+    if spent.rows >= R.detail_per_second:
+        return False
+    spent.rows += 1
+    return True
+
+
 cdef object bounded(object value, str name, object high):
     """``value`` as an int from 0 to ``high``, or an error that names both."""
     if not isinstance(value, int):

@@ -296,15 +296,20 @@ class StoreReader:
         if since.floor >= oldest:
             return 0
         # One entry less than the table has: whoever retires the oldest notes it before it moves on.
-        window = max(oldest - schema.SEGMENT_TABLE_SIZE + 1, 1)
-        lost = 0
-        for number in range(max(since.floor, window), oldest):
-            if number not in held:
-                rows = self.store.final_rows(number)
-                lost += max(rows - sum(since.seen.get(number, ())), 0)
-        if since.floor < window:
-            rows = rows_retired - sum(map(self.store.final_rows, range(window, oldest)))
-            seen = {n: sum(counts) for n, counts in since.seen.items() if n < window}
-            seen.update((n, count) for n, count in held.items() if n < window)
-            lost += max(rows - since.rows_before - sum(seen.values()), 0)
+        remembered = schema.SEGMENT_TABLE_SIZE - 1
+        final = self.store.final_rows
+        rows_of = {n: final(n) for n in range(max(since.floor, oldest - remembered), oldest)}
+        # Those before were forgotten, some perhaps while the table was read.
+        forgotten = max(self.store.load("segment_oldest"), oldest) - remembered
+        first = min(max(since.floor, forgotten), oldest)
+        had = {number: sum(counts) for number, counts in since.seen.items()}
+        lost = sum(
+            max(rows_of[number] - had.get(number, 0), 0)
+            for number in range(first, oldest)
+            if number not in held
+        )
+        if since.floor < first:
+            rows = rows_retired - sum(rows_of[number] for number in range(first, oldest))
+            seen = sum(rows for number, rows in {**had, **held}.items() if number < first)
+            lost += max(rows - since.rows_before - seen, 0)
         return lost

@@ -9,6 +9,7 @@ import pytest
 from faultplane import schema
 from faultplane._backend import CORE_NAME
 from faultplane.store import aggregate, domain, location, owners
+from faultplane.store.reader import StoreReader
 
 
 @pytest.fixture
@@ -31,6 +32,20 @@ def make_store(tmp_domain_dir):
 def store(make_store):
     """A writable store of 32 owner slots."""
     return make_store()
+
+
+@pytest.fixture
+def open_reader():
+    """Function ``(builder) -> StoreReader``, closed afterwards."""
+    readers = []
+
+    def make(store):
+        readers.append(StoreReader(domain.Store.open(str(store.path))))
+        return readers[-1]
+
+    yield make
+    for reader in readers:
+        reader.close()
 
 
 class Owner:

@@ -17,24 +17,9 @@ from hypothesis import strategies as st
 from faultplane import schema
 from faultplane.store import Domain
 from faultplane.store import reader as reader_module
-from faultplane.store.domain import Store
-from faultplane.store.reader import Segment, StoreReader, spans
+from faultplane.store.reader import Segment, spans
 
 ROWS = schema.LANE_ROWS
-
-
-@pytest.fixture
-def open_reader():
-    """Function ``(builder) -> StoreReader``, closed afterwards."""
-    readers = []
-
-    def make(store):
-        readers.append(StoreReader(Store.open(str(store.path))))
-        return readers[-1]
-
-    yield make
-    for reader in readers:
-        reader.close()
 
 
 def rows_of(reading):
@@ -219,9 +204,6 @@ def test_no_row_is_shown_before_those_its_writer_committed_earlier(
         assert len(loads) >= 6
 
 
-# ------------------------------------------------------------------------------ retire and lose
-
-
 def test_rows_retired_before_they_were_read_are_counted_as_lost(build_store, open_reader):
     store = build_store(lanes=2)
     store.write(1, 100)
@@ -258,76 +240,6 @@ def test_what_is_mapped_is_read_though_it_was_retired(build_store, open_reader):
     assert rows_of(reading) == everything
     assert rows_of(reader.read(reading.position)) == []
     assert sorted(reader._segments) == [3]
-
-
-@pytest.mark.parametrize("retired", [1, 1023, 1024, 1025, 2500])
-@pytest.mark.parametrize("added", [0, 1], ids=["noted", "noted and added"])
-def test_the_loss_is_exact_however_many_segments_were_retired(
-    build_store, open_reader, retired, added
-):
-    store = build_store(lanes=1)
-    store.write(1, 5)
-    position = open_reader(store).read(None).position
-    total = 0
-    for number in range(1, retired + 1):
-        total += 5 + number % 7
-        store.note_retired(number, 5 + number % 7)
-    # The next is about to be: noted, and the word not moved on, as whoever does it may be killed.
-    store.note_retired(retired + 1, 7)
-    store.segments.pop(1).path.unlink()
-    for field, value in {
-        "segment_oldest": retired + 1,
-        "segment_newest": retired,
-        "retired": (total + 7 * added) << schema.RETIRED_ROWS_SHIFT | retired + added,
-    }.items():
-        store.word(field, value)
-    reading = open_reader(store).read(position)
-    assert reading.lost == total - 5
-    assert open_reader(store).read(reading.position).lost == 0
-
-
-def test_what_a_reader_holds_is_not_lost_however_many_segments_were_retired(
-    build_store, open_reader
-):
-    store = build_store(lanes=1)
-    store.write(1, 5)
-    reader = open_reader(store)
-    position = reader.read(None).position
-    store.write(1, 3)
-    store.note_retired(1, 8)
-    retired = 2 * schema.SEGMENT_TABLE_SIZE
-    for number in range(2, retired + 1):
-        store.note_retired(number, 4)
-    store.segments.pop(1).path.unlink()
-    total = 8 + 4 * (retired - 1)
-    for field, value in {
-        "segment_oldest": retired + 1,
-        "segment_newest": retired,
-        "retired": total << schema.RETIRED_ROWS_SHIFT | retired,
-    }.items():
-        store.word(field, value)
-    reading = reader.read(position)
-    assert sum(run.rows for run in reading.runs) == 3
-    assert reading.lost == total - 8
-
-
-def test_a_segment_that_is_missing_is_told_and_lost_when_it_is_retired(build_store, open_reader):
-    store = build_store(lanes=1)
-    store.write(1, 2 * ROWS)
-    position = open_reader(store).read(None).position
-    store.write(1, 30)
-    path = store.segments[3].path
-    content = path.read_bytes()
-    path.unlink()  # by somebody else: who retires it moves the word on before
-    reader = open_reader(store)
-    between = reader.read(position)
-    assert (between.lost, between.runs) == (0, [])
-    assert reader.problems == {"seg-3": "seg-3 does not exist"}
-    path.write_bytes(content)
-    for _ in range(3):
-        store.retire_oldest()
-    assert reader.read(between.position).lost == 30
-    assert not reader.problems
 
 
 # ------------------------------------------------------------------------------------ bad files
