@@ -4,18 +4,25 @@
 
    - a segment that has a name is whole: all of its zeros and its header were written before;
    - a file becomes one segment at most, and what one process prepares another may publish;
+   - what is prepared without a name is gone with the process that prepared it, and nobody else ever
+     waits for it; two who link the same number, ahead of need or not, make one segment;
    - the dictionaries of names and of stacks that a segment's header names are there, whole, from
      before it has a name until no segment that is kept names them.
 
-   Code: prepare_begin, prepare_up_to, take_prepared, generation_for_new_segment, publish
-   (_core/segment), dictionary_create (_core/intern), _remove_dictionaries (store/maintain); _pure
-   the same. A budget of one segment: publishing number n retires n - 1. Whether a dictionary is
+   Code: prepare_begin, prepare_up_to, prepare_finish, generation_for_new_segment, publish_file,
+   publish_prepared, publish_ahead, publish (_core/segment), dictionary_create (_core/intern),
+   _remove_dictionaries (store/maintain). As it is, this is _pure/ring, and what is left of the
+   compiled core where there are no files without a name. -DNAMELESS is the compiled core: what is
+   prepared has no name until it is linked ahead of need, under LOCK_NAMES, which is tried; who
+   needs a segment while another is at the names, or finds nothing, reserves one. A budget of one segment: publishing number n retires n - 1. Whether a dictionary is
    nearly full is anybody's guess, but none is before a segment names it.
 
    Negative controls: -DSHARED_NAME (all prepare under one name, without the lock), -DREADY_FIRST
    (the name tmp-ready comes before the last zeros), -DLINK_READY (what is ready is linked, not
    renamed, so two may take it), -DRAISE_FIRST (the generation is raised before its files are
-   there), -DKEEP_ONE (dictionaries but the newest are removed when no segment names them). */
+   there), -DKEEP_ONE (dictionaries but the newest are removed when no segment names them); and of
+   -DNAMELESS also -DLINK_HALF (linked before its last zeros), -DLINK_OVER (a link replaces what
+   has that name), -DHINT_FIRST (the hint is raised before the name is there, and believed). */
 #define WRITERS 2
 #define NUMBERS 2                     /* segments 1 to NUMBERS */
 #define FILES 9                       /* inodes; 0 is none */
@@ -26,12 +33,18 @@ byte next_file = 1, next[WRITERS], ready; /* tmp-next-<tag>, tmp-ready: inodes *
 byte zeros[FILES];                    /* slices written, of two */
 byte number_of[FILES], generation_of[FILES]; /* header */
 byte uses[FILES];                     /* names of segments that it got */
+byte linked[NUMBERS + 1];             /* files that got that name */
 byte name[NUMBERS + 1];               /* seg-<n> */
 byte newest, generation;
 bool names_there[GENERATIONS], stacks_there[GENERATIONS], filling[GENERATIONS];
 byte holder;                          /* LOCK_PREPARE: process + 1 */
 bool killed[WRITERS];
+#ifdef NAMELESS
+byte at_names;                        /* LOCK_NAMES: process + 1 */
+byte hint;                            /* the second word of segment_newest */
+#endif
 
+#ifndef NAMELESS
 inline prepare(p) {
 #ifndef SHARED_NAME
   if
@@ -88,6 +101,7 @@ inline take() {
   assert(f < FILES)
 }
 
+#endif
 /* generation_for_new_segment */
 inline choose_generation() {
   g = generation;
@@ -116,8 +130,115 @@ inline choose_generation() {
   fi
 }
 
+#ifdef NAMELESS
+inline raise_hint(n) {
+  atomic {
+    if
+    :: hint < n -> hint = n
+    :: else
+    fi
+  }
+}
+
+/* publish_file: f becomes segment n, unless there is one */
+inline publish(f, n) {
+  choose_generation();
+#ifdef HINT_FIRST
+  raise_hint(n);
+#endif
+  atomic {                            /* a header that nobody sees, link */
+    number_of[f] = n; generation_of[f] = g;
+    if
+#ifdef LINK_OVER
+    :: newest < n ->
+#else
+    :: name[n] == 0 && newest < n ->
+#endif
+       name[n] = f; uses[f]++; linked[n]++; filling[g] = true
+    :: else                           /* another was first */
+    fi
+  }
+  raise_hint(n)
+}
+
+inline names_done(p) {
+  atomic {
+    if
+    :: at_names == p + 1 -> at_names = NOBODY
+    :: else
+    fi
+  }
+}
+
+/* prepare_begin, prepare_up_to, publish_ahead: h has no name, nobody else can open it */
+inline prepare(p) {
+  if
+  :: atomic { h == 0 && ready == 0 && holder == NOBODY -> holder = p + 1 }
+     atomic {                         /* nobody sees these steps, nor what a kill leaves of them */
+       assert(next_file < FILES);
+       h = next_file; next_file++; zeros[h]++
+#ifndef LINK_HALF
+       ; zeros[h]++
+#endif
+     }
+     if
+     :: atomic { at_names == NOBODY -> at_names = p + 1 }
+        n = newest + 1;
+        if
+        :: n > NUMBERS || hint >= n || name[n] != 0 ->
+           ready = h                  /* prepare_finish: for the one after */
+        :: else -> publish(h, n)
+        fi;
+        atomic { h = 0; n = 0; g = 0; holder = NOBODY }
+        at_names = NOBODY
+     :: at_names != NOBODY            /* later, or when it is needed */
+     fi
+#ifdef LINK_HALF
+     ; if
+     :: h != 0 -> zeros[h]++
+     :: else
+     fi
+#endif
+  :: h != 0 || ready != 0 || holder != NOBODY
+  fi;
+  atomic { n = 0; g = 0 }
+}
+
+/* publish, in need: what this process prepared, what is ready, or one that it reserves */
+inline publish_now(p, n) {
+  if
+  :: atomic { at_names == NOBODY -> at_names = p + 1 }
+  :: at_names != NOBODY               /* not waited for: he may have been stopped */
+  fi;
+  atomic {
+    if
+    :: h != 0 -> f = h
+    :: h == 0 && at_names == p + 1 && ready != 0 -> f = ready;
+       ready = 0                      /* renamed to a name of one's own */
+    :: h == 0 && !(at_names == p + 1 && ready != 0) ->
+       f = next_file; next_file++; zeros[f] = 2 /* reserved, without a name */
+    fi
+  }
+  assert(f < FILES);
+  if
+  :: hint < n && newest < n -> publish(f, n)
+  :: else                             /* somebody else was first: it goes, or waits for the next */
+  fi;
+  atomic {
+    if
+    :: h == f && uses[f] > 0 -> h = 0; holder = NOBODY
+    :: else
+    fi
+  }
+  names_done(p)
+}
+#endif
+
 proctype writer(byte p) {
   byte n, f, g;
+#ifdef NAMELESS
+  byte h;
+#endif
   {
   do
   :: newest == NUMBERS -> break
@@ -131,6 +252,12 @@ proctype writer(byte p) {
      :: n > NUMBERS -> break
      :: else
      fi;
+#ifdef NAMELESS
+     if
+     :: hint >= n -> assert(name[n] != 0 || newest >= n) /* map it */
+     :: else -> publish_now(p, n)
+     fi;
+#else
      if
      :: name[n] == 0 ->
         take();
@@ -138,12 +265,14 @@ proctype writer(byte p) {
         atomic { number_of[f] = n; generation_of[f] = g }
         atomic {                      /* link */
           if
-          :: name[n] == 0 && newest < n -> name[n] = f; uses[f]++; filling[g] = true
+          :: name[n] == 0 && newest < n ->
+             name[n] = f; uses[f]++; linked[n]++; filling[g] = true
           :: else                     /* another was first */
           fi
         }
      :: else
      fi;
+#endif
      atomic {                         /* newest is raised; the one before it is retired */
        if
        :: newest < n -> newest = n
@@ -156,6 +285,12 @@ proctype writer(byte p) {
   } unless {
     atomic {
       killed[p];
+#ifdef NAMELESS
+      if
+      :: at_names == p + 1 -> at_names = NOBODY
+      :: else
+      fi;
+#endif
       if
       :: holder == p + 1 -> holder = NOBODY
       :: else
@@ -213,6 +348,7 @@ end:
       f = name[n];
       assert(f == 0 || (zeros[f] == 2 && number_of[f] == n));
       assert(uses[f] <= 1);
+      assert(linked[n] <= 1);
       assert(f == 0 || n < newest
              || (names_there[generation_of[f]] && stacks_there[generation_of[f]]))
     }

@@ -23,6 +23,7 @@ MODELS = [
     ("intern",),
     ("intern", "-DPURE"),
     ("prepare",),
+    ("prepare", "-DNAMELESS"),
     ("create",),
     ("create", "-DREMOVERS=2", "-DATTEMPTS=1"),
 ]
@@ -62,6 +63,11 @@ CONTROLS = [
     ("prepare", ("-DLINK_READY",), "uses["),
     ("prepare", ("-DRAISE_FIRST",), "names_there["),
     ("prepare", ("-DKEEP_ONE",), "names_there["),
+    ("prepare", ("-DNAMELESS", "-DLINK_HALF"), "zeros["),
+    ("prepare", ("-DNAMELESS", "-DLINK_OVER"), "linked["),
+    ("prepare", ("-DNAMELESS", "-DHINT_FIRST"), "name[n]!=0"),
+    ("prepare", ("-DNAMELESS", "-DRAISE_FIRST"), "names_there["),
+    ("prepare", ("-DNAMELESS", "-DKEEP_ONE"), "names_there["),
     ("create", ("-DNOT_IN_PLACE",), "lives_in["),
     ("create", ("-DNO_LOCK",), "lives_in["),
     ("create", ("-DLOOK_FIRST",), "lives_in["),
@@ -135,7 +141,7 @@ def test_a_model_says_what_it_proves_and_which_controls_it_has(model):
     assert re.search(r"\. Proves, ", first) and "Code: " in first
     used = set(re.findall(r"^#if(?:n?def|) +([A-Z_]+)$", text, re.MULTILINE))
     sizes = {"LANES", "CLOSERS", "WRITERS", "RECORDS", "NUMBERS", "REMOVERS", "ATTEMPTS"}
-    shapes = sizes | {"PURE", "CYCLES"}
+    shapes = sizes | {"PURE", "CYCLES", "AHEAD", "NAMELESS"}
     named = set(re.findall(r"-D([A-Z_]+)", first[first.index("Negative controls") :]))
     assert used - shapes == named - shapes
     tried = {switch[2:] for name, switches, _ in CONTROLS if name == model for switch in switches}
