@@ -62,7 +62,7 @@ class Run:
 
         def work() -> None:
             actor = Actor(self.ledger, LIVE, self.tracer.steps)
-            self.tracer.watch(LIVE, self.scene.finest)
+            self.tracer.watch(LIVE, self.scene.finest, self.scene.named)
             self.scene.before(actor)
             self.tracer.arm(number, how)
             self.scene.act(actor)

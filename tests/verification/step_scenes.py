@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -46,6 +47,8 @@ class Actor:
     def __init__(self, ledger: Ledger, live: Path, steps: Callable[[], int]) -> None:
         self.ledger, self.live, self._steps = ledger, live, steps
         self._hits = fp.counter("hits")
+        self.names: Callable[[], None] = nothing
+        """Kept: who is at the names stays there as long as this process lives."""
 
     def join(self) -> None:
         fp.init("checkout", "default", str(self.live))
@@ -98,6 +101,8 @@ class Scene(NamedTuple):
     act: Callable[[Actor], None]
     finest: bool = False
     removes: bool = False
+    named: bool = False
+    """Whether the file system has no files without a name."""
 
 
 def nothing(_: object) -> None:
@@ -129,27 +134,76 @@ def tidy(live: Path) -> None:
         assert report.problems == [], report
 
 
-def nearly_turned(live: Path, names: int = 1) -> None:
-    """Every lane that the budget holds is full but the last one."""
+def at_the_names(live: Path) -> Callable[[], None]:
+    """A process that has ``LOCK_NAMES`` until the function is called, or its caller dies."""
+    (path,) = domain.store_paths(str(live / "default"))
+    (hear, say), (wait, release) = os.pipe(), os.pipe()
+
+    def work() -> None:
+        os.close(release)
+        locks = os.open(f"{path}/locks", os.O_RDWR)
+        fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, schema.LOCK_NAMES)
+        os.write(say, b"held")
+        os.read(wait, 1)
+
+    child = in_child(work)
+    os.close(say)
+    os.close(wait)
+    assert os.read(hear, 4) == b"held"
+    os.close(hear)
+
+    def let_go() -> None:
+        os.close(release)
+        assert ended(child) == 0
+
+    return let_go
+
+
+def fill(live: Path, lanes: int, names: int = 1, *, unnamed: bool = False) -> None:
+    """``lanes`` full lanes, and nothing else. ``unnamed``: no segment was named ahead of need."""
 
     def work() -> None:
         fp.init("keeper", "default", str(live))
-        header = lifecycle._process.store.header
-        lanes = header.segments_max * header.lanes_per_segment
-        rows = (lanes - 1) * schema.LANE_ROWS
+        rows = lanes * schema.LANE_ROWS
         for number in range(rows):
             # New names come last: a segment that finds many begins another dictionary.
             fp.record(SHORT, f"operation {max(number - rows + names, 0)}")
         core.unbind(False)
         lifecycle._at_exit()
 
+    let_go = nothing
+    if unnamed:
+        done(lambda: (fp.init("keeper", "default", str(live)), lifecycle._at_exit()))
+        let_go = at_the_names(live)
     done(work)
+    if unnamed:
+        let_go()
     tidy(live)
+
+
+GEOMETRY = schema.geometry(2 << 20)
+LANES = GEOMETRY.segments_max * GEOMETRY.lanes_per_segment
+MANY_NAMES = schema.dictionary_shape(GEOMETRY.dictionary_bytes).entries_max * 9 // 10
+
+
+def nearly_turned(live: Path) -> None:
+    """Every lane that the budget holds is full but the last one."""
+    fill(live, LANES - 1)
+
+
+def nothing_named(live: Path) -> None:
+    """The same, and who needs the next segment finds none."""
+    fill(live, LANES - 1, unnamed=True)
 
 
 def nearly_full_of_names(live: Path) -> None:
     """The same, and nine tenths of the ids of the dictionary are used."""
-    nearly_turned(live, names=schema.dictionary_shape(128 << 10).entries_max * 9 // 10)
+    fill(live, LANES - 1, MANY_NAMES, unnamed=True)
+
+
+def full_of_names_early(live: Path) -> None:
+    """Nine tenths of the ids are used; two lanes of the segment are not."""
+    fill(live, GEOMETRY.lanes_per_segment - 2, MANY_NAMES, unnamed=True)
 
 
 def with_dead(live: Path) -> None:
@@ -222,9 +276,23 @@ def fill_last_lane(actor: Actor) -> None:
     assert store.load("segment_newest") == store.header.segments_max
 
 
+def fill_last_lane_unnamed(actor: Actor) -> None:
+    """Somebody was stopped at the names before, and stays there."""
+    actor.names = at_the_names(actor.live)
+    fill_last_lane(actor)
+
+
 def turn(actor: Actor) -> None:
     """The last rows of the last lane, the next segment, the oldest retired, the one after begun."""
     for _ in range(2 + 2 * 64 + 2):
+        actor.record()
+    actor.expect(actor.store().load("segment_oldest") == 2)
+    actor.end()
+
+
+def turn_in_need(actor: Actor) -> None:
+    """The same while another stays at the names: the compiled core retires after 16 tries."""
+    for _ in range(2 + 20 * 64 + 2):
         actor.record()
     actor.expect(actor.store().load("segment_oldest") == 2)
     actor.end()
@@ -239,10 +307,34 @@ def change_dictionary(actor: Actor) -> None:
 
 
 def prepare(actor: Actor) -> None:
-    """Rows of a lane, while the next segment is prepared, slice by slice."""
+    """Rows of a lane, while the next segment is prepared, slice by slice; one core names it."""
     for _ in range(2 * schema.LANE_ROWS):
         actor.record()
-    actor.expect("tmp-ready" in os.listdir(actor.store().directory_fd))
+    store = actor.store()
+    following = store.load("segment_newest") + 1
+    ready = "tmp-ready" if core.NAME == "python" else f"seg-{following}"
+    actor.expect(ready in os.listdir(store.directory_fd))
+    actor.end()
+
+
+def second_last_lane(actor: Actor) -> None:
+    actor.join()
+    for _ in range(schema.LANE_ROWS):
+        actor.record()
+    assert actor.store().load("dictionary_generation") == 1
+
+
+def change_dictionary_ahead(actor: Actor) -> None:
+    """The next segment gets its name, and a new generation, while this one has room."""
+    for _ in range(2 * 64 + 2):
+        actor.record()
+    if core.NAME == "cython":
+        actor.expect(actor.store().load("dictionary_generation") == 2)
+        actor.expect(actor.store().load("segment_newest") == 1)
+    for _ in range(schema.LANE_ROWS - 2 * 64):
+        actor.record()
+    actor.expect(actor.store().load("dictionary_generation") == 2)
+    actor.expect(actor.store().load("segment_newest") == 2)
     actor.end()
 
 
@@ -288,8 +380,11 @@ SCENES = {
     "join": Scene(kept, nothing, live_and_leave),
     "write": Scene(kept, warm, write, finest=True),
     "turn": Scene(nearly_turned, fill_last_lane, turn),
-    "generation": Scene(nearly_full_of_names, fill_last_lane, change_dictionary),
+    "need": Scene(nothing_named, fill_last_lane_unnamed, turn_in_need),
+    "generation": Scene(nearly_full_of_names, fill_last_lane_unnamed, change_dictionary),
+    "ahead": Scene(full_of_names_early, second_last_lane, change_dictionary_ahead),
     "prepare": Scene(kept, claim_first, prepare),
+    "named": Scene(kept, claim_first, prepare, named=True),
     "bury": Scene(with_dead, nothing, bury),
     "rotate": Scene(with_dead_and_full_deaths, nothing, bury),
     "gc": Scene(kept, nothing, remove, removes=True),

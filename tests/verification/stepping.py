@@ -60,8 +60,8 @@ class Tracer:
         self._library.trace_kinds(ctypes.cast(kinds, ctypes.c_char_p), STEPS_MAX)
         self._library.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-    def watch(self, directory: Path, finest: bool) -> None:
-        self._library.trace_watch(os.fsencode(directory), int(finest))
+    def watch(self, directory: Path, finest: bool, named: bool) -> None:
+        self._library.trace_watch(os.fsencode(directory), int(finest), int(named))
 
     def arm(self, number: int, how: int) -> None:
         self._library.trace_arm(ctypes.c_long(number), int(how))

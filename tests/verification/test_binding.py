@@ -142,6 +142,8 @@ class Trace:
     def registry(self, at, before, after):
         if at == REGISTRY["segment_newest"]:
             self.is_step("newest", ["NEWEST_RAISE"], before, after)
+        elif at == REGISTRY["segment_newest"] + 8:
+            self.is_step("ahead", ["NEWEST_RAISE"], before, after)
         elif at == REGISTRY["segment_oldest"]:
             newest = self.words.get(("registry", REGISTRY["segment_newest"]), 0)
             self.is_step("oldest", ["OLDEST_RETIRE"], before, after, newest, self.most)

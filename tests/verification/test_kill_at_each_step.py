@@ -26,7 +26,8 @@ pytestmark = [
 ]
 STRIDE = {"kill": 1, "hold": int(os.environ.get("STEP_STRIDE") or 3)}
 SCENES = (
-    "create", "join", "write", "turn", "generation", "prepare", "bury", "rotate", "gc", "fork",
+    "create", "join", "write", "turn", "need", "generation", "ahead", "prepare", "named", "bury",
+    "rotate", "gc", "fork",
 )  # fmt: skip
 # Held in its child, a fork is what `join` is; `rotate` differs from `bury` in what a kill leaves.
 CASES = [("kill", scene) for scene in SCENES]

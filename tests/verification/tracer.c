@@ -64,7 +64,7 @@ static Map maps[MAPS_MAX];
 static int file_count, map_count, out = -1;
 static long hold, accesses;
 static struct { uint8_t *page; const Map *map; } opened[OPEN_MAX]; /* for one instruction */
-static int opened_count, every_store, armed, stop_with;
+static int opened_count, every_store, all_named, armed, stop_with;
 static long steps, stop_at, kinds_max;
 static char *kinds; /* what each step was: a letter */
 static char directory[256];
@@ -135,7 +135,7 @@ static File *meet(int fd) {
     snprintf(f->name, sizeof f->name, "%s", name);
     f->inode = status.st_ino, f->base = alias;
     if (!strcmp(name, "registry")) {
-        watch(f, offsetof(registry_t, segment_newest), 8, 8, 1);
+        watch(f, offsetof(registry_t, segment_newest), 8, 8, 2);
         watch(f, offsetof(registry_t, segment_oldest), 8, 8, 1);
         watch(f, offsetof(registry_t, incarnation_next), 8, 8, 1);
         watch(f, offsetof(registry_t, dictionary_generation), 8, 8, 1);
@@ -245,10 +245,11 @@ __attribute__((constructor)) static void start(void) {
     catch_stores();
 }
 
-/* From here on the files below a directory that get mapped are known. */
-void trace_watch(const char *path, int finest) {
+/* From here on the files below a directory that get mapped are known. With `named`, the file system
+   has no files without a name. */
+void trace_watch(const char *path, int finest, int named) {
     snprintf(directory, sizeof directory, "%s", path);
-    every_store = finest;
+    every_store = finest, all_named = named;
     catch_stores();
 }
 
@@ -338,8 +339,10 @@ int openat(int from, const char *name, int flags, ...) {
     va_start(rest, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
     va_end(rest);
+    int is_nameless = (flags & O_TMPFILE) == O_TMPFILE;
+    if (is_nameless && all_named) return errno = EOPNOTSUPP, -1;
     int fd = (int)syscall(SYS_openat, from, name, flags, mode);
-    if (fd >= 0 && flags & O_CREAT) changed(fd);
+    if (fd >= 0 && (flags & O_CREAT || is_nameless)) changed(fd);
     return fd;
 }
 
