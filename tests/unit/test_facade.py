@@ -82,7 +82,7 @@ def unmeasured() -> dict[str, None]:
 AT_IMPORT = {
     "cython": {"importlib", "warnings"},
     "python": {
-        "collections", "contextlib", "copyreg", "enum", "errno", "faulthandler", "fcntl",
+        "atexit", "collections", "contextlib", "copyreg", "enum", "errno", "faulthandler", "fcntl",
         "functools", "importlib", "itertools", "keyword", "mmap", "operator", "re", "reprlib",
         "string", "struct", "threading", "types", "typing", "warnings", "zlib",
     },

@@ -482,7 +482,7 @@ LITMUS = {
         {"word": 0, "fields": 0},
         lambda o: o.returned[1] in (0, "race"),
         ({"fp_cas": RELAXED}, {"fp_load_acquire": RELAXED}),
-        (("store/owners.py", "if not store.owners.cas(base, word, registration.word):"),),
+        (("store/owners.py", "not store.owners.cas(base, word, live):"),),
     ),
     "fields are of the owner that was read": Litmus(
         _owner,

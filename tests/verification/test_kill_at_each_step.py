@@ -91,13 +91,16 @@ def create(directory, name, temporary, size, parts, replace):
     return made
 files._create = create
 """
-NEVER_TIDIED = "from faultplane.store import files; files.remove_stale = lambda *_: []"
+NEVER_TIDIED = """
+from faultplane.store import files
+files.remove_stale = files.remove_kind = lambda *_: []
+"""
 NOT_LOOKED_FOR = "from faultplane.store import deaths; deaths.recorded = lambda store: set()"
 # What is done wrong, in which scene it shows, and what finds it.
 BREAKAGES = {
     "told too early": ("write", TOLD_TOO_EARLY, "told"),
     "whom it folded is not listed": ("bury", NOT_LISTED, "told 0, counted"),
-    "a file is made in its place": ("bury", MADE_IN_ITS_PLACE, "told 0, counted"),
+    "a file is made in its place": ("bury", MADE_IN_ITS_PLACE, "agg-retired must have"),
     "temporary files stay": ("bury", NEVER_TIDIED, "left behind"),
     "a death is not looked for": ("bury", NOT_LOOKED_FOR, "a death is recorded twice"),
 }
