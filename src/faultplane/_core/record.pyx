@@ -341,6 +341,27 @@ cdef inline void count_once(Facts* f, Site* site, PyObject* exception) noexcept:
     count(site, f.info, f.row.time_unix_nano)
 
 
+cdef Mode wake_for(
+    Facts* f, PyObject* exception, PyObject* classification, PyObject* operation, Site** site
+) noexcept:
+    """What a process that was not awake may do with this record; its site, looked up again."""
+    cdef Mode mode
+    cdef int _attempt
+    # Registering anew may flush the tables. That may run Python, which may fork: then all of it
+    # once more.
+    for _attempt in range(WAKES_MAX):
+        mode = wake()
+        site[0] = place(f, exception, classification, operation)
+        if mode != WRITING or awake(R):
+            break
+    else:
+        mode = COUNTING
+    if mode == INACTIVE:
+        # Switched off since the call began, by what it asked: it is recorded whole.
+        mode = WRITING if R.bound else COUNTING
+    return mode
+
+
 cdef PyObject* record_one(
     PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
     PyObject* attributes, bint handled
@@ -373,7 +394,7 @@ cdef void record_known(
     cdef Mode mode = WRITING
     cdef Site* site
     cdef bint counted = False
-    cdef int reason, _attempt
+    cdef int reason
     f.info = info
     if fp_unlikely(info.form == MESSAGE_CALL):
         f.text = text[0]
@@ -385,18 +406,7 @@ cdef void record_known(
     while True:
         site = place(&f, exception, classification, operation)
         if fp_unlikely(not awake(R)):
-            # Registering anew may flush the tables, so the site is looked up again. That may run
-            # Python, which may fork: then all of it once more.
-            for _attempt in range(WAKES_MAX):
-                mode = wake()
-                site = place(&f, exception, classification, operation)
-                if mode != WRITING or awake(R):
-                    break
-            else:
-                mode = COUNTING
-            if mode == INACTIVE:
-                # Switched off since the call began, by what it asked: it is recorded whole.
-                mode = WRITING if R.bound else COUNTING
+            mode = wake_for(&f, exception, classification, operation, &site)
         # From here to the commit nothing runs Python.
         if not counted:
             counted = True
