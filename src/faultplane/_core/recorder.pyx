@@ -88,7 +88,7 @@ cdef bint within_budget(uint64_t fingerprint, int64_t mono_nano) noexcept nogil:
     cdef uint64_t home = fingerprint ^ fingerprint >> 32
     cdef uint64_t probe
     cdef Spent* spent
-    for probe in range(SPENT_PROBES):
+    for probe in range(<uint64_t>SPENT_PROBES):
         spent = &R.spent[(home + probe) % SPENT_PLACES]
         if spent.second != second:
             spent.second = second
