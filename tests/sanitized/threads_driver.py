@@ -17,6 +17,7 @@ import domain_fixture
 
 from faultplane._core import threads
 from faultplane._core.memory import Mapping, set_lock_file
+from faultplane.schema import RETIRED_ROWS_SHIFT
 
 WRITERS = 4
 
@@ -65,7 +66,7 @@ def main(directory: str, rows: int) -> int:
     for one in others:
         one.join()
     found["rehomed"] = sum(found.get(f"writer {slot}", 0) for slot in range(WRITERS))
-    retired = files.read_registry("rows_retired")
+    retired = files.read_registry("retired") >> RETIRED_ROWS_SHIFT
     found["rows"] = retired + reader.rows()
     found["counts"] = sum(reader.sum_of(one) for one in counts)
     print(", ".join(f"{name}: {value}" for name, value in found.items()))

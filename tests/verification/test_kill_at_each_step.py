@@ -24,7 +24,7 @@ pytestmark = [
         (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="one step at a time"
     ),
 ]
-STRIDE = {"kill": 1, "hold": int(os.environ.get("STEP_STRIDE") or 3)}
+STRIDE = {"kill": 1, "hold": int(os.environ.get("STEP_STRIDE") or 5)}
 SCENES = (
     "create", "join", "write", "turn", "need", "generation", "ahead", "prepare", "named", "bury",
     "rotate", "gc", "fork",
