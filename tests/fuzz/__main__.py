@@ -196,6 +196,9 @@ def main(words: list[str]) -> int:
     ]  # fmt: skip
     execute(runs, options)
     problems = [failure for run in runs for failure in run.failures]
+    problems += [
+        f"{run.kind}: no case in {run.seconds:.0f} s" for run in runs if not run.executions
+    ]
     if options.json:
         print(json.dumps({"seed": seed, "kinds": [run.row() for run in runs]}))
     else:
