@@ -118,9 +118,9 @@ class Recorder:
         the recorder is switched off.
         """
         self.notice_fork()
-        if not self.active:
-            return False
         with memory.process_lock, self.busy() as alone:
+            if not self.active:
+                return False  # asked under the lock: another thread may switch it off meanwhile
             if not alone:
                 return False  # from inside bind() or the like: what is half done stays as it is
             if self.may_write():
