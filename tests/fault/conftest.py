@@ -16,18 +16,6 @@ from worker import Worker
 
 
 @pytest.fixture
-def child_environment(child_environment):
-    """Children here are not measured: what watches them is crashed by code that is made to be odd,
-    cannot write as another user, and is killed with them in the middle of writing."""
-
-    def build(core=None, **variables):
-        found = child_environment(core, **variables)
-        return {name: value for name, value in found.items() if not name.startswith("COVERAGE_")}
-
-    return build
-
-
-@pytest.fixture
 def die(run_python, tmp_domain_dir, core, core_name):
     """Function ``(code) -> Death``: run a child to its end and read what it left."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytestmark = pytest.mark.unmeasured
+
 DAEMON = """
 import os, sys
 import faultplane as fp

@@ -15,7 +15,10 @@ MODULES = [
     name for name in ("_interpreters", "_xxsubinterpreters") if importlib.util.find_spec(name)
 ]
 
-pytestmark = pytest.mark.skipif(not MODULES, reason="this Python makes no other interpreters")
+pytestmark = [
+    pytest.mark.skipif(not MODULES, reason="this Python makes no other interpreters"),
+    pytest.mark.unmeasured,
+]
 
 START = """
 import importlib, json, os, sys
