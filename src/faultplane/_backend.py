@@ -9,12 +9,16 @@ A core is the state of a process, whose locks and lane it has: the compiled one 
 interpreter that imports it, the pure one, of which each interpreter would have its own, to the main
 interpreter. Any other is refused, and gets no core of another kind.
 
+The compiled core works under the GIL. A free-threaded interpreter turns it on to load it; one that
+was told to keep it off (``PYTHON_GIL=0``) runs the pure core, which takes a lock.
+
 ``core`` is the module, ``CORE_NAME`` its name: ``"cython"`` or ``"python"``.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 
 TYPE_CHECKING = False  # importing `typing` takes longer than importing a core
@@ -36,8 +40,15 @@ def _choose(wanted: str) -> ModuleType:
         raise CoreNotFound(
             f"FAULTPLANE_CORE must be one of {', '.join(settings.CORES)}, got {wanted!r}"
         )
-    if wanted == "python":
+    if wanted == "python" or (wanted == "auto" and _keeps_gil_off()):
         return _pure()
+    if _keeps_gil_off():
+        from faultplane.errors import CoreNotFound
+
+        raise CoreNotFound(
+            "FAULTPLANE_CORE=cython, but the compiled core needs the GIL and this process was told "
+            "to keep it off: leave out PYTHON_GIL=0 and -X gil=0, or take FAULTPLANE_CORE=python"
+        )
     try:
         return import_module(_PACKAGES["cython"])
     except ModuleNotFoundError as error:
@@ -59,6 +70,11 @@ def _choose(wanted: str) -> ModuleType:
 
         raise WrongInterpreter("the first that imports it") from error
     return _pure()
+
+
+def _keeps_gil_off() -> bool:
+    """Whether this interpreter is free-threaded and turns the GIL on for no module."""
+    return getattr(sys.flags, "gil", None) == 0
 
 
 def _pure() -> ModuleType:

@@ -92,7 +92,7 @@ class LayoutMismatch(StorageError):
 
 
 class CoreNotFound(FaultplaneError, ImportError):
-    """The core asked for by ``FAULTPLANE_CORE`` is not part of this installation."""
+    """The core that ``FAULTPLANE_CORE`` asks for is not installed, or cannot run here."""
 
 
 class WrongInterpreter(FaultplaneError, ImportError):

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def ask(tmp_path):
     """Function ``(core, compiled, files=()) -> CompletedProcess`` over a package of its own."""
     package = tmp_path / "faultplane"
 
-    def run(wanted, compiled, *, files=()):
+    def run(wanted, compiled, *, files=(), words=(), before=""):
         (package / "_core").mkdir(parents=True)
         (package / "_pure").mkdir()
         (package / "__init__.py").write_text("")
@@ -37,7 +38,10 @@ def ask(tmp_path):
             (package / "_core" / name).write_bytes(b"not an object file")
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "FAULTPLANE_CORE": wanted}
         return subprocess.run(
-            [sys.executable, "-P", "-c", ASK], env=environment, capture_output=True, text=True
+            [sys.executable, "-P", *words, "-c", before + ASK],
+            env=environment,
+            capture_output=True,
+            text=True,
         )
 
     return run
@@ -79,6 +83,31 @@ def test_what_cannot_run_is_an_error(ask, wanted, compiled, files, says):
     done = ask(wanted, compiled, files=files)
     assert done.returncode == 1
     assert says in done.stderr
+
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+SAYS_SO = """
+import sys
+class Flags:
+    gil = 0
+    def __getattr__(self, name, flags=sys.flags):
+        return getattr(flags, name)
+sys.flags = Flags()
+"""
+NO_GIL = {"words": ("-X", "gil=0")} if FREE_THREADED else {"before": SAYS_SO}
+"""Another interpreter cannot be told to, and says of itself what one would that was."""
+
+
+def test_where_the_gil_is_kept_off_the_pure_core_runs(ask):
+    assert ask("auto", "", **NO_GIL).stdout.strip() == "python faultplane._pure"
+
+
+def test_the_compiled_core_is_refused_where_the_gil_is_kept_off(ask):
+    done = ask("cython", "", **NO_GIL)
+    assert done.returncode == 1
+    assert (
+        "CoreNotFound: FAULTPLANE_CORE=cython, but the compiled core needs the GIL" in done.stderr
+    )
 
 
 def test_an_extension_for_another_interpreter_does_not_count(ask):
