@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dying import Death
 from worker import Worker
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -26,6 +32,49 @@ def die(run_python, tmp_domain_dir, core, core_name):
         return Death(done, said, tmp_domain_dir, before)
 
     return run
+
+
+@pytest.fixture
+def deaths(run_python, core_name):
+    """Function ``() -> list``: the death records, as any process reads them."""
+    code = """
+import json, faultplane as fp
+with fp.attach() as domain:
+    print(json.dumps(domain.deaths_rows(), default=str))
+"""
+    return lambda: json.loads(run_python(code, core=core_name).stdout)
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """A C compiler; without one a test is skipped, or fails where the compiled core is required."""
+    found = shutil.which("cc") or shutil.which("gcc")
+    if found is None:
+        if os.environ.get("FAULTPLANE_REQUIRE_CORE") == "1":
+            pytest.fail("a C compiler is required and not there", pytrace=False)
+        pytest.skip("no C compiler")
+    return found
+
+
+@pytest.fixture(scope="session")
+def library(compiler, tmp_path_factory):
+    """Function ``(name, *flags) -> Path``: ``name.c`` of this folder as a shared library."""
+    place = tmp_path_factory.mktemp("libraries")
+
+    @cache
+    def build(name, *flags):
+        built = place / f"{name}.so"
+        source = HERE / f"{name}.c"
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", built, source, *flags], check=True)
+        return built
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def refuser(library):
+    """A library to preload: it refuses calls, and sets the wall clock."""
+    return library("refuser", "-O1", "-ldl")
 
 
 @pytest.fixture

@@ -9,12 +9,10 @@ import json
 import mmap
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -208,18 +206,7 @@ def test_files_of_another_boot_are_read_and_folded(worker, command, core_name, t
     assert new.end() == ""
 
 
-@pytest.fixture(scope="module")
-def refuser(tmp_path_factory):
-    """The preloaded library, built; here for the wall clock that it sets."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("no C compiler, or nothing to preload into")
-    built = tmp_path_factory.mktemp("refuser") / "refuser.so"
-    source = Path(__file__).with_name("refuser.c")
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", built, source, "-ldl"], check=True)
-    return built
-
-
+@pytest.mark.skipif(sys.platform != "linux", reason="preloads the library that sets the clock")
 def test_a_clock_that_is_set_back_harms_nobody(
     worker, command, refuser, tmp_path, tmp_domain_dir, core_name
 ):

@@ -5,61 +5,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from dying import ARMED, COMPLETE, JOIN, PRELUDE, PRINTS_FRAMES, names
+from dying import ARMED, COMPLETE, DIE, JOIN, PRELUDE, PRINTS_FRAMES, names
 
 pytestmark = pytest.mark.fault
 
-HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("FATAL_ROUNDS") or 8)
 SIGNALS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    """``dying.c`` as a shared library; its path."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    path = tmp_path_factory.mktemp("dying") / "dying.so"
-    words = [compiler, "-shared", "-fPIC", "-O0", "-w", "-pthread"]
-    subprocess.run([*words, "-o", path, HERE / "dying.c"], check=True)
-    return path
-
-
 @pytest.fixture
 def c(library):
-    """Code that loads the library as ``c``, for a child."""
-    return f"c = ctypes.CDLL({str(library)!r})\n"
+    """Code that loads ``dying.c`` as ``c``, for a child."""
+    return f"c = ctypes.CDLL({str(library('dying', '-O0', '-w', '-pthread'))!r})\n"
 
-
-def deaths(run_python, core_name):
-    """Death records, as any process reads them."""
-    code = """
-import json, faultplane as fp
-with fp.attach() as domain:
-    print(json.dumps(domain.deaths_rows(), default=str))
-"""
-    return json.loads(run_python(code, core=core_name).stdout)
-
-
-WORK = """
-def deep():
-    {way}
-
-core.enter("charge")
-say()
-deep()
-"""
 
 PLACES = {
     "malloc finds its heap spoilt": ("c.corrupt_the_top_of_the_heap()", signal.SIGABRT),
@@ -73,9 +39,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_death_outside_python_is_told(die, compiled, run_python, core_name, c, place):
+def test_a_death_outside_python_is_told(die, compiled, deaths, c, place):
     way, number = PLACES[place]
-    death = die(ARMED + c + WORK.format(way=way), timeout=60)
+    death = die(ARMED + c + DIE.format(way=way), timeout=60)
     assert death.status == -number
     head = death.fatal()
     assert (head["word"], head["signal"]) == (COMPLETE, number)
@@ -85,15 +51,13 @@ def test_a_death_outside_python_is_told(die, compiled, run_python, core_name, c,
         assert death.frames() == []
     elif PRINTS_FRAMES:
         assert names(death.frames())[0] == "deep"
-    (found,) = deaths(run_python, core_name)
+    (found,) = deaths()
     assert (found["how"], found["signal_name"]) == ("signal", signal.Signals(number).name)
     assert [entry["operation"] for entry in found["in_flight"]] == ["charge"]
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_death_inside_malloc_is_told_every_time(
-    die, compiled, run_python, core_name, rng, c, name
-):
+def test_a_death_inside_malloc_is_told_every_time(die, compiled, deaths, rng, c, name):
     """Threads that do nothing but malloc() and free(), killed at a moment that nobody chose."""
     number = getattr(signal, name)
     code = f"""
@@ -108,16 +72,14 @@ for rounds in {[rng.randrange(20_000) for _ in range(ROUNDS)]}:
 """
     death = die(ARMED + c + code, timeout=100)
     assert [said["status"] for said in death.said[1:]] == [-number] * ROUNDS
-    found = deaths(run_python, core_name)
+    found = deaths()
     assert sorted(one["pid"] for one in found) == sorted(said["child"] for said in death.said[1:])
     for one in found:
         assert (one["how"], one["signal_name"], one["frames"]) == ("signal", name, [])
         assert [entry["operation"] for entry in one["in_flight"]] == ["charge"]
 
 
-def test_a_death_inside_record_leaves_rows_and_slot_whole(
-    die, compiled, run_python, core_name, rng
-):
+def test_a_death_inside_record_leaves_rows_and_slot_whole(die, compiled, deaths, run_python, rng):
     """The signal comes while rows are written, first sightings and new segments among them."""
     code = f"""
 import random, time
@@ -138,7 +100,7 @@ for seed in {[rng.randrange(1 << 30) for _ in range(ROUNDS)]}:
     say(child=child, status=os.waitstatus_to_exitcode(status))
 """
     death = die(ARMED + code, timeout=100)
-    found = {one["pid"]: one["signal_name"] for one in deaths(run_python, core_name)}
+    found = {one["pid"]: one["signal_name"] for one in deaths()}
     for said in death.said[1:]:
         assert found[said["child"]] == signal.Signals(-said["status"]).name
     code = """
@@ -158,7 +120,7 @@ with fp.attach() as domain:
     assert run_python(code, FAULTPLANE_BUDGET_BYTES=None).stdout == "True\n"
 
 
-def test_of_two_threads_that_die_at_once_one_is_told_whole(die, compiled, run_python, core_name, c):
+def test_of_two_threads_that_die_at_once_one_is_told_whole(die, compiled, deaths, c):
     code = """
 say()
 for _ in range(10):
@@ -170,7 +132,7 @@ for _ in range(10):
 """
     death = die(ARMED + c + code, timeout=100)
     assert {said["status"] for said in death.said[1:]} <= {-signal.SIGSEGV, -signal.SIGABRT}
-    found = deaths(run_python, core_name)
+    found = deaths()
     assert len(found) == 10
     assert {one["signal_name"] for one in found} <= {"SIGSEGV", "SIGABRT"}
 
@@ -231,7 +193,7 @@ AFTER = "core.install_fatal_handler()\nc.install_theirs({number}, {fails})\n"
 def test_a_handler_in_c_runs_beside_ours(die, compiled, c, order, way):
     number = {"c": signal.SIGSEGV, "o": signal.SIGABRT, "s": signal.SIGFPE}[way[0]]
     install = order.format(number=int(number), fails=0)
-    death = die(JOIN + c + install + WORK.format(way=way))
+    death = die(JOIN + c + install + DIE.format(way=way))
     assert death.status == -number
     assert death.stderr == "theirs\n"
     assert (death.fatal()["word"], death.fatal()["signal"]) == (COMPLETE, number)
@@ -240,7 +202,7 @@ def test_a_handler_in_c_runs_beside_ours(die, compiled, c, order, way):
 @pytest.mark.parametrize("order", [BEFORE, AFTER], ids=["before", "after"])
 def test_a_handler_that_fails_itself_hides_no_death(die, compiled, c, order):
     install = order.format(number=int(signal.SIGABRT), fails=1)
-    death = die(JOIN + c + install + WORK.format(way="os.abort()"), timeout=60)
+    death = die(JOIN + c + install + DIE.format(way="os.abort()"), timeout=60)
     assert death.status == -signal.SIGSEGV
     assert death.fatal()["word"] == COMPLETE
     assert death.stderr == "theirs\n"
@@ -260,7 +222,7 @@ def test_faulthandler_writes_its_file_too(die, compiled, tmp_path, use, order):
     arm = "core.install_fatal_handler()\n"
     code = use + "\n" + arm if order == "before" else arm + use + "\n"
     change = f"os.chdir({str(tmp_path)!r})\n"
-    death = die(JOIN + change + code + WORK.format(way="ctypes.string_at(0)"))
+    death = die(JOIN + change + code + DIE.format(way="ctypes.string_at(0)"))
     assert death.status == -signal.SIGSEGV
     assert (death.fatal()["word"], death.fatal()["signal"]) == (COMPLETE, signal.SIGSEGV)
     dump = (tmp_path / "dump").read_text()

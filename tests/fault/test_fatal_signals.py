@@ -6,7 +6,6 @@ core's handler writes head and frames; the pure core has faulthandler write the 
 
 from __future__ import annotations
 
-import json
 import signal
 
 import pytest
@@ -289,15 +288,9 @@ def test_the_handler_may_come_before_the_domain(die):
     assert "deep" in names(death.frames()) or not PRINTS_FRAMES
 
 
-def test_the_death_record_names_signal_and_frames(die, run_python, core_name):
+def test_the_death_record_names_signal_and_frames(die, deaths):
     death = die(ARMED + DIE.format(way="ctypes.string_at(0)"))
-    code = """
-import json, faultplane as fp
-with fp.attach() as domain:
-    (death,) = domain.deaths_rows()
-print(json.dumps(death, default=str))
-"""
-    found = json.loads(run_python(code, core=core_name).stdout)
+    (found,) = deaths()
     assert found["pid"] == death.said[0]["pid"]
     assert (found["how"], found["signal_name"]) == ("signal", "SIGSEGV")
     assert any("in deep" in frame for frame in found["frames"])

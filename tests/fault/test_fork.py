@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -28,19 +26,6 @@ HERE = Path(__file__).parent
 WAYS = ["os", "announced", "libc", "_Fork", "clone"]
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    """Forks made in C."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    made = tmp_path_factory.mktemp("forks") / "forks.so"
-    include = sysconfig.get_path("include")
-    words = [compiler, "-shared", "-fPIC", "-O1", f"-I{include}", "-o", made, HERE / "forks.c"]
-    subprocess.run(words, check=True)
-    return made
-
-
 @pytest.fixture
 def program(run_python, child_environment, core_name, tmp_path, rng, request):
     """Function ``(name, *arguments, **options)``: run a program; (its output, its ledger)."""
@@ -50,7 +35,9 @@ def program(run_python, child_environment, core_name, tmp_path, rng, request):
         where, seed = tmp_path / "ledger", rng.randrange(1 << 32)
         print(f"seed {seed}")
         if {"clone", "announced"} & set(arguments):
-            variables["FORKS_LIBRARY"] = str(request.getfixturevalue("library"))
+            library = request.getfixturevalue("library")
+            include = sysconfig.get_path("include")
+            variables["FORKS_LIBRARY"] = str(library("forks", "-O1", f"-I{include}"))
         done = run_python(
             "import fork_programs; fork_programs.main()",
             name,

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.fault, pytest.mark.skipif(sys.platform != "linux", reason="preloads")]
 
-SOURCE = Path(__file__).with_name("refuser.c")
 SAMPLE = {"cython": 10, "python": 8}
 
 SWEEP = r"""
@@ -154,17 +150,6 @@ while True:
     first += 1
 print(json.dumps([tried, calls]))
 """
-
-
-@pytest.fixture(scope="module")
-def refuser(tmp_path_factory):
-    """The preloaded library, built."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    built = tmp_path_factory.mktemp("refuser") / "refuser.so"
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", built, SOURCE, "-ldl"], check=True)
-    return built
 
 
 @pytest.fixture
