@@ -140,12 +140,9 @@ def one(given: dict) -> int:
     gc.freeze()  # forked processes would otherwise copy what the collector touches
     directing = director.Director(orders, book, plan)
     directing.run()
-    found = dataclasses.asdict(verdict.judge(orders, book, directing.toll))
-    found["wrong"] = directing.wrong + found["wrong"]
-    toll = dataclasses.asdict(directing.toll)
-    toll.pop("by_role")
-    toll["writers_killed"] = len(toll["writers_killed"])
+    found = directing.found
+    verdict.judge(orders, book, found)
     for name in ("poller", "follower"):
         os.unlink(f"{given['directory']}/log-{given['domain']}-{name}")
-    print(json.dumps({**toll, **found}))
+    print(json.dumps(dataclasses.asdict(found)))
     return 0

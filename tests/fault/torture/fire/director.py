@@ -14,12 +14,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from faultplane.errors import FaultplaneError
 from faultplane.store.domain import Store, store_paths
 
 from . import ledger, readers, roles, witness
+from .found import Found
 from .ledger import Ledger
 from .roles import Orders
 
@@ -65,29 +66,13 @@ class Process:
     is_forked: bool = False
 
 
-@dataclass
-class Toll:
-    """What was done to processes, and what became of them."""
-
-    kills: int = 0
-    kills_of_stopped: int = 0
-    stops: int = 0
-    stops_past_the_ring: int = 0
-    stops_past_a_second: int = 0
-    started: int = 0
-    refused: int = 0
-    writers_killed: list[int] = field(default_factory=list)
-    by_role: dict[str, int] = field(default_factory=dict)
-
-
 class Director:
     """Runs one domain from its first writer to the last."""
 
     def __init__(self, orders: Orders, book: Ledger, plan: Plan) -> None:
         self.orders, self.book, self.plan = orders, book, plan
         self.chance = orders.chance("director")
-        self.toll = Toll()
-        self.wrong: list[str] = []
+        self.found = Found()
         self.processes: dict[int, Process] = {}
         self._killed: set[int] = set()
         self._next_worker = 1
@@ -113,7 +98,7 @@ class Director:
             _end_with(director)
             faulthandler.register(signal.SIGUSR1)
             self._become(role, worker)
-        self.toll.started += 1
+        self.found.started += 1
         self.processes[pid] = Process(pid, role, worker)
 
     def _become(self, role: str, worker: int) -> None:
@@ -154,7 +139,7 @@ class Director:
                 self._store.close()
 
     def _direct(self) -> None:
-        plan, toll = self.plan, self.toll
+        plan, found = self.plan, self.found
         events = plan.kills + plan.stops
         done = 0
         due = 0.0
@@ -167,10 +152,10 @@ class Director:
             if rows != last:
                 last, moved_at = rows, time.monotonic()
             if time.monotonic() - moved_at > STALLED_SECONDS:
-                self.wrong.append(f"stalled: no record for {STALLED_SECONDS} s at {rows:,}")
+                found.wrong.append(f"stalled: no record for {STALLED_SECONDS} s at {rows:,}")
                 self._ask_where()
                 break
-            left = plan.kills - toll.kills, plan.stops - toll.stops
+            left = plan.kills - found.kills, plan.stops - found.stops
             if left[0] <= 0 and left[1] <= 0 and rows >= plan.rows:
                 break
             if sum(left) > 0 and rows >= due and self._strike(*left):
@@ -218,17 +203,15 @@ class Director:
     def _kill(self, process: Process) -> bool:
         os.kill(process.pid, signal.SIGKILL)
         self._killed.add(process.pid)
-        self.toll.kills += 1
-        self.toll.kills_of_stopped += process.wake_at > 0
-        self.toll.by_role[process.role] = self.toll.by_role.get(process.role, 0) + 1
-        if process.role == "writer":
-            self.toll.writers_killed.append(process.worker)
+        self.found.kills += 1
+        self.found.kills_of_stopped += process.wake_at > 0
+        self.found.writers_killed += process.role == "writer"
         return True
 
     def _stop(self, process: Process) -> bool:
         """Stop a process: for moments, until the ring has turned over, or for a second and more."""
         os.kill(process.pid, signal.SIGSTOP)
-        self.toll.stops += 1
+        self.found.stops += 1
         drawn, seconds = self.chance.random(), 0.0
         if drawn < 0.6:
             seconds = self.chance.random() * 0.005
@@ -237,10 +220,10 @@ class Director:
         elif drawn < 0.95:
             seconds = STOP_SECONDS_MAX
             process.wake_segment = self._segment() + self._segments_max() + 2
-            self.toll.stops_past_the_ring += 1
+            self.found.stops_past_the_ring += 1
         else:
             seconds = 1.1 + self.chance.random() * 0.4
-            self.toll.stops_past_a_second += 1
+            self.found.stops_past_a_second += 1
         process.wake_at = time.monotonic() + seconds
         self.processes[process.pid] = process
         return True
@@ -283,11 +266,11 @@ class Director:
                 return
             process = self.processes.pop(pid, None)
             code = os.waitstatus_to_exitcode(status)
-            self.toll.refused += code == roles.EXIT_REFUSED
+            self.found.refused += code == roles.EXIT_REFUSED
             expected = code in (0, 7, roles.EXIT_REFUSED) or pid in self._killed
             if not expected:
                 role = process.role if process else "forked writer"
-                self.wrong.append(f"died: a {role} ended with {code}")
+                self.found.wrong.append(f"died: a {role} ended with {code}")
 
     def _end(self) -> None:
         """First the writers, then those who look at what they wrote, to the end."""
@@ -325,7 +308,7 @@ class Director:
             if time.monotonic() > until:
                 left = sorted(process.role for process in self.processes.values())
                 left += [f"forked writer {pid}" for pid in self._orphans()]
-                self.wrong.append(f"stalled: {', '.join(left)} did not end")
+                self.found.wrong.append(f"stalled: {', '.join(left)} did not end")
                 self._ask_where()
                 for pid in [*self.processes, *self._orphans()]:
                     _signal(pid, signal.SIGKILL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from faultplane.store import Domain, files, lanes, maintain
 from faultplane.store.domain import Store, store_paths
 
 from . import ledger, readers
-from .director import Toll
+from .found import Found
 from .ledger import Ledger
 from .readers import ENTRY
 from .roles import Orders
@@ -21,35 +20,8 @@ from .roles import Orders
 BURIALS_MAX = 40
 
 
-@dataclass
-class Found:
-    """What one domain had, and what is ``wrong`` with it."""
-
-    rows: int = 0
-    retired: int = 0
-    dropped: int = 0
-    acknowledged: int = 0
-    unacknowledged_rows: int = 0
-    torn: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    moved: int = 0
-    changed: int = 0
-    deaths: int = 0
-    forks: int = 0
-    forks_unhandled: int = 0
-    consumed: int = 0
-    missed: int = 0
-    scanned: int = 0
-    surveys: int = 0
-    samples: int = 0
-    lanes_closed_last: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-
-def judge(orders: Orders, book: Ledger, toll: Toll) -> Found:
-    """Look at everything once more; nobody writes any more."""
-    found = Found()
+def judge(orders: Orders, book: Ledger, found: Found) -> None:
+    """Look at everything once more, and add it to what was found; nobody writes any more."""
     found.acknowledged = book.sum(ledger.RECORDED)
     found.scanned = book.get(0, ledger.ROWS_SCANNED)
     found.surveys = book.get(0, ledger.SURVEYS)
@@ -65,10 +37,9 @@ def judge(orders: Orders, book: Ledger, toll: Toll) -> Found:
     _rows(orders, book, found, after)
     for name in ("poller", "follower"):
         _consumed(orders, book, found, name)
-    _deaths(orders, book, found, toll)
+    _deaths(orders, book, found)
     _files(orders, found)
     _complaints(orders, found)
-    return found
 
 
 def _totals(orders: Orders) -> dict[str, int]:
@@ -189,7 +160,7 @@ def _numbers(book: Ledger, found: Found, name: str, numbers, workers, state) -> 
             found.wrong.append(f"lost: {name}: worker {short[0]} misses rows")
 
 
-def _deaths(orders: Orders, book: Ledger, found: Found, toll: Toll) -> None:
+def _deaths(orders: Orders, book: Ledger, found: Found) -> None:
     """A death for each worker that had registered and did not leave in order; one each."""
     with Domain.attach(orders.domain, orders.directory) as domain:
         recorded = [row["incarnation"] for row in domain.deaths_rows()]
