@@ -1,33 +1,28 @@
 """What processes were told, kept where the store is not; and the store held against it.
 
-A `Ledger` is a page of words in a file of its own: a process has a line of it, and raises its word
-there after ``record()``, or ``add()``, returned. A record's message is ``<line> <number>``, so that
+A `Ledger` is `Words` in a file: a process has a line of them, and raises its word there after
+``record()``, or ``add()``, returned. A record's message is ``<line> <number>``, so that
 whoever reads knows which process wrote which of its records, whatever the row says of its owner.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from torture.words import Words
+
 LINES = 16_384
-_WORDS = 2
+RECORDED, ADDED = range(2)
 
 
-class Ledger:
+class Ledger(Words):
     """Acknowledgements of up to 16,384 processes; shared by all that open the same file."""
 
     def __init__(self, path: str | Path) -> None:
-        size = 8 * _WORDS * LINES
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(descriptor, size)
-            self._words = memoryview(mmap.mmap(descriptor, size)).cast("Q")
-        finally:
-            os.close(descriptor)
+        super().__init__(LINES, 2, path)
 
     @staticmethod
     def claim(path: str | Path) -> int:
@@ -40,20 +35,20 @@ class Ledger:
             os.close(descriptor)
 
     def recorded(self, line: int, number: int) -> None:
-        """``number`` records of this process have been acknowledged. One store, whole."""
-        self._words[_WORDS * line] = number
+        """``number`` records of this process have been acknowledged."""
+        self.set(line, RECORDED, number)
 
     def added(self, line: int, amount: int) -> None:
         """``amount`` has been added in all."""
-        self._words[_WORDS * line + 1] = amount
+        self.set(line, ADDED, amount)
 
     def records(self) -> dict[int, int]:
         """Acknowledged records of each process that has any."""
-        return {k: n for k in range(LINES) if (n := self._words[_WORDS * k])}
+        return {line: n for line in range(LINES) if (n := self.get(line, RECORDED))}
 
     def amount(self) -> int:
         """Everything that was added."""
-        return sum(self._words[1::_WORDS])
+        return self.total(ADDED)
 
 
 def owners_of(rows: list[dict[str, Any]]) -> dict[int, set[int]]:

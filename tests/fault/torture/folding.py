@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import mmap
 import os
 import random
 import signal
@@ -24,11 +23,13 @@ from faultplane import schema
 from faultplane._backend import CORE_NAME, core
 from faultplane.store import aggregate, counts, domain, fold, lifecycle, location, maintain, owners
 from torture import command
+from torture.words import Words
 
 DOMAIN = "fold"
 WORDS = 8
-ATTEMPTED, ACKNOWLEDGED = 0, 1
-"""Records and adds together: each is one in the sum that readers make."""
+ATTEMPTED, ACKNOWLEDGED, SUMS_READ = range(3)
+"""Records and adds of a worker together: each is one in the sum that readers make. The last word is
+of the line behind them, the readers'."""
 SERIES_EVERY = 40
 OWN_SERIES_MAX = 25
 """New series of one worker: readers and folders read all of them all the time."""
@@ -37,18 +38,6 @@ PACE_EVERY, PACE_SECONDS = 64, 0.001
 WAIT_SECONDS_MAX = 60.0
 OLD_SECONDS = 120
 PR_SET_PDEATHSIG = 1
-
-
-class Ledger:
-    """What workers did, word by word, in memory that outlives them."""
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self.words = memoryview(mmap.mmap(-1, max(8 * WORDS * (workers + 1), 4096))).cast("Q")
-
-    def total(self, which: int) -> int:
-        """The sum of one word over all workers."""
-        return sum(self.words[WORDS * worker + which] for worker in range(self.workers))
 
 
 def open_store(budget_bytes: int) -> domain.Store:
@@ -112,8 +101,7 @@ class Killing:
         self.asked = asked
         self.rng = random.Random(asked["seed"])
         self.store = open_store(asked["budget_bytes"])
-        self.ledger = Ledger(asked["workers"])
-        self.readings = self.ledger.words[WORDS * asked["workers"] :]
+        self.ledger = Words(asked["workers"] + 1, WORDS)
         self.born = 0
 
     def worker(self, worker: int) -> Callable[[], None]:
@@ -166,19 +154,20 @@ class Killing:
 
     def reader(self) -> None:
         """Sums until it is killed: never less than before, nor than what had returned."""
-        before = 0
+        ledger, line, before = self.ledger, self.asked["workers"], 0
         with domain.Store.open(self.store.path) as store:
             while True:
-                returned = self.ledger.total(ACKNOWLEDGED)
+                returned = ledger.total(ACKNOWLEDGED)
                 found = total(store)
-                attempted = self.ledger.total(ATTEMPTED)
+                attempted = ledger.total(ATTEMPTED)
                 if not max(before, returned) <= found <= attempted:
                     raise AssertionError(
                         f"{returned} had returned, {before} was read before, {found} read now, "
                         f"{attempted} attempted"
                     )
                 before = found
-                self.readings[0] += 1  # readers may overwrite each other's: a number to print
+                # Readers may overwrite each other's: a number to print.
+                ledger.set(line, SUMS_READ, ledger.get(line, SUMS_READ) + 1)
 
     def run(self) -> dict[str, Any]:
         """Kill as often as was asked, bury everybody, and look at what is left."""
@@ -196,13 +185,14 @@ class Killing:
             else:
                 self.kill_folder()
                 kills += 1
-            progress.say(f"{deaths} owners and {kills} maintainers killed, {self.readings[0]} sums")
+            sums = ledger.total(SUMS_READ)
+            progress.say(f"{deaths} owners and {kills} maintainers killed, {sums} sums")
         for child in (*self.workers, *self.folders, *readers):
             kill(child)
         return {
             "owners killed": deaths + len(self.workers),
             "maintainers killed": kills + len(self.folders),
-            "sums read meanwhile": self.readings[0],
+            "sums read meanwhile": ledger.total(SUMS_READ),
             **settle(self.store, ledger.total(ACKNOWLEDGED), ledger.total(ATTEMPTED)),
         }
 

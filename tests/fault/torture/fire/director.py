@@ -148,7 +148,7 @@ class Director:
             self._reap()
             self._wake()
             self._fill()
-            rows = self.book.sum(ledger.RECORDED)
+            rows = self.book.total(ledger.RECORDED)
             if rows != last:
                 last, moved_at = rows, time.monotonic()
             if time.monotonic() - moved_at > STALLED_SECONDS:

@@ -1,14 +1,10 @@
-"""What workers were told was done, kept where no kill can tear it: outside the store.
-
-Memory that the director shares with all that it forks. A word is stored in one instruction by one
-process, so whoever looks after a kill sees the one before or the new one.
-"""
+"""What workers were told was done: words that the director shares with all that it forks."""
 
 from __future__ import annotations
 
-import mmap
-
 import numpy as np
+
+from torture.words import Words
 
 WORDS = 8
 (
@@ -28,27 +24,18 @@ STARTED, WRITING, LEAVING, LEFT, REFUSED = range(1, 6)
 STOP, DRAIN, SURVEYS, CLOSED_SEEN, SAMPLES, SCANS, ROWS_SCANNED, ROWS_READ = range(WORDS)
 
 
-class Ledger:
-    """Words by worker and name; ``workers`` bounds how many there may be."""
+class Ledger(Words):
+    """A line a worker, of whom there may be ``workers``; ``table`` is the same to numpy."""
 
     def __init__(self, workers: int) -> None:
-        self._memory = mmap.mmap(-1, workers * WORDS * 8)
-        self.words = memoryview(self._memory).cast("Q")
-        self.table = np.frombuffer(self._memory, np.uint64).reshape(-1, WORDS)
+        super().__init__(workers, WORDS)
+        self.table = np.frombuffer(self.words, np.uint64).reshape(-1, WORDS)
         self.workers = workers
-
-    def get(self, worker: int, word: int) -> int:
-        """A word of a worker."""
-        return self.words[worker * WORDS + word]
-
-    def set(self, worker: int, word: int, value: int) -> None:
-        """Store a word of a worker; only that worker does, and its parent before it exists."""
-        self.words[worker * WORDS + word] = value
 
     def raise_by(self, word: int, n: int) -> None:
         """Add to a word of the run; each has one writer."""
         self.words[word] += n
 
-    def sum(self, word: int) -> int:
-        """Sum of a word over all workers."""
+    def total(self, word: int) -> int:
+        """Sum of a word over all workers, of whom there may be tens of thousands."""
         return int(self.table[1:, word].sum())

@@ -150,7 +150,7 @@ def scanner(orders: Orders, book: Ledger, chance: random.Random) -> None:
 
 
 def _scan(domain: Domain, book: Ledger, checker: Checker) -> list[str]:
-    acknowledged = book.sum(ledger.RECORDED)
+    acknowledged = book.total(ledger.RECORDED)
     store = next(iter(domain._stores().values())).store
     oldest, retired = store.load("segment_oldest"), rows_retired(store)
     table = domain.records().to_pyarrow()
@@ -181,7 +181,7 @@ def _scan(domain: Domain, book: Ledger, checker: Checker) -> list[str]:
 
 
 def _sums(domain: Domain, book: Ledger) -> list[str]:
-    recorded, added = book.sum(ledger.RECORDED), book.sum(ledger.ADDED)
+    recorded, added = book.total(ledger.RECORDED), book.total(ledger.ADDED)
     counted = sum(row["count"] for row in domain.counts_rows())
     value = sum(row["value"] for row in domain.counters_rows() if row["name"] == "calls")
     wrong = []

@@ -121,7 +121,7 @@ class Writer:
 
     def _wait_for_the_poller(self) -> None:
         words = self.book.words
-        while self.book.sum(ledger.RECORDED) - words[ledger.ROWS_READ] > self.orders.ahead:
+        while self.book.total(ledger.RECORDED) - words[ledger.ROWS_READ] > self.orders.ahead:
             if words[ledger.STOP]:
                 return
             time.sleep(0.001)

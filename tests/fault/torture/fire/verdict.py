@@ -22,13 +22,13 @@ BURIALS_MAX = 40
 
 def judge(orders: Orders, book: Ledger, found: Found) -> None:
     """Look at everything once more, and add it to what was found; nobody writes any more."""
-    found.acknowledged = book.sum(ledger.RECORDED)
+    found.acknowledged = book.total(ledger.RECORDED)
     found.scanned = book.get(0, ledger.ROWS_SCANNED)
     found.surveys = book.get(0, ledger.SURVEYS)
     found.samples = book.get(0, ledger.SAMPLES)
     found.lanes_closed_last = book.get(0, ledger.CLOSED_SEEN)
-    found.forks = book.sum(ledger.CHILDREN)
-    found.forks_unhandled = book.sum(ledger.FORKS_UNHANDLED)
+    found.forks = book.total(ledger.CHILDREN)
+    found.forks_unhandled = book.total(ledger.FORKS_UNHANDLED)
     before = _totals(orders)
     _bury(orders, found)
     if (after := _totals(orders)) != before:
@@ -76,7 +76,7 @@ def _deaths_max(book: Ledger) -> int:
 def _counts(book: Ledger, found: Found, totals: dict[str, int]) -> None:
     most = _deaths_max(book)
     for name, word, each in (("records", ledger.RECORDED, 1), ("calls", ledger.ADDED, 3)):
-        said = book.sum(word)
+        said = book.total(word)
         if not said <= totals[name] <= said + each * most:
             found.wrong.append(
                 f"lost: {name}: {said:,} acknowledged, {totals[name]:,} counted, {most} deaths"
