@@ -79,16 +79,16 @@ def refuser(library):
 
 @pytest.fixture
 def compiled(core_name):
-    """For what only the compiled core's handler does."""
+    """For what only the compiled core does: it has a handler of its own for fatal signals."""
     if core_name != "cython":
-        pytest.skip("the pure core has faulthandler write frames, and no handler of its own")
+        pytest.skip("of the compiled core alone: the pure one has faulthandler write the frames")
 
 
 @pytest.fixture
 def pure(core_name):
     """For what only the pure core does."""
     if core_name != "python":
-        pytest.skip("the compiled core has a handler of its own")
+        pytest.skip("of the pure core alone")
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def child(fork: Callable[[], int], work: Callable[[], Any]) -> int:
     try:
         work()
         status = 0
-    except BaseException:
+    except BaseException:  # whatever it is, the parent's code must not go on here
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 
 import pytest
 
@@ -230,7 +229,6 @@ def test_workers_that_fold_each_other_while_they_are_killed_stay_exact(
     assert done.stdout == "exact\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a fork bomb of its own kind")
 def test_ids_are_never_reused_and_slots_are(run_python, core, core_name):
     code = """
 import os

@@ -89,7 +89,7 @@ for seed in {[rng.randrange(1 << 30) for _ in range(ROUNDS)]}:
     child = os.fork()
     if child == 0:
         def kill(chance=random.Random(seed)):
-            time.sleep(chance.uniform(0, 0.05))
+            time.sleep(chance.uniform(0, 0.05))  # the moment, whatever happens in it
             os.kill(os.getpid(), chance.choice([signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE]))
         threading.Thread(target=kill).start()
         while True:
@@ -265,7 +265,7 @@ def test_the_core_dump_is_that_of_a_process_without_a_handler(
     way, number = DUMPED[how]
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     if hard == 0:
-        pytest.skip("this user may dump no core")
+        pytest.skip("the hard limit is 0, so this user may dump no core")
     pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
     found = []
     for arm in ("", "core.install_fatal_handler()\n"):

@@ -26,7 +26,7 @@ REQUESTS = 40
 @pytest.fixture
 def server(child_environment, core_name, tmp_path):
     """URL of a gunicorn whose workers are replaced every few requests; it has ended afterwards."""
-    pytest.importorskip("gunicorn")
+    pytest.importorskip("gunicorn")  # of the extra `demo`, and so of `test`
     environment = child_environment(core_name, LEDGER=str(tmp_path / "ledger"))
     environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], str(HERE)])
     listener = socket.create_server(("127.0.0.1", 0))

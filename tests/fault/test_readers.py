@@ -23,7 +23,7 @@ def test_readers_are_killed_hold_and_stand_still_and_every_row_is_seen_or_lost(
     core_name, core, tmp_path
 ):
     """A short run of ``make torture ARGS=readers``."""
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow")  # of the extra `arrow`: what is held are its tables
     words = ["--core", core_name, "--turns-min", str(TURNS[core_name]), "--budget", "2MiB"]
     words += ["--seconds", "3", "--readers", "6", "--kill-seconds", "0.2", "--look-seconds", "0.7"]
     done = subprocess.run(
@@ -93,7 +93,7 @@ def state(disk):
 def test_a_reader_that_keeps_everything_is_named_and_costs_rows_but_no_count(
     core_name, core, child_environment, small_disk
 ):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow")  # of the extra `arrow`: what is held are its tables
     disk = small_disk(12)
     environment = child_environment(
         core_name, FAULTPLANE_DIR=str(disk), FAULTPLANE_BUDGET_BYTES="2MiB"
@@ -176,7 +176,7 @@ print("right")
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says what a process maps")
 def test_an_owner_says_which_segment_it_keeps_in_memory(core_name, core, run_python):
     done = run_python(MAPPED, core_name, core=core_name, FAULTPLANE_BUDGET_BYTES="2MiB")
     assert done.stdout == "right\n"

@@ -40,7 +40,7 @@ def forked(work, *args):
         try:
             os.write(say, json.dumps(work(*args)).encode())
             status = 0
-        except BaseException:
+        except BaseException:  # whatever it is, the parent's code must not go on here
             traceback.print_exc()
         finally:
             lifecycle._at_exit()

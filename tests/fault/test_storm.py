@@ -56,7 +56,10 @@ def test_a_file_system_that_fills_up_in_the_middle_costs_rows_and_no_counts(
 def test_a_storm_that_is_not_exact_is_found_out(
     capsys, monkeypatch, core, core_name, tmp_domain_dir, broken
 ):
-    """Negative control: one call too many is claimed, or one row, one drop or a MiB is hidden."""
+    """Negative control: one call too many is claimed, or one row, one drop or a MiB is hidden.
+
+    What is changed is what the run hears or believes, never what the store does.
+    """
     hear = storm.hear
 
     def told(writer):

@@ -5,7 +5,6 @@ Under the GIL all threads of a process share its one lane, and the pure core giv
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
@@ -112,39 +111,3 @@ def test_turning_recording_off_and_on_tears_nothing(run):
     assert set(found["messages"]) <= wanted
     assert sorted(found["seqs"]) == list(range(1, len(found["messages"]) + 1))
     assert found["drops"] == {} and not any(found["in flight"])
-
-
-GREENLETS = """
-import json, sys
-import faultplane as fp
-import gevent
-from gevent import monkey
-monkey.patch_all()
-domain = fp.init(service="greenlets")
-
-class Switching(Exception):
-    def __str__(self):
-        gevent.sleep(0)
-        return self.args[0]
-
-def work(line):
-    for number in range(1, 51):
-        with fp.capture(f"outer {line}"):
-            gevent.sleep(0)
-            with fp.capture("inner", reraise=False):
-                raise Switching(f"{line} {number}")
-
-gevent.joinall([gevent.spawn(work, line) for line in range(64)], raise_error=True)
-table = domain.records().to_pyarrow(compat=True)
-print(json.dumps([table["message"].to_pylist(), table["seq"].to_pylist(),
-                  sum(row["count"] for row in domain.counts_rows())]))
-"""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
-def test_greenlets_that_switch_inside_of_a_message_are_exact(run_python, core, core_name):
-    done = run_python(GREENLETS, core=core_name, timeout=110, flags=("-W", "ignore"))
-    messages, seqs, counted = json.loads(done.stdout)
-    wanted = {f"{line} {number}" for line in range(64) for number in range(1, 51)}
-    assert len(messages) == len(wanted) == counted and set(messages) == wanted
-    assert sorted(seqs) == list(range(1, len(wanted) + 1))

@@ -25,7 +25,7 @@ class Odd(Exception):
 def fail(error, operation="work"):
     try:
         raise error
-    except BaseException as caught:
+    except type(error) as caught:
         fp.record(caught, operation, attributes={"shop.id": 3, "names": ["a", "b"]})
 
 fail(ValueError("early"))

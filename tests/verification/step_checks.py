@@ -148,7 +148,9 @@ class Expectation:
     def declare_dead(self, pid: int) -> None:
         """A maintainer in another PID namespace takes a process that is stopped for dead.
 
-        It fences, closes lanes, records the death, and waits with the counts.
+        It fences, closes lanes, records the death, and waits with the counts. Only its verdict
+        is made up here, and that for one process: a namespace for each of some hundred steps would
+        take a privilege, and `torture.reuse` has a real one.
         """
         known, nano = owners.life, owners.SETTLE_NANO
 

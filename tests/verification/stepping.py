@@ -84,7 +84,7 @@ def in_child(work: Callable[[], object]) -> int:
     try:
         work()
         code = 0
-    except BaseException:
+    except BaseException:  # whatever it is, the parent's code must not go on here
         traceback.print_exc()
     finally:
         os._exit(code)

@@ -23,7 +23,8 @@ from exhaustive import HERE, run, tool
 from faultplane import schema
 
 pytestmark = pytest.mark.skipif(
-    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="one instruction at a time"
+    (sys.platform, platform.machine()) != ("linux", "x86_64"),
+    reason="tracer.c reads the registers and instructions of x86-64",
 )
 
 HEADER = HERE.parents[1] / "src" / "faultplane" / "_core"

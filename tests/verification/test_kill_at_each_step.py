@@ -21,7 +21,8 @@ from exhaustive import HERE, run, tool
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.skipif(
-        (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="one step at a time"
+        (sys.platform, platform.machine()) != ("linux", "x86_64"),
+        reason="tracer.c reads the registers and instructions of x86-64",
     ),
 ]
 STRIDE = {"kill": 1, "hold": int(os.environ.get("STEP_STRIDE") or 5)}

@@ -195,8 +195,7 @@ class _Encoder:
             return self._any(key, value, depth, path)
         except _TooLong:
             raise
-        except Exception:  # noqa: BLE001
-            # Code of the value (``items``, ``__iter__``, ``__str__``) may raise anything.
+        except Exception:  # noqa: BLE001 - its ``items``, ``__iter__``, ``__str__`` are its own
             return self._replace(value, path)
 
     def _any(self, key: str, value: Any, depth: int, path: str) -> bytes:

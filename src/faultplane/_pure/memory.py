@@ -133,7 +133,7 @@ class FileLock:
             finally:
                 try:
                     self._give_back_to(depth)
-                except BaseException:
+                except BaseException:  # a signal handler's, in the middle of it
                     self._give_back_to(depth)
                     raise
 

@@ -128,7 +128,7 @@ def _is_ignored(type_: type[BaseException]) -> bool:
     try:
         # Asked as Python asks: a metaclass may stand for types by name. Once per type.
         return issubclass(type_, state.ignored)
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 - a metaclass may raise anything
         return False
 
 

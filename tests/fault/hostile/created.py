@@ -39,7 +39,7 @@ def record_each(ledger, make):
         function = make(i)
         try:
             function()
-        except Exception as error:
+        except Exception as error:  # of a type that was made a moment ago
             fp.record(error, "charge")
             found = core.fingerprint(error)
             if i % 97 == 0:

@@ -58,7 +58,7 @@ def sleeps_in_its_text(ledger):
     """Under gevent's hub, many at once."""
 
     def sleeping(_):
-        gevent.sleep(0.001)
+        gevent.sleep(0.001)  # others record meanwhile
         return "slept"
 
     def work():

@@ -71,7 +71,7 @@ def settle():
         assert time.monotonic() < deadline, core.writer_state()
         fp.record(raised(ValueError, "waiting"), "charge")
         recorded += 1
-        time.sleep(0.05)
+        time.sleep(0.05)  # asked again, not waited out: a try comes a second after the last
     return recorded
 
 

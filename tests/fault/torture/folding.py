@@ -178,6 +178,7 @@ class Killing:
         readers = [start(self.reader) for _ in range(asked["readers"])]
         deaths = kills = 0
         while deaths < asked["deaths"] or kills < asked["kills"]:
+            # The moment of the next kill, whatever happens in it.
             time.sleep(self.rng.random() * asked["pause_seconds"])
             if deaths * asked["kills"] <= kills * asked["deaths"]:
                 self.kill_worker()

@@ -103,7 +103,7 @@ class Storm:
                 continue
             try:
                 kinds[which](number)
-            except Exception as error:
+            except Exception as error:  # whatever the kind raises is what is recorded
                 if not prints[which]:
                     self._meet(which, error)
                 if number % TIMED_EVERY == 0:

@@ -66,7 +66,7 @@ def _start():
         from faultplane.capture.run import start
 
         said = start()
-    except Exception as error:
+    except Exception as error:  # what is said of it is all that may come of it
         _say_failed(str(error) or type(error).__name__)
         return
     _say(said)

@@ -128,7 +128,7 @@ def _with_operation(calls: int) -> int:
     for number in range(calls):
         try:
             fail(number)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - what ``fail`` raises
             record(error, operation="charge", attempt=1)
     return time.perf_counter_ns() - start
 
@@ -140,7 +140,7 @@ def _with_attributes(calls: int) -> int:
     for number in range(calls):
         try:
             fail(number)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - what ``fail`` raises
             record(error, attributes=attributes)
     return time.perf_counter_ns() - start
 
@@ -176,7 +176,7 @@ def span_cases(calls: Calls) -> dict[str, Case]:
             token = context.attach(spans[number % 64])
             try:
                 fail(number)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - what ``fail`` raises
                 record(error)
             context.detach(token)
         return time.perf_counter_ns() - start
@@ -187,7 +187,7 @@ def span_cases(calls: Calls) -> dict[str, Case]:
             token = context.attach(spans[number % 64])
             try:
                 fail(number)
-            except Exception as error:  # noqa: BLE001, F841, S110
+            except Exception as error:  # noqa: BLE001, F841, S110 - bound as for a call
                 pass
             context.detach(token)
         return time.perf_counter_ns() - start

@@ -108,7 +108,7 @@ class Director:
                 roles.Writer(self.orders, self.book, worker, chance).run()
             else:
                 ROLES[role](self.orders, self.book, chance)
-        except BaseException:
+        except BaseException:  # whatever it is, the director's code must not go on here
             roles.complain(self.orders, role, traceback.format_exc().splitlines()[-6:])
             traceback.print_exc(file=sys.stderr)
         finally:
@@ -161,7 +161,7 @@ class Director:
             if sum(left) > 0 and rows >= due and self._strike(*left):
                 done += 1
                 due = plan.rows * (done + self.chance.random()) / events
-            time.sleep(0.0005)
+            time.sleep(0.0005)  # what it looks for is in shared memory, which wakes nobody
 
     def _strike(self, kills: int, stops: int) -> bool:
         """Kill or stop somebody; False when there was nobody."""
@@ -295,7 +295,10 @@ class Director:
         return [pid for pid in pids if pid not in self._killed and _is_running(pid)]
 
     def _ask_where(self) -> None:
-        """Have everybody who is left say on standard error where he is."""
+        """Have everybody who is left say on standard error where he is.
+
+        Nothing tells when they have: the run has failed, and gives them a second.
+        """
         for pid in [*self.processes, *self._orphans()]:
             _signal(pid, signal.SIGUSR1)
         time.sleep(1)

@@ -117,7 +117,7 @@ def poller(orders: Orders, book: Ledger, chance: random.Random) -> None:
             book.set(
                 0, ledger.ROWS_READ, state["entries"] + state["lost"] + consumer.dropped(domain)
             )
-            time.sleep(chance.random() * 0.01)
+            time.sleep(chance.random() * 0.01)  # so that it is behind, now a little, now more
         consumer.finish(domain)
 
 
@@ -145,7 +145,7 @@ def scanner(orders: Orders, book: Ledger, chance: random.Random) -> None:
         while not book.words[ledger.DRAIN]:
             complain(orders, "scanner", _scan(domain, book, checker))
             complain(orders, "scanner", _sums(domain, book))
-            time.sleep(chance.random() * 0.1)
+            time.sleep(chance.random() * 0.1)  # a scan takes all there is: leave some for others
     os._exit(0)
 
 

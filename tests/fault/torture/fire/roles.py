@@ -117,7 +117,7 @@ class Writer:
         elif self.orders.starve and drawn < (0.1 if self.starving else 0.003):
             self._starve()
         elif drawn < 0.006:
-            time.sleep(self.chance.random() * 0.02)
+            time.sleep(self.chance.random() * 0.02)  # so that others overtake it
 
     def _wait_for_the_poller(self) -> None:
         words = self.book.words
@@ -180,7 +180,7 @@ def maintainer(orders: Orders, book: Ledger, chance: random.Random) -> None:
         problems = [problem for r in reports for problem in r.problems]
         # In the pure core one that is stopped may hold a lock: what it stands in the way of waits.
         complain(orders, "maintainer", [p for p in problems if "was held for" not in p])
-        time.sleep(chance.random() * 0.03)
+        time.sleep(chance.random() * 0.03)  # so that there is something to do again
     os._exit(0)
 
 

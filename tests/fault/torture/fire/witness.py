@@ -131,7 +131,7 @@ def witness(orders: Orders, book: Ledger, chance: random.Random) -> None:
             changed = segment.sample(chance)
         book.raise_by(ledger.SURVEYS, 1)
         complain(orders, "witness", moved + changed)
-        time.sleep(0.001)
+        time.sleep(0.001)  # leave the two processors to those who are looked at
     closed = sum(int((w.words >> _STATE == schema.LANE_CLOSED).sum()) for w in watched.values())
     book.raise_by(ledger.CLOSED_SEEN, closed)
     os._exit(0)
