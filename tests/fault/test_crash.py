@@ -3,7 +3,7 @@
 Each round forks a worker that records, and acknowledges in memory shared with the parent only
 after ``record()`` and ``add()`` returned. Then it dies: by SIGKILL at a moment that it does not
 choose, by ``os._exit``, by a segmentation fault. The parent compares what was acknowledged with
-rows, counts and the death record. ``ROUNDS`` in the environment of a longer run: 200.
+rows, counts and the death record. ``CRASH_ROUNDS=200`` in the environment makes a longer run.
 """
 
 from __future__ import annotations

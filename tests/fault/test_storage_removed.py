@@ -93,6 +93,24 @@ def test_a_domain_that_is_moved_away_and_back_has_every_count_once(worker, tmp_d
     assert found(tmp_domain_dir) == expected(one)
 
 
+@pytest.mark.parametrize("way", [remove_domain, move_domain], ids=lambda way: way.__name__)
+def test_who_is_killed_before_it_notices_takes_nobody_elses_counts_away(
+    way, worker, core_name, tmp_domain_dir
+):
+    """Its own are where its store is: gone, or moved away with it."""
+    victim, other = worker(), worker()
+    for one in (victim, other):
+        one.do("record", 100)
+        one.do("add", 10)
+    assert found(tmp_domain_dir) == expected(victim, other)
+    way(tmp_domain_dir, f"1-{core_name}")
+    victim.kill()  # it has recorded nothing since, so it has not looked
+    settle(tmp_domain_dir, other)
+    other.do("record", 5)
+    assert found(tmp_domain_dir) == expected(other)
+    assert found(tmp_domain_dir, "other") == (expected(victim) if way is move_domain else None)
+
+
 @pytest.mark.parametrize(
     "way", [remove_store, remove_base, move_domain], ids=lambda way: way.__name__
 )

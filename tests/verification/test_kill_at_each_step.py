@@ -5,7 +5,7 @@ others see, a name that comes or goes, a file made, or half of what is written t
 ``write``, after each instruction that stores into a mapped file. The process is killed there, or
 held while others retire and bury all there is, and goes on. `step_scenes` says what it does,
 `step_checks` what must hold. ``STEP_STRIDE=1`` in the environment holds it after each step, too;
-without, after each third.
+without, after each fifth.
 """
 
 from __future__ import annotations
