@@ -69,6 +69,7 @@ WRONG_COMMITS = {
     ],
 }
 FOUND_OUT = {"cython": (80_000, 4, 60), "python": (16_000, 4, 40)}
+RUNS_MAX = 4
 
 
 @pytest.fixture
@@ -113,8 +114,10 @@ def run_spoiled(source, rng, *words):
         text=True, timeout=110,
     )  # fmt: skip
     print(done.stderr)
-    assert done.returncode == 1, done.stderr
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    print(*found["problems"], sep="\n")
+    assert done.returncode == bool(found["problems"]), done.stderr
+    return found
 
 
 @pytest.mark.timeout(300)
@@ -126,5 +129,7 @@ def test_a_commit_that_is_a_plain_store_is_found_out(core, core_name, source, rn
         request.getfixturevalue("compiler")
         build(source, "record")
     words = ["--core", core_name, "--budget", 2, *sizes(*FOUND_OUT[core_name])]
-    found = run_spoiled(source, rng, *words)
-    assert found["moved"] > 0 and found["lost"] > 0, found["problems"]
+    # A process has to be stopped between two of its instructions, and where it is the seed does not
+    # say: on a busy machine a run may miss it.
+    runs = (run_spoiled(source, rng, *words) for _ in range(RUNS_MAX))
+    assert any(found["moved"] > 0 and found["lost"] > 0 for found in runs)
