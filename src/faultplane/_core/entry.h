@@ -5,10 +5,20 @@
 #include <Python.h>
 #include <stdint.h>
 
+#include "exception.h"
+
 /* What Cython generates to unpack six arguments counts references of defaults that nobody gave and
    takes 165 of 640 instructions. Nearly every call gives an exception, an operation and an attempt
    at most: those are taken out here. Any other call, a wrong one too, goes the generated way. */
 typedef PyObject *(*fp_short_t)(PyObject *exception, PyObject *operation, uint16_t attempt);
+
+/* A function to be called by its address, so that no compiler takes its stack into the caller's. */
+#define FP_APART(function) \
+    __extension__({ \
+        __typeof__(function) *fp_apart = (function); \
+        __asm__("" : "+r"(fp_apart)); \
+        fp_apart; \
+    })
 
 static _PyCFunctionFastWithKeywords fp_general;
 static fp_short_t fp_short;
@@ -18,8 +28,9 @@ static PyObject *fp_entry(PyObject *self, PyObject *const *values, Py_ssize_t po
                           PyObject *names) {
     PyObject *operation = NULL, *attempt = NULL;
     long tries = 0;
-    int overflow = 0;
     Py_ssize_t i, named = names ? PyTuple_GET_SIZE(names) : 0;
+    if (positional == 1 && !names && PyExceptionInstance_Check(values[0]))
+        return fp_short(values[0], NULL, 0);
     if (positional < 1 || positional + named > 3 || !PyExceptionInstance_Check(values[0]))
         goto general;
     if (positional > 1) operation = values[1];
@@ -36,9 +47,8 @@ static PyObject *fp_entry(PyObject *self, PyObject *const *values, Py_ssize_t po
     }
     if (operation && !PyUnicode_CheckExact(operation)) goto general;
     if (attempt) {
-        if (!PyLong_CheckExact(attempt)) goto general;
-        tries = PyLong_AsLongAndOverflow(attempt, &overflow);
-        if (overflow || tries < 0 || tries > UINT16_MAX) goto general;
+        tries = fp_small(attempt);
+        if (tries < 0 || tries > UINT16_MAX) goto general;
     }
     return fp_short(values[0], operation, (uint16_t)tries);
 general:

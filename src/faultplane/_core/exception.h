@@ -62,6 +62,20 @@ static inline const uint8_t *fp_ascii(PyObject *text, Py_ssize_t *bytes) {
     return (const uint8_t *)PyUnicode_DATA(text);
 }
 
+/* What an exact int of one digit is, 0 to 2^30 - 1 at least; -1 for anything else. */
+static inline long fp_small(PyObject *value) {
+    if (!PyLong_CheckExact(value)) return -1;
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!PyUnstable_Long_IsCompact((PyLongObject *)value)) return -1;
+    return (long)PyUnstable_Long_CompactValue((PyLongObject *)value) < 0
+               ? -1
+               : (long)PyUnstable_Long_CompactValue((PyLongObject *)value);
+#else
+    if ((size_t)Py_SIZE(value) > 1) return -1;
+    return Py_SIZE(value) ? (long)((PyLongObject *)value)->ob_digit[0] : 0;
+#endif
+}
+
 /* Big-endian bytes of a non-negative int, as OpenTelemetry prints its ids. */
 static inline int fp_long_bytes(PyObject *value, uint8_t *out, size_t n) {
     if (!PyLong_Check(value)) return -1;

@@ -29,6 +29,7 @@ cdef extern from "exception.h":
     ctypedef PyObject* (*reprfunc)(PyObject*)
     ctypedef struct CTypeObject "PyTypeObject":
         reprfunc tp_str
+    long fp_small(PyObject* value) noexcept
     const uint64_t FP_K0
     const uint64_t FP_K1
     uint64_t fp_mix(uint64_t a, uint64_t b) noexcept nogil

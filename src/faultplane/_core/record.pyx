@@ -47,9 +47,6 @@ from .aggregate cimport cell_at, cell_count_at
 from .atomics cimport fp_store_relaxed
 from .breath cimport breath_enter, breath_leave
 from .exception cimport (
-    FP_K0,
-    FP_K1,
-    PyBaseExceptionObject,
     PyBytes_AS_STRING,
     PyBytes_GET_SIZE,
     PyErr_Clear,
@@ -61,19 +58,16 @@ from .exception cimport (
     Py_TYPE,
     fp_mark,
     fp_marked,
-    fp_mix,
 )
 from .fingerprint cimport (
-    TRAIT_DYNAMIC,
-    TRAIT_GROUP,
     TRAIT_IGNORED,
+    TRAIT_OSERROR,
     Site,
     TypeInfo,
+    errno_of,
+    key_of,
     site_find,
     type_find,
-    walk,
-    walk_chain,
-    walk_group,
 )
 from .layout cimport (
     ATTRIBUTES_BYTES_MAX,
@@ -143,24 +137,39 @@ from .sighting cimport (
 )
 from .trace cimport trace_ids
 
+cdef enum:
+    WAKES_MAX = 8
+
+cdef struct More:
+    # What few calls say of an error.
+    PyObject* attributes  # or NULL
+    int64_t duration
+    uint8_t flags
+
+ctypedef PyObject* (*known_way_t)(
+    PyObject* exception, PyObject* operation, uint16_t attempt, const More* more,
+    const TypeInfo* info, const Text* told
+) noexcept
+
+ctypedef PyObject* (*asking_way_t)(
+    PyObject* exception, PyObject* operation, uint16_t attempt, const More* more
+) noexcept
+
 cdef extern from "entry.h":
     ctypedef PyObject* (*fp_short_t)(
         PyObject* exception, PyObject* operation, uint16_t attempt
     ) noexcept
+    known_way_t known_apart "FP_APART"(known_way_t way) noexcept
+    asking_way_t asking_apart "FP_APART"(asking_way_t way) noexcept
     void fp_shorten(
         object function, fp_short_t short_way, PyObject* operation_name, PyObject* attempt_name
     ) noexcept
 
-cdef enum:
-    WAKES_MAX = 8
-
-ctypedef void (*known_way_t)(
-    PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
-    PyObject* attributes, bint handled, const TypeInfo* info, const Text* text,
-    PyObject* classification
-) noexcept
-
 cdef Recorder* R = recorder()
+cdef More SHORT
+SHORT.attributes = NULL
+SHORT.duration = 0
+SHORT.flags = FLAG_HANDLED
 cdef object ZERO = 0
 cdef object NAME_OPERATION = "operation"
 cdef object NAME_ATTEMPT = "attempt"
@@ -218,25 +227,6 @@ cdef bint room(uint32_t bytes_needed, int* reason) noexcept nogil:
     return True
 
 
-cdef inline uint64_t key_of(PyObject* exception, const TypeInfo* info, uint32_t operation) noexcept:
-    """Process-local identity of an error: type, operation, frames, chain, members."""
-    cdef PyBaseExceptionObject* e = <PyBaseExceptionObject*>exception
-    cdef uint64_t key = fp_mix(info.serial ^ FP_K1, FP_K0 ^ operation)
-    if fp_unlikely(info.traits != 0):
-        if info.traits & TRAIT_GROUP:
-            key = walk_group(exception, key, 0)
-        if info.traits & TRAIT_DYNAMIC:
-            key = fp_mix(
-                key ^ info.kind ^ <uint64_t>info.category << 8 ^ <uint64_t>info.severity << 16
-                ^ <uint64_t>info.flags << 24,
-                FP_K1,
-            )
-    key = walk(exception, key)
-    if e.cause != NULL or (e.context != NULL and not e.suppress_context):
-        key = walk_chain(exception, key)
-    return key | (key == 0)
-
-
 cdef inline void count(Site* site, const TypeInfo* info, int64_t time_unix_nano) noexcept:
     """Count an error: in its own cell, or by kind where there is none for it."""
     if fp_unlikely(site == NULL or site.cell == 0):
@@ -245,22 +235,15 @@ cdef inline void count(Site* site, const TypeInfo* info, int64_t time_unix_nano)
         cell_count_at(cell_at(&R.aggregate, site.cell), time_unix_nano)
 
 
-cdef inline int write_row(Site* site, Row* row, const Text* text) noexcept:
+cdef inline int write_row(const Site* site, Row* row, const Text* text) noexcept:
     """Write the row wherever there is room; 0, CLAIM_NEW_DICTIONARY or a drop reason."""
     cdef int reason = CLAIM_OK
     row.message = text.data
     row.message_bytes = <uint32_t>text.n
     if fp_unlikely(R.messages == TEMPLATE):
         use_template(site, row)
-    row.fingerprint = site.fingerprint
-    row.type = site.type
-    row.site = site.site
-    row.operation = site.operation
-    row.severity = site.severity
-    row.kind = site.kind
-    row.category = site.category
     while room(row.message_bytes + row.attributes_bytes, &reason):
-        if writer_put(&R.writer, row):
+        if writer_put(&R.writer, row, site):
             return CLAIM_OK
         # Closed under us: the same record goes into another lane.
         R.writer.rehomed += 1
@@ -278,47 +261,43 @@ cdef inline TypeInfo* known_of(PyObject* exception) noexcept:
 
 cdef struct Facts:
     # What one record is made of, gathered before anything is counted.
-    const TypeInfo* info
+    TypeInfo info
     Text text
-    Row row
-    PyObject* encoded
     uint64_t key
     uint32_t serial  # of the operation
+    Mode mode        # set by wake_for()
     uint8_t ids[24]
     uint8_t scratch[SCRATCH_BYTES]
     uint8_t redacted[MESSAGE_BYTES_MAX + 16]
 
 
-cdef inline PyObject* know(PyObject* exception, TypeInfo* info) noexcept:
-    """A new reference to the classification, and the codes that go with it."""
-    cdef TypeInfo* known = known_of(exception)
-    if fp_unlikely(known == NULL):
-        return type_slow(exception, info)
-    info[0] = known[0]
-    Py_INCREF(info.classification)
-    return info.classification
-
-
-cdef inline void gather(
-    Facts* f, PyObject* exception, PyObject* operation, PyObject* attributes
+cdef inline PyObject* gather(
+    Facts* f, Row* row, PyObject* exception, PyObject* operation, PyObject* attributes,
+    const Text* told
 ) noexcept:
-    """Everything that may run Python: message, trace, attributes; then the key."""
+    """Everything that may run Python: message, trace, attributes; then the key.
+
+    Gives a new reference to what the attributes are read from, or NULL.
+    """
+    cdef PyObject* encoded = NULL
     cdef const uint8_t* found
     f.serial = 0 if operation == NULL else operation_find(operation)
-    if f.info.form != MESSAGE_CALL:
+    if fp_unlikely(told != NULL):
+        f.text = told[0]
+    else:
         text_of(exception, f.info.form, &f.text, f.scratch)
-    f.row.flags = prepare_text(&f.text, f.redacted) | f.info.flags
-    f.row.ids = NULL
+    row.flags = prepare_text(&f.text, f.redacted) | f.info.flags
+    row.ids = NULL
     found = trace_ids(&R.trace)
     if found != NULL:
         memcpy(f.ids, found, 24)
-        f.row.ids = f.ids
-    f.encoded = NULL
-    f.row.attributes = NULL
-    f.row.attributes_bytes = 0
+        row.ids = f.ids
+    row.attributes = NULL
+    row.attributes_bytes = 0
     if attributes != NULL:
-        f.encoded = put_attributes(attributes, &f.row)
-    f.key = key_of(exception, f.info, f.serial)
+        encoded = put_attributes(attributes, row)
+    f.key = key_of(exception, &f.info, f.serial)
+    return encoded
 
 
 cdef inline Site* place(
@@ -326,94 +305,130 @@ cdef inline Site* place(
 ) noexcept:
     """The site of the error, found or made; NULL without memory."""
     cdef Site* site = site_find(&R.tables, f.key)
-    if fp_unlikely(site.key == 0):
-        site = first_sighting(exception, f.key, f.info, classification, operation, &f.text)
-        if site != NULL and key_of(exception, f.info, f.serial) != f.key:
-            # It changed while it was portrayed: this record has what was found, no other one may.
-            site.key = ~f.key
+    if fp_unlikely(site.key != f.key):
+        return first_sighting(
+            exception, f.key, &f.info, f.serial, classification, operation, &f.text
+        )
     return site
 
 
-cdef inline void count_once(Facts* f, Site* site, PyObject* exception) noexcept:
+cdef inline void count_once(Facts* f, Row* row, Site* site, PyObject* exception) noexcept:
     """Count the error, stamp the row and mark the exception as recorded."""
-    clocks(R, &f.row.time_unix_nano, &f.row.mono_nano)
+    clocks(R, &row.time_unix_nano, &row.mono_nano)
     fp_mark(exception)
-    count(site, f.info, f.row.time_unix_nano)
+    count(site, &f.info, row.time_unix_nano)
 
 
-cdef Mode wake_for(
-    Facts* f, PyObject* exception, PyObject* classification, PyObject* operation, Site** site
+cdef Site* wake_for(
+    Facts* f, PyObject* exception, PyObject* classification, PyObject* operation
 ) noexcept:
-    """What a process that was not awake may do with this record; its site, looked up again."""
-    cdef Mode mode
+    """Find what a process may do that was not awake; the site of its error, looked up again."""
+    cdef Site* site
     cdef int _attempt
     # Registering anew may flush the tables. That may run Python, which may fork: then all of it
     # once more.
     for _attempt in range(WAKES_MAX):
-        mode = wake()
-        site[0] = place(f, exception, classification, operation)
-        if mode != WRITING or awake(R):
+        f.mode = wake()
+        site = place(f, exception, classification, operation)
+        if f.mode != WRITING or awake(R):
             break
     else:
-        mode = COUNTING
-    if mode == INACTIVE:
+        f.mode = COUNTING
+    if f.mode == INACTIVE:
         # Switched off since the call began, by what it asked: it is recorded whole.
-        mode = WRITING if R.bound else COUNTING
-    return mode
+        f.mode = WRITING if R.bound else COUNTING
+    return site
 
 
-cdef PyObject* record_one(
-    PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
-    PyObject* attributes, bint handled
+cdef inline const TypeInfo* known_by_errno(PyObject* exception, const TypeInfo* known) noexcept:
+    """What is known of an OSError with this errno, where nothing else matters; or NULL."""
+    if known.traits != TRAIT_OSERROR or not R.active:
+        return NULL
+    known = type_find(&R.tables, known.type, errno_of(exception))
+    if known.classification == NULL or known.traits != TRAIT_OSERROR or known.form == MESSAGE_CALL:
+        return NULL
+    return known
+
+
+cdef inline PyObject* record_one(
+    PyObject* exception, PyObject* operation, uint16_t attempt, const More* more
 ) noexcept:
-    """Record what is active and not ignored; gives its classification.
+    """Record what is active and not ignored; gives its classification, a new reference.
+
+    Nothing here has the stack of record_known(): what asks the application has none of it.
+    """
+    cdef const TypeInfo* known = type_find(&R.tables, <PyObject*>Py_TYPE(exception), 0)
+    if fp_unlikely(
+        known.classification == NULL or known.traits != 0 or known.form == MESSAGE_CALL
+        or not R.active
+    ):
+        known = known_by_errno(exception, known)
+        if known == NULL:
+            return asking_apart(record_asking)(exception, operation, attempt, more)
+    return known_apart(record_known)(exception, operation, attempt, more, known, NULL)
+
+
+cdef PyObject* record_asking(
+    PyObject* exception, PyObject* operation, uint16_t attempt, const More* more
+) noexcept:
+    """Record an error about which more has to be asked than its type.
 
     The classifier and ``__str__`` are asked here, with little on the stack: they may record errors
     themselves, which ask again, as deep as the interpreter lets them.
     """
     cdef TypeInfo info
     cdef Text text
-    cdef PyObject* classification = know(exception, &info)
-    if fp_unlikely(not R.active or info.traits & TRAIT_IGNORED):
+    cdef const Text* told = NULL
+    cdef PyObject* classification
+    cdef const TypeInfo* known = known_of(exception)
+    if known == NULL:
+        classification = type_slow(exception, &info)
+        info.classification = classification
+    else:
+        info = known[0]
+        classification = info.classification
+        Py_INCREF(classification)
+    if not R.active or info.traits & TRAIT_IGNORED:
         return classification
-    if fp_unlikely(info.form == MESSAGE_CALL):
+    if info.form == MESSAGE_CALL:
         message_call(exception, &text)
-    known_way(
-        exception, operation, attempt, duration, attributes, handled, &info, &text, classification
-    )
+        told = &text
+    known_apart(record_known)(exception, operation, attempt, more, &info, told)
+    Py_DECREF(classification)  # there are two references by now
     return classification
 
 
-cdef void record_known(
-    PyObject* exception, PyObject* operation, uint16_t attempt, int64_t duration,
-    PyObject* attributes, bint handled, const TypeInfo* info, const Text* text,
-    PyObject* classification
+cdef PyObject* record_known(
+    PyObject* exception, PyObject* operation, uint16_t attempt, const More* more,
+    const TypeInfo* info, const Text* told
 ) noexcept:
-    """Record an error of a type that is known, whose text is known if it had to be called for."""
+    """Record an error of a type that is known, whose text is known if it had to be asked for."""
     cdef Facts f
+    cdef Row row
     cdef Mode mode = WRITING
+    cdef PyObject* classification = info.classification
+    cdef PyObject* encoded
     cdef Site* site
     cdef bint counted = False
     cdef int reason
-    f.info = info
-    if fp_unlikely(info.form == MESSAGE_CALL):
-        f.text = text[0]
-    gather(&f, exception, operation, attributes)
-    if handled:
-        f.row.flags |= FLAG_HANDLED
-    f.row.attempt = attempt
-    f.row.duration_nano = duration
+    f.info = info[0]  # before anything runs Python, which may have the type forgotten
+    Py_INCREF(classification)
+    encoded = gather(&f, &row, exception, operation, more.attributes, told)
+    row.flags |= more.flags
+    row.attempt = attempt
+    row.duration_nano = more.duration
     while True:
         site = place(&f, exception, classification, operation)
         if fp_unlikely(not awake(R)):
-            mode = wake_for(&f, exception, classification, operation, &site)
+            site = wake_for(&f, exception, classification, operation)
+            mode = f.mode
         # From here to the commit nothing runs Python.
         if not counted:
             counted = True
-            count_once(&f, site, exception)
+            count_once(&f, &row, site, exception)
             if (
                 fp_unlikely(R.detail_per_second != 0) and site != NULL
-                and not within_budget(site.fingerprint, f.row.mono_nano)
+                and not within_budget(site.fingerprint, row.mono_nano)
             ):
                 reason = DROP_DETAIL_BUDGET
                 break
@@ -423,7 +438,7 @@ cdef void record_known(
         if fp_unlikely(site == NULL):
             reason = DROP_ROW_LOST
             break
-        reason = write_row(site, &f.row, &f.text)
+        reason = write_row(site, &row, &f.text)
         if reason != CLAIM_NEW_DICTIONARY:
             break
         renew_dictionary()
@@ -433,12 +448,9 @@ cdef void record_known(
             try_storage()  # the directory has gone: look for it where it should be
     if fp_unlikely(f.text.owner != NULL):
         Py_DECREF(f.text.owner)
-    if fp_unlikely(f.encoded != NULL):
-        Py_DECREF(f.encoded)
-
-
-# Called by way of a pointer, so that no compiler takes its stack into that of record_one().
-cdef known_way_t known_way = record_known
+    if fp_unlikely(encoded != NULL):
+        Py_DECREF(encoded)
+    return classification
 
 
 cdef void suppressed(Site* site, int reason) noexcept nogil:
@@ -450,7 +462,7 @@ cdef void suppressed(Site* site, int reason) noexcept nogil:
         fp_store_relaxed(&cell.suppressed, cell.suppressed + 1)
 
 
-cdef void use_template(Site* site, Row* row) noexcept:
+cdef void use_template(const Site* site, Row* row) noexcept:
     """Rows carry the template instead of the message."""
     cdef object template = <object>PyTuple_GET_ITEM(site.refs, 0)
     row.message = <const uint8_t*><const char*><bytes>template
@@ -479,7 +491,7 @@ def record(exc, operation=None, attempt=0, duration_nano=0, attributes=None, bin
     written; never raises because of storage. Before init() errors are counted in the process.
     """
     cdef uint16_t tries = 0
-    cdef int64_t duration = 0
+    cdef More more
     cdef PyObject* name = NULL
     if fp_unlikely(not PyExceptionInstance_Check(<PyObject*>exc)):
         raise TypeError(f"exc must be an exception, got {type(exc).__name__}")
@@ -489,22 +501,20 @@ def record(exc, operation=None, attempt=0, duration_nano=0, attributes=None, bin
         name = <PyObject*>operation
     if attributes is not None and type(attributes) is not dict:
         check_mapping(attributes)
+    more.attributes = NULL if attributes is None else <PyObject*>attributes
+    more.duration = 0
+    more.flags = FLAG_HANDLED if handled else 0
     if attempt is not ZERO:
         tries = bounded(attempt, "attempt", 65_535)
     if duration_nano is not ZERO:
-        duration = bounded(duration_nano, "duration_nano", 2**63 - 1)
-    return take(
-        record_one(
-            <PyObject*>exc, name, tries, duration,
-            NULL if attributes is None else <PyObject*>attributes, handled
-        )
-    )
+        more.duration = bounded(duration_nano, "duration_nano", 2**63 - 1)
+    return take(record_one(<PyObject*>exc, name, tries, &more))
 
 
 cdef PyObject* record_short(
     PyObject* exception, PyObject* operation, uint16_t attempt
 ) noexcept:
-    return record_one(exception, operation, attempt, 0, NULL, True)
+    return record_one(exception, operation, attempt, &SHORT)
 
 
 fp_shorten(record, record_short, <PyObject*>NAME_OPERATION, <PyObject*>NAME_ATTEMPT)

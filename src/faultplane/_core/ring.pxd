@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from .atomics cimport fp_cas_release
+from .fingerprint cimport Site
 from .layout cimport (
     ARENA_BYTES_PER_LANE,
     COLUMN_ATTEMPT,
@@ -68,22 +69,16 @@ cdef struct Writer:
 
 
 cdef struct Row:
+    # What differs from one record of an error to the next; the rest is read from its site.
     int64_t time_unix_nano
     int64_t mono_nano
     int64_t duration_nano
-    uint64_t fingerprint
     const uint8_t* ids
     const uint8_t* message
     const uint8_t* attributes
     uint32_t message_bytes
     uint32_t attributes_bytes
-    int32_t type
-    int32_t site
-    int32_t operation
     uint16_t attempt
-    uint8_t severity
-    uint8_t kind
-    uint8_t category
     uint8_t flags
 
 
@@ -107,7 +102,7 @@ cdef inline bint writer_fits(Writer* w, uint32_t n) noexcept nogil:
     return w.arena_used + n <= ARENA_BYTES_PER_LANE
 
 
-cdef inline bint writer_put(Writer* w, const Row* row) noexcept nogil:
+cdef inline bint writer_put(Writer* w, const Row* row, const Site* site) noexcept nogil:
     """Write and publish one row; False when the lane was closed under its owner.
 
     The caller has made sure of a free row and of room in the arena. Cells of the row are zero
@@ -117,16 +112,16 @@ cdef inline bint writer_put(Writer* w, const Row* row) noexcept nogil:
     (<uint64_t*>w.column[COLUMN_SEQ])[r] = w.seq + 1
     (<int64_t*>w.column[COLUMN_TIME_UNIX_NANO])[r] = row.time_unix_nano
     (<int64_t*>w.column[COLUMN_MONO_NANO])[r] = row.mono_nano
-    (<uint64_t*>w.column[COLUMN_FINGERPRINT])[r] = row.fingerprint
+    (<uint64_t*>w.column[COLUMN_FINGERPRINT])[r] = site.fingerprint
     put_view(w, w.column[COLUMN_MESSAGE] + 16 * r, row.message, row.message_bytes)
-    (<int32_t*>w.column[COLUMN_TYPE])[r] = row.type
-    (<int32_t*>w.column[COLUMN_SITE])[r] = row.site
-    (<int32_t*>w.column[COLUMN_OPERATION])[r] = row.operation
+    (<int32_t*>w.column[COLUMN_TYPE])[r] = site.type
+    (<int32_t*>w.column[COLUMN_SITE])[r] = site.site
+    (<int32_t*>w.column[COLUMN_OPERATION])[r] = site.operation
     (<int32_t*>w.column[COLUMN_RESOURCE])[r] = w.resource
     (<uint32_t*>w.column[COLUMN_OWNER])[r] = w.incarnation
-    w.column[COLUMN_SEVERITY_NUMBER][r] = row.severity
-    w.column[COLUMN_KIND][r] = row.kind
-    w.column[COLUMN_CATEGORY][r] = row.category
+    w.column[COLUMN_SEVERITY_NUMBER][r] = site.severity
+    w.column[COLUMN_KIND][r] = site.kind
+    w.column[COLUMN_CATEGORY][r] = site.category
     w.column[COLUMN_FLAGS][r] = row.flags
     (<int64_t*>w.column[COLUMN_DURATION_NANO])[r] = row.duration_nano
     (<uint16_t*>w.column[COLUMN_ATTEMPT])[r] = row.attempt

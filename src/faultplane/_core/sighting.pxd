@@ -10,8 +10,8 @@ cdef uint32_t operation_of(PyObject* operation) noexcept
 cdef TypeInfo* known_special(PyObject* exception, TypeInfo* known) noexcept
 cdef PyObject* type_slow(PyObject* exception, TypeInfo* out) noexcept
 cdef Site* first_sighting(
-    PyObject* exception, uint64_t key, const TypeInfo* info, PyObject* classification,
-    PyObject* operation, Text* text
+    PyObject* exception, uint64_t key, const TypeInfo* info, uint32_t serial,
+    PyObject* classification, PyObject* operation, Text* text
 ) noexcept
 cdef int32_t intern_name(const char* text, uint32_t n) noexcept
 cdef void redact_by_user(Text* text) noexcept

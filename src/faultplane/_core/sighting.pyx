@@ -21,9 +21,6 @@ from .exception cimport (
     PyErr_Clear,
     PyExc_BaseExceptionGroup,
     PyExc_OSError,
-    PyLong_AsLong,
-    PyLong_CheckExact,
-    PyOSErrorObject,
     PyType_IsSubtype,
     PyUnicode_AsUTF8AndSize,
     Py_INCREF,
@@ -31,18 +28,21 @@ from .exception cimport (
     Py_XDECREF,
 )
 from .fingerprint cimport (
+    ERRNO_MAX,
     SITES_MAX,
     TRAIT_DYNAMIC,
     TRAIT_GROUP,
     TRAIT_IGNORED,
     TRAIT_KEYED,
-    TRAIT_WRAPPER,
     TRAIT_OSERROR,
+    TRAIT_WRAPPER,
     TYPES_MAX,
     Portrait,
     Site,
     Tables,
     TypeInfo,
+    errno_of,
+    key_of,
     portrait_new,
     portray,
     references,
@@ -65,7 +65,6 @@ from .template cimport template_bytes
 
 cdef enum:
     OPERATIONS_MAX = 4096
-    ERRNO_MAX = 999_999
     KEYS_MAX = TYPES_MAX
 
 cdef Recorder* R = recorder()
@@ -177,17 +176,6 @@ cdef void forget_recent() noexcept:
         old = R.recent[i]
         R.recent[i] = NULL
         Py_XDECREF(old)
-
-
-cdef long errno_of(PyObject* exception) noexcept:
-    cdef PyObject* value = (<PyOSErrorObject*>exception).myerrno
-    cdef long code
-    if value == NULL or not PyLong_CheckExact(value):
-        return 0
-    code = PyLong_AsLong(value)
-    if code == -1:
-        PyErr_Clear()
-    return code if 0 < code <= ERRNO_MAX else 0
 
 
 cdef TypeInfo* known_special(PyObject* exception, TypeInfo* known) noexcept:
@@ -445,12 +433,12 @@ cdef int32_t intern_name(const char* text, uint32_t n) noexcept:
 
 
 cdef Site* first_sighting(
-    PyObject* exception, uint64_t key, const TypeInfo* info, PyObject* classification,
-    PyObject* operation, Text* text
+    PyObject* exception, uint64_t key, const TypeInfo* info, uint32_t serial,
+    PyObject* classification, PyObject* operation, Text* text
 ) noexcept:
     """Everything that is found out once about an error; then its slot, filled.
 
-    NULL without memory.
+    ``serial`` is that of the operation. NULL without memory.
     """
     cdef Site* slot
     try:
@@ -458,6 +446,9 @@ cdef Site* first_sighting(
     except BaseException:
         return NULL
     # From the filling of the slot to here no Python object was made or dropped.
+    if key_of(exception, info, serial) != key:
+        # It changed while it was portrayed: this record has what was found, no other one may.
+        slot.key = ~key
     return slot
 
 
