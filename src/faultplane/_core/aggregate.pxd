@@ -27,9 +27,11 @@ cdef inline cell_t* cell_at(Aggregate* a, uint32_t offset) noexcept nogil:
     return <cell_t*>(a.base + offset)
 
 
-cdef inline void cell_count(cell_t* cell, uint64_t n) noexcept nogil:
-    """Add to a cell that only this process writes: a load, an add and a store."""
-    fp_store_relaxed(&cell.count, cell.count + n)
+cdef inline uint64_t cell_count(cell_t* cell, uint64_t n) noexcept nogil:
+    """Add to a cell that only this process writes: a load, an add and a store. Gives the sum."""
+    cdef uint64_t sum = cell.count + n
+    fp_store_relaxed(&cell.count, sum)
+    return sum
 
 
 cdef inline void cell_count_at(cell_t* cell, int64_t time_unix_nano) noexcept nogil:

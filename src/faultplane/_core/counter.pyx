@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from .aggregate cimport aggregate_series, cell_at, cell_count
-from .layout cimport OVERFLOW_CELLS, SERIES_COUNTER, cell_t
+from .layout cimport OVERFLOW_CELLS, SERIES_COUNTER
 from .recorder cimport (
     INACTIVE,
     Recorder,
@@ -48,20 +48,20 @@ cdef class Counter:
     @cython.binding(False)
     def add(self, n=1):
         """Add ``n``, 0 to 2**63 - 1. Exact; raises ValueError or TypeError and adds nothing."""
-        cdef uint64_t amount = 1
-        cdef cell_t* cell
-        if n is not ONE:
-            amount = bounded(n, "n", 2**63 - 1)
-        if fp_unlikely(not awake(R)):
-            if wake() == INACTIVE:
-                return
-        if fp_unlikely(self.offset == 0):
-            overflow(COUNTER_OVERFLOW, amount)
-        else:
-            cell = cell_at(&R.aggregate, self.offset)
-            cell_count(cell, amount)
-            if fp_unlikely((cell.count & LOOK_MASK) < amount):
-                look_by_count()
+        if n is not ONE or fp_unlikely(not awake(R)) or fp_unlikely(self.offset == 0):
+            add_any(self, 1 if n is ONE else bounded(n, "n", 2**63 - 1))
+        elif fp_unlikely(cell_count(cell_at(&R.aggregate, self.offset), 1) & LOOK_MASK == 0):
+            look_by_count()
 
     def __repr__(self):
         return f"Counter({self.name!r})"
+
+
+cdef void add_any(Counter counter, uint64_t amount) noexcept:
+    """Add whatever it is, awake or not; nothing in a process that is switched off."""
+    if not awake(R) and wake() == INACTIVE:
+        return
+    if counter.offset == 0:
+        overflow(COUNTER_OVERFLOW, amount)
+    elif cell_count(cell_at(&R.aggregate, counter.offset), amount) & LOOK_MASK < amount:
+        look_by_count()
