@@ -123,9 +123,8 @@ def init(
             _process.reason = "FAULTPLANE_DISABLED is set"
             return status()
         _install_exit()
-        if changed or not _is_bound():
-            _leave()
-            _join()
+        if not _process.joining and (changed or not _is_bound()):
+            _renew()
         return status()
 
 
@@ -192,10 +191,27 @@ def _is_bound() -> bool:
 # -------------------------------------------------------------------------- joining and leaving
 
 
-def _join() -> None:
-    """Open or make the store, take a slot, bind the core; remember why where that fails."""
+def _renew() -> None:
+    """Leave the slot and the store that this process has, if any, and take others.
+
+    Never from inside itself: what a signal handler or a finalizer records meanwhile is counted in
+    the process. It would take a slot of its own, which whoever it came into would never give back.
+    """
     forks = _process.forks
     _process.joining = True
+    try:
+        _leave()
+        _join(forks)
+    finally:
+        if forks == _process.forks:
+            _process.joining = False  # else a signal handler forked, and this is the child
+
+
+def _join(forks: int) -> None:
+    """Open or make the store, take a slot, bind the core; remember why where that fails.
+
+    ``forks`` says whose call this is: in a child that a signal handler has forked since, it fails.
+    """
     try:
         for attempt in range(JOIN_ATTEMPTS_MAX):
             try:
@@ -214,8 +230,6 @@ def _join() -> None:
         _process.reason = str(error)
         _process.retry_at = time.monotonic() + _process.retry_seconds
         _process.retry_seconds = min(2 * _process.retry_seconds, RETRY_SECONDS_MAX)
-    finally:
-        _process.joining = False
 
 
 def _open_store() -> None:
@@ -240,10 +254,7 @@ def _open_store() -> None:
 
 
 def _register(forks: int) -> None:
-    """Take a slot and hand it to the core; FaultplaneError or OSError when that fails.
-
-    ``forks`` says whose call this is: in a child that a signal handler has forked since, it fails.
-    """
+    """Take a slot and hand it to the core; FaultplaneError or OSError when that fails."""
     if forks != _process.forks:
         raise StorageError("forked while it registered")
     store, found, wanted = _process.store, _process.settings, _process.wanted
@@ -308,11 +319,11 @@ def _leave() -> None:
     What was counted stays in the slot's file, which others fold when the process is gone, and
     this process at its next maintenance.
     """
-    store, registration = _process.store, _process.registration
+    store, registration, forks = _process.store, _process.registration, _process.forks
     _process.registration = None
     if core.bound():
         core.unbind(False)
-    if store is None:
+    if store is None or forks != _process.forks:
         return
     if registration is not None:
         _drop_slot(store, registration)
@@ -348,12 +359,11 @@ def _rebind() -> None:
     if _process.wanted is None or _process.exiting or not lock.acquire(blocking=False):
         return
     try:
-        if _is_bound():
+        if _process.joining or _is_bound():
             return
         if _process.registration is None and time.monotonic() < _process.retry_at:
             return
-        _leave()
-        _join()
+        _renew()
     except Exception as error:  # noqa: BLE001  # the recorder calls this in the middle of a record
         _process.reason = f"storage could not be tried again: {error!r}"
     finally:
@@ -370,7 +380,7 @@ def _after_fork_in_child() -> None:
     if _process.store is not None and (_process.joining or _process.store in interrupted):
         interrupted.add(_process.store)
         _process.store = None
-    _process.joining = False
+    _process.joining = True
     _process.forks += 1
     _process.lock = threading.RLock()
     _process.pid = os.getpid()
@@ -384,6 +394,8 @@ def _after_fork_in_child() -> None:
             store.abandon()
     except Exception as error:  # noqa: BLE001  # fork() must go on
         _process.reason = f"the forked child could not register: {error!r}"
+    finally:
+        _process.joining = False
 
 
 def _join_as_child(parent: Registration | None) -> None:
@@ -392,7 +404,7 @@ def _join_as_child(parent: Registration | None) -> None:
         return
     # Counts start from zero: the parent's are the parent's.
     core.unbind(False)
-    _join()
+    _join(_process.forks)
     if parent is not None:
         parent.close()
 

@@ -101,6 +101,67 @@ def test_a_child_that_no_handler_saw_does_not_say_that_its_parent_left(run, stor
     assert [row.state for row in owners.read_owners(stores())] == ["exited"]
 
 
+INSIDE = """
+from faultplane.store import Domain, fold, resource
+LIBRARY = os.path.dirname(lifecycle.__file__)
+fail()  # so that all is imported that a record needs
+
+def joined(base, at):
+    "Join twice, record at line ``at`` of what that runs; (lines, descriptors), and check the rest."
+    os.mkdir(base)
+    os.environ["FAULTPLANE_DIR"] = base
+    lines = 0
+    def trace(frame, event, _):
+        nonlocal lines
+        if not frame.f_code.co_filename.startswith(LIBRARY):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == at:
+                fail()
+        return trace
+    sys.settrace(trace)
+    lifecycle.init()
+    lifecycle.init(domain="other")
+    sys.settrace(None)
+    fail()
+    mine = [os.readlink(f"/proc/self/fd/{fd.name}") for fd in os.scandir("/proc/self/fd")]
+    found = states = 0
+    for name in ("default", "other"):
+        with Domain.attach(name, base) as there:
+            found += sum(row["count"] for row in there.counts_rows())
+            states += sum(row["state"] == "live" for row in there.owners_rows())
+    assert lifecycle.status().bound and states == 1, (at, states)
+    assert found == 1 + (0 < at <= lines), (at, found)
+    return lines, sum(path.startswith(base) for path in mine)
+
+def forked(at):
+    said, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(say, b"%d %d" % joined(f"{sys.argv[1]}/{at}", at))
+        os._exit(0)
+    os.close(say)
+    with os.fdopen(said) as file:
+        told = file.read()
+    wait(child)
+    return [int(word) for word in told.split()]
+
+lines, opened = forked(0)
+assert lines > 500
+for at in range(1 + int(sys.argv[2]), lines, 96):
+    assert forked(at)[1] == opened, (at, opened)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel what is open")
+def test_what_is_recorded_while_a_process_registers_takes_no_slot_of_its_own(
+    run, tmp_domain_dir, rng
+):
+    """A signal handler, or a finalizer, that comes in there would wait for itself, or leak."""
+    run(INSIDE, tmp_domain_dir, rng.randrange(96), FAULTPLANE_BUDGET_BYTES="2MiB", timeout=110)
+
+
 SHORT = """
 lifecycle.init()
 fail()
@@ -112,7 +173,7 @@ filler = os.path.join(os.environ["FAULTPLANE_DIR"], "filler")
 space = os.statvfs(os.environ["FAULTPLANE_DIR"])
 with open(filler, "wb") as file:
     file.write(bytes(space.f_bavail * space.f_frsize - (512 << 10)))
-lifecycle._join()
+lifecycle._join(0)
 status = lifecycle.status()
 assert not status.bound and "do not fit" in status.reason, status
 states = [row.state for row in owners.read_owners(lifecycle._process.store)]
