@@ -4,6 +4,7 @@
 
        0 armed   1 number of the first call refused   2 errno   3 1 = that call alone
        4 calls so far   5 calls refused   6 seconds added to the wall clock, signed
+       7 1 = a signal interrupts every other reservation of space   8 how many it has
 
    REFUSE_DIRECTORY is the directory. Linux. */
 #define _GNU_SOURCE
@@ -151,6 +152,7 @@ FTRUNCATE(ftruncate64)
     int name(int fd, off_t offset, off_t size) {                               \
         int why = refusal(fd_is_below(fd));                                    \
         if (why) return why;                                                   \
+        if (words && words[7] && fd_is_below(fd) && ++words[8] % 2) return EINTR; \
         return syscall(SYS_fallocate, fd, 0, offset, size) == 0 ? 0 : errno;    \
     }
 FALLOCATE(posix_fallocate)

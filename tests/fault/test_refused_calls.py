@@ -208,3 +208,37 @@ def test_a_scenario_that_loses_counts_is_found_out(sweep):
     assert script != SWEEP
     done = sweep(errno.ENOSPC, True, [1], script, check=False)
     assert "AssertionError" in done.stderr
+
+
+INTERRUPTED = """
+import mmap, os
+import faultplane as fp
+with open(os.environ["REFUSE_WORDS"], "r+b") as file:
+    words = memoryview(mmap.mmap(file.fileno(), 4096)).cast("q")
+words[7] = 1
+fp.init(service="interrupted")
+for index in range(700):  # past the first piece of the file of counts
+    fp.counter(f"series {index}").add()
+for index in range(500):
+    try:
+        raise ValueError("again")
+    except ValueError as error:
+        fp.record(error, f"operation {index % 50}")
+with fp.attach() as there:
+    drops = {row["reason"]: row["count"] for row in there.drops_rows() if row["count"]}
+    assert drops == {}, drops
+    assert len(there.records().rows()) == 500 and len(there.counters_rows()) == 700
+print(words[8])
+"""
+
+
+def test_signals_that_interrupt_the_reserving_of_space_cost_no_row(
+    run_python, core, core_name, refuser, tmp_path, tmp_domain_dir
+):
+    """The tmpfs of older kernels gives up reserving where a signal, say a profiler's, comes in."""
+    (place := tmp_path / "words").write_bytes(bytes(4096))
+    done = run_python(
+        INTERRUPTED, core=core_name, LD_PRELOAD=str(refuser), REFUSE_WORDS=str(place),
+        REFUSE_DIRECTORY=str(tmp_domain_dir), FAULTPLANE_BUDGET_BYTES="2MiB",
+    )  # fmt: skip
+    assert int(done.stdout) > 8

@@ -24,13 +24,29 @@ static inline int64_t fp_clock(clockid_t clock) {
 static inline int64_t fp_clock_monotonic(void) { return fp_clock(CLOCK_MONOTONIC); }
 static inline int64_t fp_clock_realtime(void) { return fp_clock(CLOCK_REALTIME); }
 
-/* Reserve the bytes: a write through the mapping must never meet a full disk as SIGBUS. */
+#define FP_INTERRUPTED_MAX 1000
+#define FP_PIECE_BYTES_MIN 65536
+
+/* Reserve the bytes: a write through the mapping must never meet a full disk as SIGBUS.
+   A signal ends the call on the tmpfs of older kernels, and undoes it: where a timer is fast, smaller
+   pieces get through. */
 static inline int fp_reserve(int fd, int64_t offset, int64_t bytes) {
 #ifdef __APPLE__
-    (void)offset;
     return ftruncate(fd, offset + bytes) ? errno : 0;
 #else
-    return posix_fallocate(fd, offset, bytes);
+    int64_t end = offset + bytes, piece = bytes;
+    int failed, interrupted = 0;
+    do {
+        if (piece > end - offset) piece = end - offset;
+        failed = posix_fallocate(fd, offset, piece);
+        if (failed == 0)
+            offset += piece;
+        else if (failed != EINTR || ++interrupted == FP_INTERRUPTED_MAX)
+            return failed;
+        else if (piece > FP_PIECE_BYTES_MIN)
+            piece = (piece / 2 + 4095) & ~INT64_C(4095);
+    } while (offset < end);
+    return 0;
 #endif
 }
 
