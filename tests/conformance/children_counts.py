@@ -115,6 +115,40 @@ def reentrant(core, path):
     return counts[0]
 
 
+def put_off(core, path):
+    """Records that come in at each line of what does those that were put off, as handlers do."""
+    bound(core, path)
+    inner, outer = raised(KeyError, "inner"), raised(ValueError, "outer")
+    core.record(inner, operation="signal")
+    lines = at = came_in = 0
+
+    def come_in():
+        nonlocal came_in
+        came_in += 1
+        core.record(inner, operation="signal")
+
+    def trace(frame, event, arg):
+        nonlocal lines
+        name = frame.f_code.co_name
+        if not frame.f_globals["__name__"].startswith("faultplane._pure"):
+            return None
+        if name == "_write_row" and event == "call":
+            come_in()
+            come_in()
+        elif name == "run_deferred" and event == "line":
+            lines += 1
+            if lines == at:
+                come_in()
+        return trace if name == "run_deferred" else None
+
+    for at in range(1, 41):
+        lines = 0
+        sys.settrace(trace)
+        core.record(outer)
+        sys.settrace(None)
+    return came_in + 1
+
+
 def interrupted(core, path, base):
     """Signal handlers that raise, anywhere inside a record; None where that cannot be tried."""
     if "coverage" in sys.modules:

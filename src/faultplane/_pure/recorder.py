@@ -319,13 +319,17 @@ class Recorder:
         """Do what came while this thread was inside."""
         while self.deferred:
             self.inside = True
-            first = self.deferred.popleft()
+            waiting = self.deferred
             try:
-                first()
+                # Looked at again: a signal handler that came in just before has done it all. What
+                # is done goes, with no call in between that another could come into.
+                if waiting:
+                    waiting[0]()
+                    del waiting[0]
             except (RecursionError, MemoryError):
-                self.deferred += (first,)  # it has counted nothing: the next time
-                return
+                return  # it has counted nothing: the next time
             except Exception:  # noqa: BLE001 - what was counted twice or not cannot be told
+                del waiting[0]
                 self.aggregate.drop(DROP["row_lost"])
             finally:
                 self.inside = False
@@ -346,7 +350,7 @@ class Recorder:
         memory.forget_parent()
         self.mark = int.from_bytes(os.urandom(8), "little")
         self.inside = False
-        self.deferred.clear()
+        self.deferred = deque()
         self._rebinding = False
         self._rebind_mono_nano = 0
         self.overflow = [0] * OVERFLOW_CELLS
