@@ -137,3 +137,17 @@ def inflight(core, path):
         core.leave(token)
     again = core.enter("again", outer)
     return [outer, len(free), tokens.count(0), again]
+
+
+def inflight_off(core, path):
+    """Operations that end while recording is switched off: as many as there are slots, twice."""
+    bound(core, path)
+    entered = 0
+    for _ in range(2):
+        tokens = [core.enter("operation") for _ in range(256)]
+        entered += sum(map(bool, tokens))
+        core.configure(active=False)
+        for token in tokens:
+            core.leave(token)
+        core.configure(active=True)
+    return entered

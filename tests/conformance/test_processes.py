@@ -88,3 +88,9 @@ def test_in_flight_slots_say_what_is_being_done(core_name, child, reader):
     assert (slots[outer]["parent"], slots[again]["parent"]) == (0, outer)
     assert slots[outer]["start_unix_nano"] > 0 and slots[outer]["start_mono_nano"] > 0
     assert domain_fixture.drops(reader.cells()) == {"inflight_overflow": 1}
+
+
+def test_operations_that_end_while_recording_is_off_have_ended(core_name, child, reader):
+    assert child(core_name, "inflight_off", reader.path) == 2 * schema.INFLIGHT_SLOTS
+    assert reader.inflight() == []
+    assert domain_fixture.drops(reader.cells()) == {}

@@ -596,5 +596,6 @@ def enter(operation, uint32_t parent=0):
 
 def leave(uint32_t token):
     """Say that the operation of ``token`` has ended; 0 and tokens of another process do nothing."""
-    if token != 0 and R.live[0] == 1:
+    # Also where recording was switched off meanwhile; but what is on the page is not a child's.
+    if token != 0 and R.page[0] == 1:
         breath_leave(&R.breath, token)
