@@ -43,13 +43,15 @@ HELD_TABLES: Final = 3
 FOLLOW_SECONDS: Final = 0.2
 """Between two readings of one reader: fifty of them leave the writers some of two cores."""
 DEADLINE_SECONDS: Final = 120.0
+GROWN_BYTES_MAX: Final = 1 << 20
+"""What the private memory of two writers may grow by after the first look."""
 
 WRITER: Final = """
 import mmap, os, sys, time
 import faultplane as fp
 from torture.readers import DONE, RESTING, STOP, ledger_of
 words = ledger_of(sys.argv[1])
-own = int(sys.argv[2])
+own, pause = int(sys.argv[2]), float(sys.argv[3])
 fp.init(service="writer")
 try:
     raise ValueError("x" * 60)
@@ -66,6 +68,8 @@ while words[STOP] != 2:
         fp.record(error)
         done += 1
         words[own + DONE] = done
+    if pause:
+        time.sleep(pause)
 """
 
 
@@ -155,6 +159,7 @@ class Run:
         self.readers: dict[int, tuple[int, Callable[..., None]]] = {}
         self.writers: list[subprocess.Popen[bytes]] = []
         self.killed = self.checks = self.pinned_max = self.used_max = self.holders_max = 0
+        self.private: list[int] = []
         self.cursor = ""
         self.rows_before = 0
         self.free_words = deque(FIRST + OWN * n for n in range(WRITERS, 1000))
@@ -170,6 +175,7 @@ class Run:
                 WRITER,
                 str(self.ledger),
                 str(self.own_of_writer(number)),
+                str(self.options.pause),
             ]
             environment = command.environment(
                 self.options.core, self.directory, FAULTPLANE_BUDGET_BYTES=self.options.budget
@@ -233,6 +239,14 @@ class Run:
         status = os.statvfs(self.directory)
         return (status.f_blocks - status.f_bfree) * status.f_frsize
 
+    def private_bytes(self) -> int:
+        """Anonymous memory of both writers, which no number of rows makes larger."""
+        if sys.platform != "linux":
+            return 0
+        statuses = [Path(f"/proc/{writer.pid}/status").read_text() for writer in self.writers]
+        lines = [line for status in statuses for line in status.splitlines()]
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
     @contextmanager
     def rest(self) -> Iterator[None]:
         """Writers stand still, in order, for a look at what is exact then."""
@@ -255,6 +269,7 @@ class Run:
             # The next segment is prepared in a file without a name, by one writer at a time.
             explained = store["bytes_held"] + store["bytes_pinned"] + store["segment_bytes"]
             self.checks += 1
+            self.private.append(self.private_bytes())
             self.pinned_max = max(self.pinned_max, store["bytes_pinned"])
             self.holders_max = max(self.holders_max, len(store["pinned_by"]))
             self.used_max = max(self.used_max, before)
@@ -313,6 +328,9 @@ class Run:
             self.problems.append(f"{rows} rows were acknowledged, {counted} are counted")
         if kept + store["rows_retired"] != rows:
             self.problems.append(f"{kept} kept + {store['rows_retired']} retired, of {rows} rows")
+        if max(self.private) > self.private[0] + GROWN_BYTES_MAX:
+            told = f"{self.private[0]} at first, {max(self.private)} at most"
+            self.problems.append(f"private bytes of the writers have grown: {told}")
         turns = store["segments_retired"] // store["segments_max"]
         if turns < self.options.turns_min:
             self.problems.append(f"the ring turned over {turns} times: too few to tell")
@@ -332,6 +350,8 @@ class Run:
             "most bytes of the file system": self.used_max,
             "most bytes pinned, as doctor says": self.pinned_max,
             "most holders, as doctor says": self.holders_max,
+            "private bytes of the writers at first": self.private[0],
+            "private bytes of the writers at most": max(self.private),
             "bytes pinned at the end": store["bytes_pinned"],
         }
 
@@ -364,13 +384,15 @@ def own_disk(options: argparse.Namespace, directory: Path) -> Iterator[None]:
 
 def main(words: list[str]) -> int:
     """Run it; 0 when everything added up."""
-    parser = command.parser(
-        "readers", __doc__ or "", "python -m torture readers --seconds 3600 --readers 50"
-    )
+    example = "python -m torture readers --seconds 3600 --readers 4 --pause 0.005"
+    parser = command.parser("readers", __doc__ or "", example)
     parser.add_argument("--seconds", type=float, default=300.0, help="default: 300")
     parser.add_argument("--readers", type=int, default=50, help="that follow at once; default: 50")
     parser.add_argument("--budget", default="4MiB", help="of the domain; default: 4MiB")
     parser.add_argument("--kill-seconds", type=float, default=0.5, help="between kills, on average")
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="seconds that writers rest after 64 rows"
+    )
     parser.add_argument("--look-seconds", type=float, default=5.0, help="between looks at memory")
     parser.add_argument("--disk-mib", type=int, default=1024, help="size of the file system")
     parser.add_argument("--turns-min", type=int, default=100, help="fewer turns prove nothing")
