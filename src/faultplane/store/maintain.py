@@ -199,6 +199,7 @@ def _tidy(store: Store, report: Report, step: Step) -> None:
     """Remove what killed processes left and dictionaries that no segment refers to."""
     step("tidy")
     report.removed += files.remove_stale(store.directory_fd)
+    report.removed += owners.remove_unowned(store)
     report.removed += _remove_retired(store)
     report.removed += _remove_dictionaries(store)
 

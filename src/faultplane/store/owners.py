@@ -7,6 +7,7 @@ old reading fails. A slot is taken under its lock byte, which its process then h
 
 import enum
 import os
+import re
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ SETTLE_NANO: Final = 1_000_000_000
 """How long a fenced owner of another PID namespace has to notice before its counts are copied."""
 _READ_ATTEMPTS_MAX: Final = 8
 _LOOK_BYTES: Final = 32 * _OWNER.size
+_FILE_OF_SLOT: Final = re.compile(r"(?:agg|breath)-([0-9]{1,5})")
 
 _forks = 0  # of this process and those it comes from, up to now
 # (device, inode) of a store's lock file -> incarnations that this very process image registered.
@@ -353,8 +355,8 @@ def _take_slot(
         raise StorageError(f"incarnation must be 1 to {INCARNATION_MAX}, got {incarnation}")
     me, forks = host.this_process(), _forks
     step("fields")
-    # A crash from here to the swap leaves a free slot with old fields and perhaps files, all of
-    # which the next owner writes over.
+    # A crash from here to the swap leaves a free slot with old fields and perhaps files. The next
+    # owner writes over them, if maintenance has not removed the files before.
     write_fields(
         store,
         slot,
@@ -438,6 +440,29 @@ def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> R
         breath_mapping,
         location.identity(aggregate_fd),
     )
+
+
+def remove_unowned(store: Store) -> list[str]:
+    """Remove the files of free slots, whose makers were killed before they owned them; their names.
+
+    Under the slot's byte, which whoever is registering there holds until it owns the slot.
+    """
+    found = [(name, _FILE_OF_SLOT.fullmatch(name)) for name in files.names(store.directory_fd)]
+    words = _words(store)
+    removed = []
+    for name, match in found:
+        slot = int(match[1]) if match else len(words)
+        if slot >= len(words) or words[slot] & 0xFF != schema.OWNER_FREE:
+            continue
+        if not store.locks.try_take(slot):
+            continue
+        try:
+            free = store.owners.load(slot * _OWNER.size) & 0xFF == schema.OWNER_FREE
+            if free and files.remove(store.directory_fd, name):
+                removed.append(name)
+        finally:
+            store.locks.release(slot)
+    return removed
 
 
 def say_exited(store: Store, registration: Registration, exit_code: int) -> bool:
