@@ -30,7 +30,7 @@ SETTLE_NANO: Final = 1_000_000_000
 """How long a fenced owner of another PID namespace has to notice before its counts are copied."""
 _READ_ATTEMPTS_MAX: Final = 8
 _LOOK_BYTES: Final = 32 * _OWNER.size
-_FILE_OF_SLOT: Final = re.compile(r"(?:agg|breath)-([0-9]{1,5})")
+_FILE_OF_SLOT: Final = re.compile(r"(?:agg|breath)-(0|[1-9][0-9]{0,4})")
 
 _forks = 0  # of this process and those it comes from, up to now
 # (device, inode) of a store's lock file -> incarnations that this very process image registered.
@@ -460,6 +460,8 @@ def remove_unowned(store: Store) -> list[str]:
             free = store.owners.load(slot * _OWNER.size) & 0xFF == schema.OWNER_FREE
             if free and files.remove(store.directory_fd, name):
                 removed.append(name)
+        except (IsADirectoryError, PermissionError):
+            continue  # not of our making
         finally:
             store.locks.release(slot)
     return removed

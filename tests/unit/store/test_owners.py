@@ -300,7 +300,10 @@ def test_files_of_one_that_was_killed_before_it_owned_its_slot_are_removed(store
     before = slot_files(store)
     assert run_python(KILLED_AT, store.path, check=False).returncode == 7
     assert slot_files(store) - before == {"agg-1", "breath-1"}
-    assert maintain.maintain_store(store).removed == ["agg-1", "breath-1"]
+    os.mkdir(f"{store.path}/agg-3")
+    report = maintain.maintain_store(store)
+    assert (report.removed, report.problems) == (["agg-1", "breath-1"], [])
+    os.rmdir(f"{store.path}/agg-3")
     assert slot_files(store) == before
     assert owners.register(store, "{}").slot == 1
 
