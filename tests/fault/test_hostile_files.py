@@ -241,6 +241,7 @@ print(json.dumps(FAILED))
 """
 
 
+@pytest.mark.timeout(3600)
 def test_whatever_a_file_is_others_go_on_and_are_told_its_name(
     core_name, core, run_python, rng, tmp_domain_dir
 ):
@@ -249,7 +250,7 @@ def test_whatever_a_file_is_others_go_on_and_are_told_its_name(
     done = run_python(
         DRIVER, tmp_domain_dir, json.dumps(cases), rng.randrange(1 << 32),
         os.environ.get("SWEEP", "some"),
-        core=core_name, timeout=1800, FAULTPLANE_BUDGET_BYTES="4MiB", NO_COLOR="1",
+        core=core_name, timeout=3500, FAULTPLANE_BUDGET_BYTES="4MiB", NO_COLOR="1",
     )  # fmt: skip
     failed = json.loads(done.stdout)
     assert not failed, "\n".join(" | ".join(case) for case in failed)
