@@ -14,17 +14,20 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fuzz import core_build, worker
+from fuzz.stage import make_place
 
 KINDS = (
     "registry", "owners", "dictionary", "stacks", "segment", "counts", "retired", "breath",
@@ -46,6 +49,7 @@ class Run:
     wanted: int
     seed: int
     directory: Path
+    place: str
     executions: int = 0
     refused: int = 0
     seconds: float = 0.0
@@ -61,11 +65,11 @@ class Run:
         if self.kind in CORE_KINDS:
             words[0] = self.kind.removeprefix("core-")
             environment = core_build.environment()
-            command = [sys.executable, "-m", "fuzz.core_worker", *words]
+            command = [sys.executable, "-m", "fuzz.core_worker", *words, self.place]
         else:
             core = "python" if self.kind in PURE_KINDS else "cython"
             environment["FAULTPLANE_CORE"] = environment.get("FAULTPLANE_CORE") or core
-            command = [sys.executable, "-m", "fuzz.worker", *words, self.engine]
+            command = [sys.executable, "-m", "fuzz.worker", *words, self.engine, self.place]
         with (self.directory / "log").open("wb") as log:
             self.child = subprocess.Popen(
                 command, cwd=Path(__file__).parents[1], env=environment, stdout=log, stderr=log
@@ -144,6 +148,20 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@contextmanager
+def place_of_scenes() -> Iterator[str]:
+    """A directory for what workers change, which goes however they and this process end.
+
+    Workers are killed, or end where the fuzzing engine says so: they cannot tidy up themselves.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    place = make_place()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -188,13 +206,14 @@ def main(words: list[str]) -> int:
             core_build.build()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     say(f"seed {seed} (again with --seed {seed})")
-    place = Path(options.keep or tempfile.mkdtemp(prefix="faultplane-fuzz-"))
-    runs = [
-        Run(kind, "libFuzzer" if kind in CORE_KINDS else engine, options.executions, seed,
-            (place / kind).absolute())
-        for kind in kinds
-    ]  # fmt: skip
-    execute(runs, options)
+    kept = Path(options.keep or tempfile.mkdtemp(prefix="faultplane-fuzz-"))
+    with place_of_scenes() as place:
+        runs = [
+            Run(kind, "libFuzzer" if kind in CORE_KINDS else engine, options.executions, seed,
+                (kept / kind).absolute(), place)
+            for kind in kinds
+        ]  # fmt: skip
+        execute(runs, options)
     problems = [failure for run in runs for failure in run.failures]
     problems += [
         f"{run.kind}: no case in {run.seconds:.0f} s" for run in runs if not run.executions
@@ -206,7 +225,7 @@ def main(words: list[str]) -> int:
         for problem in problems:
             print(f"FAILED: {problem}")
     if not options.keep and not problems:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(kept, ignore_errors=True)
     return 1 if problems else 0
 
 

@@ -14,6 +14,7 @@ that a change passes the first check of a reader.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -22,6 +23,10 @@ RESIZED: Final = 2
 WRITE, COPY, FILL, INSERT, CUT = range(5)
 CHANGES_MAX: Final = 24
 GROWTH_MAX: Final = 8192
+
+
+Buffer = bytearray | mmap.mmap
+"""What changes are made to: a copy of a file, or the file itself."""
 
 
 class Change(NamedTuple):
@@ -95,41 +100,55 @@ def encode(case: Case) -> bytes:
 
 
 class Damage(NamedTuple):
-    """A file as a case makes it; ``dirty`` are the parts that are not the base's."""
+    """A file as a case makes it.
+
+    ``dirty`` are the parts that are not the base's, apart from a new end that is cut or zeros.
+    """
 
     data: bytearray
     dirty: list[tuple[int, int]]
 
 
+def keeps_places(case: Case) -> bool:
+    """Whether what is not changed stays where it is, so that a file can be changed in place."""
+    return case.size < 0 and all(change[0] not in (INSERT, CUT) for change in case.changes)
+
+
+def overwrite(data: Buffer, change: Change) -> tuple[int, int]:
+    """Make a change that moves nothing; the part that it wrote."""
+    operation, wanted, source, length, new = change
+    size = len(data)
+    start = wanted % (size + 1)
+    if operation == COPY:
+        source %= size + 1
+        new = data[source : source + length]
+    elif operation == FILL:
+        new = new * length
+    end = min(start + len(new), size)
+    data[start:end] = new[: end - start]
+    return start, end
+
+
 def apply(
-    case: Case, bases: tuple[bytes, ...], repair: Callable[[bytearray], tuple[int, int]]
+    case: Case, bases: tuple[bytes, ...], repair: Callable[[Buffer], tuple[int, int]]
 ) -> tuple[int, Damage]:
     """(Number of the base, the changed file). ``repair`` gives the part that it wrote."""
     index = case.base % len(bases)
     data = bytearray(bases[index])
     dirty: list[tuple[int, int]] = []
     moved = False
-    for operation, wanted, source, length, new in case.changes:
-        size = len(data)
-        offset = wanted % (size + 1)
-        if operation == INSERT:
-            data[offset:offset] = new
+    for change in case.changes:
+        offset = change.offset % (len(data) + 1)
+        if change.operation == INSERT:
+            data[offset:offset] = change.data
             moved = True
-        elif operation == CUT:
-            del data[offset : offset + length]
+        elif change.operation == CUT:
+            del data[offset : offset + change.length]
             moved = True
         else:
-            if operation == COPY:
-                start = source % (size + 1)
-                new = data[start : start + length]
-            elif operation == FILL:
-                new = new * length
-            new = new[: size - offset]
-            data[offset : offset + len(new)] = new
-            dirty.append((offset, offset + len(new)))
+            dirty.append(overwrite(data, change))
     if case.size >= 0:
         size = case.size % (len(bases[index]) + GROWTH_MAX)
-        moved = True
         if size < len(data):
             del data[size:]
         else:

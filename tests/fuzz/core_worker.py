@@ -1,6 +1,6 @@
 """One process in which libFuzzer executes what the compiled core reads.
 
-    python -m fuzz.core_worker KIND EXECUTIONS SEED DIRECTORY
+    python -m fuzz.core_worker KIND EXECUTIONS SEED DIRECTORY PLACE
 
 Runs in the environment of `core_build.environment`; ends as libFuzzer does. ``KIND`` is
 dictionary, segment or registry.
@@ -39,11 +39,11 @@ def texts(dictionary: bytes) -> list[tuple[int, bytes]]:
 
 def main(words: list[str]) -> int:
     """Hand the process over to libFuzzer."""
-    kind, executions, seed, where = words
+    kind, executions, seed, where, place = words
     directory = Path(where)
     for path in (directory / "corpus", directory / "failed"):
         path.mkdir(parents=True, exist_ok=True)
-    scene = Scene(STORE)
+    scene = Scene(STORE, place)
     files = bases.load(STORE)
     listed = {
         "dictionary": [("dict-1", "dict"), ("stacks-1", "stacks")],

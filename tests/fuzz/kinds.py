@@ -10,13 +10,14 @@ from zlib import crc32
 
 from faultplane import schema
 from fuzz import bases, places, readers
+from fuzz.cases import Buffer
 
 
-def _header_crc(layout: schema.Layout) -> Callable[[bytearray], tuple[int, int]]:
+def _header_crc(layout: schema.Layout) -> Callable[[Buffer], tuple[int, int]]:
     """Makes the checksum of a header right."""
     at = layout.offset["crc"]
 
-    def repair(data: bytearray) -> tuple[int, int]:
+    def repair(data: Buffer) -> tuple[int, int]:
         if len(data) < layout.size:
             return 0, 0
         data[at : at + 4] = crc32(data[:at]).to_bytes(4, "little")
@@ -25,12 +26,12 @@ def _header_crc(layout: schema.Layout) -> Callable[[bytearray], tuple[int, int]]
     return repair
 
 
-def _no_crc(data: bytearray) -> tuple[int, int]:
+def _no_crc(data: Buffer) -> tuple[int, int]:
     """These files have no checksum: counts change all the time."""
     return 0, 0
 
 
-def _line_crcs(data: bytearray) -> tuple[int, int]:
+def _line_crcs(data: Buffer) -> tuple[int, int]:
     """Makes the checksum of each line of a file of death records right."""
     lines = []
     for line in bytes(data).split(b"\n"):
@@ -63,7 +64,7 @@ class Kind(NamedTuple):
     prefix: str
     read: readers.Reader
     list_places: Callable[[bytes], Iterator[places.Place]]
-    repair: Callable[[bytearray], tuple[int, int]]
+    repair: Callable[[Buffer], tuple[int, int]]
     is_text: bool = False
     core: str = ""
     change: Callable[[bytes], bytes] = bytes

@@ -7,8 +7,8 @@ numbers from ``rng``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from fuzz.cases import (
     COPY,
@@ -35,6 +35,9 @@ TEXTS: Final = (
     b"Fatal Python error: Segmentation fault\n", b"\xf0\x9f\x92\xa5", b",", b"}", b"]",
 )  # fmt: skip
 """What texts of the files hold, and what JSON readers stumble over."""
+FOREIGN_SHARE: Final = 1 / 32
+WALK_GOES_ON: Final = 0.8
+RESIZED_KEPT: Final = 0.2
 
 
 class Mutator:
@@ -50,6 +53,7 @@ class Mutator:
         self._bases = bases
         self._places = places
         self._rng = rng
+        self._random = rng.random
         self._is_text = is_text
         steps: list[tuple[int, Callable[[Case], Case]]] = [
             (8, self._set_field),
@@ -71,8 +75,33 @@ class Mutator:
             return foreign(data)[:max_size]
         case = decode(data) if data else Case(rng.randrange(len(self._bases)), REPAIRED, -1, ())
         for _ in range(1 if rng.random() < 0.6 else rng.randrange(2, 5)):
-            case = rng.choice(self._steps)(case)
+            case = self._pick(self._steps)(case)
         return encode(case)[:max_size]
+
+    def walk(self, known: Sequence[Case], is_read: Callable[[], bool]) -> Iterator[Case]:
+        """Cases without end, each a step from the one before until a walk from a known one ends.
+
+        That is by chance, or when the case before was refused (``is_read`` says): whatever comes
+        of it would be refused as well. Bytes that may mean anything are one case in 32.
+        """
+        rng, random = self._rng, self._random
+        while True:
+            if random() < FOREIGN_SHARE:
+                yield decode(rng.randbytes(rng.randrange(2, 64)))
+                continue
+            case = self._pick(known)
+            for _ in range(rng.randrange(1, 4)):
+                case = self._pick(self._steps)(case)
+            yield self._of_its_size(case)
+            while random() < WALK_GOES_ON and is_read():
+                case = self._of_its_size(self._pick(self._steps)(case))
+                yield case
+
+    def _of_its_size(self, case: Case) -> Case:
+        """The case, most times without another size: most readers refuse that at first sight."""
+        if self._is_text or not case.flags & RESIZED or self._random() < RESIZED_KEPT:
+            return case
+        return case._replace(flags=case.flags & ~RESIZED, size=-1)
 
     def cross(self, one: bytes, other: bytes, max_size: int) -> bytes:
         """Some changes of two cases, on the base of the first."""
@@ -83,14 +112,18 @@ class Mutator:
 
     # ---------------------------------------------------------------------------------- steps
 
+    def _pick(self, of: Sequence[Any]) -> Any:
+        """As ``random.choice``, which takes four times as long."""
+        return of[int(self._random() * len(of))]
+
     def _index(self, case: Case) -> int:
         return case.base % len(self._bases)
 
     def _place(self, case: Case) -> Place:
-        rng, index = self._rng, self._index(case)
-        if rng.random() < 0.9:
-            return rng.choice(self._places[index])
-        return Place(rng.randrange(len(self._bases[index])), rng.choice((1, 2, 4, 8)))
+        index = self._index(case)
+        if self._random() < 0.9:
+            return self._pick(self._places[index])
+        return Place(int(self._random() * len(self._bases[index])), self._pick((1, 2, 4, 8)))
 
     def _value(self, index: int, place: Place) -> bytes:
         """Bytes for a field: near what is there, at a bound, or anything."""
@@ -99,19 +132,19 @@ class Mutator:
             return rng.randbytes(width) if rng.random() < 0.7 else bytes(width)
         now = int.from_bytes(base[place.offset : place.offset + width], "little")
         bits = 8 * width
-        choice = rng.randrange(7)
+        choice = int(self._random() * 7)
         if choice == 0:
-            value = now + rng.choice((-64, -16, -8, -1, 1, 8, 16, 64, 4096, 512))
+            value = now + self._pick((-64, -16, -8, -1, 1, 8, 16, 64, 4096, 512))
         elif choice == 1:
-            value = now ^ 1 << rng.randrange(bits)
+            value = now ^ 1 << int(self._random() * bits)
         elif choice == 2:
-            value = rng.choice((0, 1, 2, 3, 64, 255, 512, 513, 4096, 16_383, 16_384, 65_535))
+            value = self._pick((0, 1, 2, 3, 64, 255, 512, 513, 4096, 16_383, 16_384, 65_535))
         elif choice == 3:
-            value = (1 << rng.randrange(bits + 1)) - rng.randrange(3)
+            value = (1 << int(self._random() * (bits + 1))) - int(self._random() * 3)
         elif choice == 4:
-            value = len(base) + rng.choice((-8, -1, 0, 1, 8, 4096))
+            value = len(base) + self._pick((-8, -1, 0, 1, 8, 4096))
         elif choice == 5:
-            other = rng.choice(self._places[index])
+            other = self._pick(self._places[index])
             value = int.from_bytes(base[other.offset : other.offset + width], "little")
         else:
             value = rng.getrandbits(bits)
@@ -119,7 +152,7 @@ class Mutator:
 
     def _add(self, case: Case, *changes: Change) -> Case:
         kept = case.changes if len(case.changes) < 16 else case.changes[-8:]
-        return case._replace(changes=(*kept, *changes))
+        return Case(case.base, case.flags, case.size, (*kept, *changes))
 
     def _set_field(self, case: Case) -> Case:
         if self._is_text:
@@ -147,20 +180,20 @@ class Mutator:
 
     def _copy(self, case: Case) -> Case:
         target, source = self._place(case), self._place(case)
-        length = self._rng.choice((target.width, 16, 64, 128, 512, 4096))
+        length = self._pick((target.width, 16, 64, 128, 512, 4096))
         return self._add(case, Change(COPY, target.offset, source.offset, length))
 
     def _fill(self, case: Case) -> Case:
-        value = self._rng.choice((b"\0", b"\xff", b"\x01", b"[", b"{", b'"'))
-        length = self._rng.choice((8, 64, 512, 4096, 20_000, 65_535))
+        value = self._pick((b"\0", b"\xff", b"\x01", b"[", b"{", b'"'))
+        length = self._pick((8, 64, 512, 4096, 20_000, 65_535))
         return self._add(case, Change(FILL, self._place(case).offset, 0, length, value))
 
     def _resize(self, case: Case) -> Case:
         if case.flags & RESIZED and self._rng.random() < 0.5:
             return case._replace(flags=case.flags & ~RESIZED, size=-1)
         size = len(self._bases[self._index(case)])
-        near = self._rng.choice((size, 4096, 0, self._place(case).offset))
-        wanted = max(near + self._rng.choice((-4096, -8, -1, 0, 1, 8, 4096)), 0)
+        near = self._pick((size, 4096, 0, self._place(case).offset))
+        wanted = max(near + self._pick((-4096, -8, -1, 0, 1, 8, 4096)), 0)
         return case._replace(flags=case.flags | RESIZED, size=wanted % (size + GROWTH_MAX))
 
     def _other_base(self, case: Case) -> Case:
@@ -173,7 +206,7 @@ class Mutator:
 
     def _set_text(self, case: Case) -> Case:
         """A text in the place of a value: what was there is cut away, where lengths may change."""
-        text = self._rng.choice(TEXTS)
+        text = self._pick(TEXTS)
         place = self._place(case)
         if not self._is_text:
             return self._add(case, Change(WRITE, place.offset, data=text))

@@ -7,6 +7,8 @@ as is a crash, a hang, or memory out of proportion.
 from __future__ import annotations
 
 import json
+import os
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -34,18 +36,20 @@ from faultplane.store.cursor import Cursor
 from fuzz.scene import Scene
 
 ROWS_READ = 3
+SEGMENTS_FEW = 8
 
 
 class Bench:
     """The store of a scene, open for as long as the fuzzer runs, and what was read of it whole.
 
-    What costs most is done once in a while (`every`), unless the bench is ``thorough``.
+    What costs most is done once in a while (`every`), unless the bench is ``thorough``: by chance,
+    so that no part of a reader always meets the same turn.
     """
 
     def __init__(self, scene: Scene, thorough: bool) -> None:
         self.scene = scene
         self.thorough = thorough
-        self._turn = 0
+        self._chance = random.Random(scene.path.name).random
         self.me = host.this_process()
         self.store = domain.Store.open(str(scene.path))
         self.directory_fd = self.store.directory_fd
@@ -55,9 +59,13 @@ class Bench:
         self.header = self.store.header
 
     def every(self, turns: int) -> bool:
-        """Whether it is time for what is done once in so many turns."""
-        self._turn += 1
-        return self.thorough or self._turn % turns == 0
+        """Whether to do what is done once in so many turns."""
+        return self.thorough or self._chance() * turns < 1
+
+    def wide(self, store: domain.Store) -> bool:
+        """Whether a registry tells of so many segments that looking for them is the whole cost."""
+        oldest, newest = store.load("segment_oldest"), store.load("segment_newest")
+        return max(newest - oldest, oldest - self.position.floor) > SEGMENTS_FEW
 
     def close(self) -> None:
         self.reader.close()
@@ -92,8 +100,8 @@ def fits(value: int, low: int, high: int) -> bool:
 # ------------------------------------------------------------------------------------- by kind
 
 
-def read_registry(bench: Bench, name: str, data: bytearray) -> None:
-    if len(data) == schema.REGISTRY_BYTES and bench.store._read_header() == bench.header:
+def read_registry(bench: Bench, name: str, size: int) -> None:
+    if size == schema.REGISTRY_BYTES and bench.store._read_header() == bench.header:
         bench.reader.problems.clear()
         _read_words(bench.reader, bench)
         return
@@ -102,7 +110,10 @@ def read_registry(bench: Bench, name: str, data: bytearray) -> None:
 
 
 def _read_words(found: reader.StoreReader, bench: Bench) -> None:
+    wide = bench.wide(found.store)
     for since in (None, bench.position):
+        if not bench.every(32 if wide else 2):
+            continue
         reading = found.read(since)
         assert reading.lost >= 0
         cursor = Cursor({found.store.name: reading.position})
@@ -112,20 +123,32 @@ def _read_words(found: reader.StoreReader, bench: Bench) -> None:
             raise AssertionError(f"{cursor} cannot be read again") from error
         for run in reading.runs:
             assert run.rows > 0
-    found.map_new(bench.position)
+    if bench.every(32 if wide else 4):
+        found.map_new(bench.position)
     tallies: aggregate.Tallies = {}
     counts._add_overflow(found.store, tallies)
-    plain("counts", counts.count_rows(tallies))
-    plain("counters", counts.counter_rows(tallies))
+    _show_tallies(bench, tallies)
 
 
-def read_owners(bench: Bench, name: str, data: bytearray) -> None:
-    if len(data) != len(bench.scene.contents[name]):
+def _show_tallies(bench: Bench, tallies: aggregate.Tallies) -> None:
+    if bench.every(4):
+        plain("counts", counts.count_rows(tallies))
+        plain("counters", counts.counter_rows(tallies))
+        plain("drops", counts.drop_rows(tallies))
+
+
+def read_owners(bench: Bench, name: str, size: int) -> None:
+    if size != len(bench.scene.contents[name]):
         with domain.Store.open(str(bench.scene.path)) as store:
             owners.read_owners(store)
         return
+    found = owners.read_owners(bench.store)
+    if not bench.every(4):
+        for row in found:
+            str.encode(row.resource)
+        return
     rows = []
-    for row in owners.read_owners(bench.store):
+    for row in found:
         life = owners.life(bench.store, row, bench.me)
         owners.is_settled(row, life, 1 << 60)
         rows.append({
@@ -136,22 +159,23 @@ def read_owners(bench: Bench, name: str, data: bytearray) -> None:
             "resource": row.attributes,
         })  # fmt: skip
     plain("owners", rows)
-    if bench.every(16):
-        for row in owners.read_owners(bench.store):
+    if bench.every(4):
+        for row in found:
             deaths.is_missing(bench.store, row)
 
 
-def read_dictionary(bench: Bench, name: str, data: bytearray) -> None:
+def read_dictionary(bench: Bench, name: str, size: int) -> None:
     file = dictionaries.DictionaryFile(bench.directory_fd, name)
     names = dictionaries.Names(file)
     strings = names.strings()
     assert strings.count <= file.entries_max
-    for code in range(-1, min(strings.count, 8) + 1):
+    for code in range(-1, min(strings.count, 8) + 1) if bench.every(4) else (-1, 1):
         str.encode(strings[code])
-    names.strings()
+    if bench.every(8):
+        names.strings()
 
 
-def read_stacks(bench: Bench, name: str, data: bytearray) -> None:
+def read_stacks(bench: Bench, name: str, size: int) -> None:
     file = dictionaries.DictionaryFile(bench.directory_fd, name)
     total = 0
     for stack in stacks.read_all(file):
@@ -161,12 +185,12 @@ def read_stacks(bench: Bench, name: str, data: bytearray) -> None:
         stacks.find(file, stack.fingerprint)
         stacks.with_source(stack)
     # A dictionary hands each of its bytes out once: a byte of a frame is 24 characters at most.
-    assert total <= 32 * len(data)
+    assert total <= 32 * size
 
 
-def read_segment(bench: Bench, name: str, data: bytearray) -> None:
+def read_segment(bench: Bench, name: str, size: int) -> None:
     number = int(name[4:])
-    for row in bench.owners if bench.every(8) else ():
+    for row in bench.owners if bench.every(16) else ():
         for found in lanes.last_rows(bench.store, row.slot, row.generation, row.incarnation, 2):
             json.dumps(found).encode()
     segment = reader.Segment(bench.directory_fd, number)
@@ -175,7 +199,7 @@ def read_segment(bench: Bench, name: str, data: bytearray) -> None:
     assert sum(rows for _, rows in spans) == sum(seen) <= segment.lanes * schema.LANE_ROWS
     strings = bench.reader._strings(1)
     runs = [reader.Run(segment.columns, strings, start, rows) for start, rows in spans]
-    for row in records.Records(runs, None).rows(last=ROWS_READ):
+    for row in records.Records(runs, None).rows(last=ROWS_READ) if bench.every(4) else ():
         json.dumps(row, default=bytes.hex).encode()
     if bench.every(8):
         lanes.dictionary_generation(bench.store, number)
@@ -186,20 +210,18 @@ def read_segment(bench: Bench, name: str, data: bytearray) -> None:
             pass  # as docs/protocol.md has it: views and codes are the writer's, until validated
 
 
-def read_counts(bench: Bench, name: str, data: bytearray) -> None:
+def read_counts(bench: Bench, name: str, size: int) -> None:
     found = aggregate.read(bench.directory_fd, name)
-    plain("counts", counts.count_rows(found.tallies))
-    plain("counters", counts.counter_rows(found.tallies))
-    plain("drops", counts.drop_rows(found.tallies))
+    _show_tallies(bench, found.tallies)
     if bench.every(8):
         for row in bench.owners:
             fold.read_tallies(bench.store, row)
 
 
-def read_retired(bench: Bench, name: str, data: bytearray) -> None:
+def read_retired(bench: Bench, name: str, size: int) -> None:
     retired, _ = fold.read_retired(bench.store)
-    plain("counts", counts.count_rows(retired.tallies))
-    if not bench.every(8):
+    _show_tallies(bench, retired.tallies)
+    if not bench.every(32):
         return
     fold.read_head(bench.store)
     # A folder writes what it read: the same has to come out again.
@@ -210,8 +232,10 @@ def read_retired(bench: Bench, name: str, data: bytearray) -> None:
     assert not parsed.problem and parsed.tallies.keys() == retired.tallies.keys()
 
 
-def read_breath(bench: Bench, name: str, data: bytearray) -> None:
+def read_breath(bench: Bench, name: str, size: int) -> None:
     for row in bench.owners:
+        if owners.breath_name(row.slot) != name and not bench.thorough:
+            continue
         in_flight, fatal = deaths._last_breath(bench.store, row)
         if not bench.every(8):
             continue
@@ -225,9 +249,10 @@ def read_breath(bench: Bench, name: str, data: bytearray) -> None:
         plain("deaths", [death])
 
 
-def read_deaths(bench: Bench, name: str, data: bytearray) -> None:
+def read_deaths(bench: Bench, name: str, size: int) -> None:
     rows = deaths.read_deaths(bench.store, compute_missing=False)
-    plain("deaths", rows)
+    if bench.every(4):
+        plain("deaths", rows)
     if bench.every(16):
         deaths.recorded(bench.store)
         assert deaths.oom_kills_known(bench.store) >= 0
@@ -240,11 +265,11 @@ def read_deaths(bench: Bench, name: str, data: bytearray) -> None:
 WORDS = (b"builtins.ValueError", b"charge", b"another name", b"x" * 300)
 
 
-def read_pure_dictionary(bench: Bench, name: str, data: bytearray) -> None:
+def read_pure_dictionary(bench: Bench, name: str, size: int) -> None:
     """Names are looked up and interned, as by a process that records."""
     from faultplane._pure import intern
 
-    bench.scene.spoil(name)
+    bench.scene.spoil(name, size)
     prefix, _, number = name.partition("-")
     try:
         dictionary = intern.Dictionary(bench.directory_fd, -1, prefix, int(number))
@@ -252,23 +277,40 @@ def read_pure_dictionary(bench: Bench, name: str, data: bytearray) -> None:
         raise CorruptFile(str(error)) from error
     for key, text in enumerate(WORDS):
         found = dictionary.intern(text)
-        assert -1 <= found <= len(data)
+        assert -1 <= found <= size
         assert dictionary.intern_stack(key, text) >= -1
     dictionary.is_nearly_full()
     dictionary.close()
 
 
-def read_pure_segment(bench: Bench, name: str, data: bytearray) -> None:
+def read_pure_segment(bench: Bench, name: str, size: int) -> None:
     """A lane is claimed, where there is one, and written to, as by a process that records."""
+    # Header and lane words: what rows are written over is read by nobody here.
+    shape = schema.segment_shape(bench.header.lanes_per_segment)
+    written = shape.column_offsets[0]
+    bench.scene.spoil(name, written)
+    if not bench.every(32):
+        _write_rows(bench, bench.scene.alone(name, shape.file_bytes), int(name[4:]))
+        return
+    _write_rows(bench, bench.directory_fd, int(name[4:]))
+    # Whoever finds one refused goes on to the next, and makes one where there is none.
+    for other in bench.scene.contents:
+        if other.startswith("seg-") and other != name:
+            bench.scene.clean(other)
+            bench.scene.spoil(other, written)
+    for other in set(os.listdir(bench.directory_fd)) - bench.scene.contents.keys():
+        os.unlink(other, dir_fd=bench.directory_fd)
+
+
+def _write_rows(bench: Bench, directory_fd: int, number: int) -> None:
     from faultplane._pure import ring, writer
     from faultplane._pure.memory import Mapping
 
-    bench.scene.spoil(name)
-    number, lanes_there = int(name[4:]), bench.header.lanes_per_segment
     registry = Mapping.anonymous(schema.REGISTRY_BYTES)
     for field in ("segment_newest", "segment_oldest", "dictionary_generation"):
         registry.store(schema.REGISTRY.offset[field], 1 if field[0] == "d" else number)
-    segments = ring.Segments(bench.directory_fd, -1, registry, lanes_there, 64, 16 << 10, "fuzz")
+    lanes_there = bench.header.lanes_per_segment
+    segments = ring.Segments(directory_fd, -1, registry, lanes_there, 64, 16 << 10, "fuzz")
     found = writer.Writer(segments, 3, 0, 7)
     codes = writer.Codes()
     for field in writer.Codes.__slots__:
@@ -278,18 +320,15 @@ def read_pure_segment(bench: Bench, name: str, data: bytearray) -> None:
             found.put(codes, 1, 1, 1, b"longer than twelve bytes", None, None, 0, 0)
     found.stop()
     segments.close_lanes_of(3, 0)
-    for name_there in ("seg-5", "seg-6", "seg-7", "tmp-ready", "tmp-next-fuzz", "dict-2",
-                       "stacks-2"):  # fmt: skip
-        (bench.scene.path / name_there).unlink(missing_ok=True)
 
 
-Reader = Callable[[Bench, str, bytearray], None]
+Reader = Callable[[Bench, str, int], None]
 
 
-def refuses(read: Reader, bench: Bench, name: str, data: bytearray) -> bool:
+def refuses(read: Reader, bench: Bench, name: str, size: int) -> bool:
     """Whether a reader refuses the file by an error of the library, which names file and why."""
     try:
-        read(bench, name, data)
+        read(bench, name, size)
     except CorruptFile as error:
         assert str(error).strip(), "a refusal says why"
         return True

@@ -1,8 +1,8 @@
 """One process that executes cases of one kind: guided by coverage (atheris), or blind.
 
-    python -m fuzz.worker KIND EXECUTIONS SEED DIRECTORY guided|blind
+    python -m fuzz.worker KIND EXECUTIONS SEED DIRECTORY guided|blind PLACE
 
-``DIRECTORY`` gets ``progress`` (numbers, while it runs), ``corpus`` and, if a reader fails, the
+The files that are changed are made below ``PLACE``, which whoever calls removes. ``DIRECTORY`` gets ``progress`` (numbers, while it runs), ``corpus`` and, if a reader fails, the
 case below ``failed``.
 """
 
@@ -16,7 +16,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fuzz.cases import Case
+    from fuzz.target import Target
 
 PROGRESS = struct.Struct("<QQd")
 EVERY = 64
@@ -48,7 +54,7 @@ def read_progress(directory: Path) -> tuple[int, int, float]:
     return PROGRESS.unpack(data) if len(data) == PROGRESS.size else (0, 0, 0.0)
 
 
-def _one(target, progress: Progress) -> Callable[[bytes], None]:
+def _one(target: Target, progress: Progress) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         target.run(data)
         if target.executions % EVERY == 0:
@@ -57,7 +63,7 @@ def _one(target, progress: Progress) -> Callable[[bytes], None]:
     return run
 
 
-def guided(kind: str, executions: int, seed: int, directory: Path) -> None:
+def guided(kind: str, executions: int, seed: int, directory: Path, place: str) -> None:
     """Run under libFuzzer; ends the process: 0, or 77 with the case that failed."""
     import atheris
     from atheris.import_hook import AtherisMetaPathFinder
@@ -79,7 +85,7 @@ def guided(kind: str, executions: int, seed: int, directory: Path) -> None:
         path.mkdir(exist_ok=True)
     for number, case in enumerate(seeds.load(kind)):
         (corpus / f"seed-{number:04}").write_bytes(case)
-    target = targets.Target(kind)
+    target = targets.Target(kind, place=place)
     files = target.files
     rng = random.Random(seed)
     mutator = Mutator(files.contents, files.places, rng, target.kind.is_text)
@@ -107,42 +113,72 @@ def guided(kind: str, executions: int, seed: int, directory: Path) -> None:
     atheris.Fuzz()
 
 
-def blind(kind: str, executions: int, seed: int, directory: Path) -> int:
-    """The same cases without a look at what they reach; 1 when a reader failed."""
+def by_cost(cases: list[Case], target: Target) -> list[Case]:
+    """The cases, each as often as suits its cost: one of the cheap four times, the dearest once.
+
+    Calls are counted, not time: the same seed has to give the same cases.
+    """
+    calls = [0]
+
+    def count(frame: object, event: str, argument: object) -> None:
+        calls[0] += 1
+
+    costs = []
+    for case in cases:
+        calls[0] = 0
+        sys.setprofile(count)
+        try:
+            target.execute(case)
+        finally:
+            sys.setprofile(None)
+        costs.append(calls[0])
+    middle = sorted(costs)[len(costs) // 2]
+    shares = [max(1, min(round(4 * middle / cost), 4)) for cost in costs]
+    return [case for case, share in zip(cases, shares, strict=True) for _ in range(share)]
+
+
+def blind(kind: str, executions: int, seed: int, directory: Path, place: str) -> int:
+    """Such cases without a look at what they reach; 1 when a reader failed."""
     from fuzz import seeds
+    from fuzz.cases import REPAIRED, Case, decode, encode
     from fuzz.mutation import Mutator
     from fuzz.target import Target
 
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MB_MAX << 20, MEMORY_MB_MAX << 20))
     rng = random.Random(seed)
-    with Target(kind) as target:
+    with Target(kind, place=place) as target:
         files = target.files
         mutator = Mutator(files.contents, files.places, rng, target.kind.is_text)
-        run = _one(target, Progress(directory / "progress"))
-        known = [b"", *seeds.load(kind)]
-        for _ in range(executions):
-            case = rng.choice(known)
-            for _ in range(rng.randrange(1, 4)):
-                case = mutator.mutate(case, CASE_BYTES_MAX, lambda raw: rng.randbytes(len(raw)))
+        progress = Progress(directory / "progress")
+        known = [
+            *(Case(base, REPAIRED, -1, ()) for base in range(len(files.names))),
+            *map(decode, seeds.load(kind)),
+        ]
+        known = by_cost(known, target)
+        target.executions = target.refused = 0
+        for case in islice(mutator.walk(known, lambda: target.was_read), executions):
             try:
-                run(case)
+                target.execute(case)
             except Exception:
                 traceback.print_exc()
                 (directory / "failed").mkdir(exist_ok=True)
-                (directory / "failed" / f"crash-{target.executions}").write_bytes(case)
+                (directory / "failed" / f"crash-{target.executions}").write_bytes(encode(case))
                 return 1
+            if target.executions % EVERY == 0:
+                progress.say(target.executions, target.refused)
+        progress.say(target.executions, target.refused)
     return 0
 
 
 def main(words: list[str]) -> int:
     """Run what the words say."""
-    kind, executions, seed, where, engine = words
+    kind, executions, seed, where, engine, place = words
     directory = Path(where)
     directory.mkdir(parents=True, exist_ok=True)
     if engine == "guided":
-        guided(kind, int(executions), int(seed), directory)
+        guided(kind, int(executions), int(seed), directory, place)
         return 0
-    return blind(kind, int(executions), int(seed), directory)
+    return blind(kind, int(executions), int(seed), directory, place)
 
 
 if __name__ == "__main__":
