@@ -56,9 +56,13 @@ def main(words: list[str]) -> int:
     contents = [(name, prefix, files[name]) for name, prefix in listed]
     if kind == "segment":
         contents.insert(0, ("seg-1", "seg", unused(files["seg-1"])))
-        # Where a segment is refused no other can be published: that is what takes time.
-        (scene.path / "seg-2").unlink()
-        (scene.path / "seg-2").mkdir()
+    # Whoever is refused a segment finds the next as it was published.
+    following = unused(files["seg-2"])
+    (scene.path / "seg-2").write_bytes(following)
+    written = {
+        "dictionary": len(files["dict-1"]), "registry": len(files["registry"]),
+        "segment": schema.segment_shape(bases.LANES[STORE]).column_offsets[0],
+    }[kind]  # fmt: skip
     known = texts(files["dict-1"])[:24] + texts(files["stacks-1"])[:8]
     os.link(scene.path / "seg-1", scene.path / "spare")
     import core_readers
@@ -80,6 +84,8 @@ def main(words: list[str]) -> int:
         known,
         os.open(scene.path, os.O_RDONLY | os.O_DIRECTORY),
         bases.LANES[STORE],
+        following,
+        written,
         arguments,
     )
 

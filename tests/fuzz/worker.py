@@ -2,8 +2,9 @@
 
     python -m fuzz.worker KIND EXECUTIONS SEED DIRECTORY guided|blind PLACE
 
-The files that are changed are made below ``PLACE``, which whoever calls removes. ``DIRECTORY`` gets ``progress`` (numbers, while it runs), ``corpus`` and, if a reader fails, the
-case below ``failed``.
+The files that are changed are made below ``PLACE``, which whoever calls removes. ``DIRECTORY``
+gets ``progress`` (numbers, while it runs), ``corpus`` and, if a reader fails, the case below
+``failed``.
 """
 
 from __future__ import annotations

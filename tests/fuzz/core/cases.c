@@ -13,12 +13,25 @@ static uint32_t fuzz_number(const uint8_t *data, size_t size, size_t at, int byt
     return value;
 }
 
-size_t fuzz_apply(const uint8_t *data, size_t size, size_t *index, uint8_t *out, size_t room) {
+void fuzz_dirty(base_t *base, size_t start, size_t end) {
+    base->dirty[base->dirty_count++] = (part_t){(uint32_t)start, (uint32_t)end};
+}
+
+void fuzz_clean(base_t *base) {
+    for (size_t n = 0; n < base->dirty_count; n++) {
+        part_t part = base->dirty[n];
+        memcpy(base->now + part.start, base->data + part.start, part.end - part.start);
+    }
+    base->dirty_count = 0;
+}
+
+size_t fuzz_apply(const uint8_t *data, size_t size, size_t *index) {
     size_t at = 2, length, offset, source, left;
     *index = (size ? data[0] : 0) % fuzz_base_count;
-    const base_t *base = &fuzz_bases[*index];
+    base_t *base = &fuzz_bases[*index];
+    uint8_t *now = base->now;
     uint8_t flags = size > 1 ? data[1] : 0;
-    memcpy(out, base->data, base->size);
+    fuzz_clean(base);
     if (flags & RESIZED) at = 5;
     for (int n = 0; n < CHANGES_MAX && at < size; n++) {
         int operation = data[at] % 5;
@@ -30,30 +43,24 @@ size_t fuzz_apply(const uint8_t *data, size_t size, size_t *index, uint8_t *out,
             at++;
             if (at > size) break;
             if (length > size - at) length = size - at;
-            memcpy(out + offset, data + at, length < left ? length : left);
+            memcpy(now + offset, data + at, length < left ? length : left);
             at += length;
         } else if (operation == 1) {
             source = fuzz_number(data, size, at, 3) % (base->size + 1);
             length = fuzz_number(data, size, at + 3, 2);
             at += 5;
-            if (length > left) length = left;
             if (length > base->size - source) length = base->size - source;
-            memmove(out + offset, out + source, length);
+            memmove(now + offset, now + source, length < left ? length : left);
         } else {
-            length = fuzz_number(data, size, at, 2);
+            length = operation == 2 ? fuzz_number(data, size, at, 2) : 0;
             if (length > left) length = left;
-            if (operation == 2 && at + 2 < size) memset(out + offset, data[at + 2], length);
+            if (operation == 2 && at + 2 < size) memset(now + offset, data[at + 2], length);
             at += operation == 2 ? 3 : 2;
         }
+        fuzz_dirty(base, offset, offset + (length < left ? length : left));
     }
-    size = base->size;
-    if (flags & RESIZED) {
-        size_t wanted = fuzz_number(data, 5, 2, 3) % (base->size + GROWTH_MAX);
-        if (wanted > room) wanted = room;
-        if (wanted > size) memset(out + size, 0, wanted - size);
-        size = wanted;
-    }
-    return size;
+    if (!(flags & RESIZED)) return base->size;
+    return fuzz_number(data, 5, 2, 3) % (base->size + GROWTH_MAX);
 }
 
 static uint64_t fuzz_value(uint64_t now, uint64_t file, unsigned width) {
