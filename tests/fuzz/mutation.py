@@ -37,7 +37,9 @@ TEXTS: Final = (
 """What texts of the files hold, and what JSON readers stumble over."""
 FOREIGN_SHARE: Final = 1 / 32
 WALK_GOES_ON: Final = 0.8
-RESIZED_KEPT: Final = 0.2
+RESIZED_KEPT: Final = 0.1
+FILLED: Final = (8, 64, 512) * 4 + (4096, 4096, 20_000, 65_535)
+"""Bytes that are filled: seldom many, which make entries by the hundred, one like the other."""
 
 
 class Mutator:
@@ -185,7 +187,7 @@ class Mutator:
 
     def _fill(self, case: Case) -> Case:
         value = self._pick((b"\0", b"\xff", b"\x01", b"[", b"{", b'"'))
-        length = self._pick((8, 64, 512, 4096, 20_000, 65_535))
+        length = self._pick(FILLED)
         return self._add(case, Change(FILL, self._place(case).offset, 0, length, value))
 
     def _resize(self, case: Case) -> Case:

@@ -81,6 +81,9 @@ class Scene:
 
     def put(self, name: str, damage: Damage | None) -> None:
         """Make the file ``name`` what a case made of it, or the base again."""
+        if damage is not None and damage.dirty == [(0, len(damage.data))] and name in self._open:
+            self._put_whole(name, damage)
+            return
         memory = self.clean(name)
         if damage is None:
             return
@@ -96,6 +99,15 @@ class Scene:
             else:
                 os.pwrite(descriptor, data[start:end], start)
         self._dirty[name] = dirty
+
+    def _put_whole(self, name: str, damage: Damage) -> None:
+        """Write a file whose parts have moved: nothing of it has to be made clean first."""
+        descriptor, size = self._open[name][0], len(damage.data)
+        if size < self._size[name]:
+            os.ftruncate(descriptor, size)
+        os.pwrite(descriptor, damage.data, 0)
+        self._size[name] = size
+        self._dirty[name] = damage.dirty
 
     def alone(self, name: str, size: int) -> int:
         """Descriptor of a directory with one segment ``name``, and no room for another.
