@@ -28,8 +28,8 @@ static inline int64_t fp_clock_realtime(void) { return fp_clock(CLOCK_REALTIME);
 #define FP_PIECE_BYTES_MIN 65536
 
 /* Reserve the bytes: a write through the mapping must never meet a full disk as SIGBUS.
-   A signal ends the call on the tmpfs of older kernels, and undoes it: where a timer is fast, smaller
-   pieces get through. */
+   A signal ends the call on the tmpfs of older kernels, and undoes it: where a timer is fast,
+   smaller pieces get through. */
 static inline int fp_reserve(int fd, int64_t offset, int64_t bytes) {
 #ifdef __APPLE__
     return ftruncate(fd, offset + bytes) ? errno : 0;
