@@ -73,6 +73,38 @@ def test_a_read_only_disk_is_read_and_counts_wait_until_it_is_writable(worker, c
     one.kill()
 
 
+@AS_ROOT
+def test_a_disk_that_becomes_read_only_under_those_who_write_costs_no_count(worker, small_disk):
+    """By itself it cannot: the kernel refuses while anybody maps a file of it to write.
+
+    What can be is that a read-only view of it is put in its place, which those who have it open
+    never see, and everybody who comes later does.
+    """
+    disk = small_disk(16)
+    one, last = (worker(FAULTPLANE_DIR=str(disk)) for _ in range(2))
+    one.do("record", 700)
+    last.do("record", 1)
+    for what in ("remount,ro", "remount,bind,ro"):
+        words = ["mount", "-o", what, str(disk)]
+        done = subprocess.run(words, capture_output=True, check=False)
+        assert done.returncode, f"{what}: a disk that is written to became read-only"
+    subprocess.run(["mount", "--bind", disk, disk], check=True)
+    try:
+        mount("-o", "remount,bind,ro", disk)
+        one.do("record", 5_000)  # segments are switched
+        one.do("add", 5)
+        late = worker(FAULTPLANE_DIR=str(disk))
+        late.do("record", 300)
+        late.do("add", 5)
+        assert found(disk) == expected(one, last)
+        assert last.end() == ""
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    settle_all(disk, last, one, late)
+    assert (one.end(), late.end()) == ("", "")
+    assert found(disk) == expected(last, one, late)
+
+
 def settle_all(disk, gone, *living):
     """Like `settle`, for one that has ended and others that go on."""
     end = time.monotonic() + 60
