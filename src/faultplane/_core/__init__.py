@@ -9,7 +9,16 @@ from .counter import Counter
 from .fingerprint import fingerprint
 from .memory import Mapping, lane_words, set_lock_file
 from .record import classify, enter, leave, record, seen
-from .recorder import bind, bound, configure, flush_caches, own_cells, unbind, writer_state
+from .recorder import (
+    bind,
+    bound,
+    configure,
+    flush_caches,
+    own_cells,
+    own_overflow,
+    unbind,
+    writer_state,
+)
 from .redact import redact
 from .ring import Ring
 from .template import template
@@ -33,6 +42,7 @@ __all__ = [
     "lane_words",
     "leave",
     "own_cells",
+    "own_overflow",
     "rearm_fatal_handler",
     "record",
     "redact",

@@ -47,6 +47,9 @@ def configure(
 def flush_caches() -> None:
     """Forget every cached type, classification and site; the next sighting finds out anew."""
 
+def own_overflow() -> list[int]:
+    """What has overflowed here and was handed to no domain, by cell of its registry."""
+
 def own_cells() -> bytes:
     """The counts of this process as bytes of an aggregate file."""
 

@@ -402,6 +402,13 @@ def flush_caches():
     tables_flush(&R.tables)
 
 
+def own_overflow():
+    """What has overflowed here and was handed to no domain, by cell of its registry."""
+    cdef int cell
+    notice_fork()
+    return [R.overflow[cell] for cell in range(OVERFLOW_CELLS)]
+
+
 def own_cells():
     """The counts of this process as bytes of an aggregate file."""
     notice_fork()

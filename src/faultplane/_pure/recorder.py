@@ -38,7 +38,16 @@ from .writer import Writer
 if TYPE_CHECKING:
     from .sighting import Site, TypeInfo
 
-__all__ = ["bind", "bound", "configure", "flush_caches", "own_cells", "unbind", "writer_state"]
+__all__ = [
+    "bind",
+    "bound",
+    "configure",
+    "flush_caches",
+    "own_cells",
+    "own_overflow",
+    "unbind",
+    "writer_state",
+]
 
 DROP: Final = {reason.name: reason.code for reason in DROP_REASONS}
 MESSAGES: Final = ("redact", "template", "raw")
@@ -495,6 +504,15 @@ def configure(
 def flush_caches() -> None:
     """Forget every cached type, classification and site; the next sighting finds out anew."""
     state.flush()
+
+
+def own_overflow() -> list[int]:
+    """What has overflowed here and was handed to no domain, by cell of its registry."""
+    state.notice_fork()
+    with memory.process_lock:
+        if state.has_lost:
+            state.settle()
+        return list(state.overflow)
 
 
 def own_cells() -> bytes:

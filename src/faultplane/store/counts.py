@@ -88,15 +88,18 @@ def snapshot(store: Store) -> Snapshot:
 def _add_overflow(store: Store, tallies: Tallies) -> None:
     """Add the registry's cells, which processes share that had no cell of their own."""
     for index in range(schema.OVERFLOW_CELLS):
-        count = store.registry.load(schema.OVERFLOW_CELLS_OFFSET + 8 * index)
-        if not count:
-            continue
-        last = index == schema.OVERFLOW_CELLS - 1
-        series = _NAMELESS._replace(
-            series=schema.SERIES_COUNTER if last else schema.SERIES_ERROR,
-            kind=0 if last else index,
-        )
-        aggregate.add(tallies, series, Tally(count))
+        _add_cell(tallies, index, store.registry.load(schema.OVERFLOW_CELLS_OFFSET + 8 * index))
+
+
+def _add_cell(tallies: Tallies, index: int, count: int) -> None:
+    if not count:
+        return
+    last = index == schema.OVERFLOW_CELLS - 1
+    series = _NAMELESS._replace(
+        series=schema.SERIES_COUNTER if last else schema.SERIES_ERROR,
+        kind=0 if last else index,
+    )
+    aggregate.add(tallies, series, Tally(count))
 
 
 def own_snapshot() -> Snapshot:
@@ -105,6 +108,8 @@ def own_snapshot() -> Snapshot:
     if not data:
         return Snapshot({}, [])
     found = aggregate.parse(data, "own cells")
+    for index, count in enumerate(core.own_overflow()):
+        _add_cell(found.tallies, index, count)
     return Snapshot(found.tallies, [found.problem] if found.problem else [])
 
 

@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import pytest
 
+from faultplane import schema
 from faultplane.store import counts, deaths, owners
 
 SPAWNED = """
@@ -160,6 +161,30 @@ def test_what_is_recorded_while_a_process_registers_takes_no_slot_of_its_own(
 ):
     """A signal handler, or a finalizer, that comes in there would wait for itself, or leak."""
     run(INSIDE, tmp_domain_dir, rng.randrange(96), FAULTPLANE_BUDGET_BYTES="2MiB", timeout=110)
+
+
+MANY = """
+from faultplane import schema
+from faultplane.store import Domain
+assert not lifecycle.init().bound
+for n in range(schema.SERIES_MAX + 200):
+    core.Counter(f"counter {n}").add(2)
+fail(7)
+with Domain.own() as own:
+    print(sum(row["value"] for row in own.counters_rows()))
+    print(sum(row["count"] for row in own.counts_rows()))
+import contextlib
+with contextlib.redirect_stderr(sys.stdout):
+    lifecycle._at_exit()
+"""
+
+
+def test_what_has_no_series_of_its_own_is_told_by_a_process_without_storage(run, tmp_domain_dir):
+    (tmp_domain_dir / "file").write_bytes(b"")
+    told = run(MANY, FAULTPLANE_DIR=str(tmp_domain_dir / "file"))
+    hits = 2 * (schema.SERIES_MAX + 200)
+    assert told.split()[:2] == [str(hits), "7"]
+    assert f": 7 errors, {hits:,} in " in told, told
 
 
 SHORT = """
