@@ -202,9 +202,7 @@ class Recorder:
             self.breath.close()
         self.breath = None
         self._close_dictionaries()
-        if isinstance(self.fence, memoryview):
-            memory.let_go(self.fence)
-        self.fence = UNFENCED
+        self.fence = UNFENCED  # not released: another thread may be about to look at it
         self.incarnation = 0
         self.binding = None
 

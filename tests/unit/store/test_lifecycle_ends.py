@@ -187,6 +187,45 @@ def test_what_has_no_series_of_its_own_is_told_by_a_process_without_storage(run,
     assert f": 7 errors, {hits:,} in " in told, told
 
 
+LEFT = """
+# Another thread leaves the domain at one instruction of the look whether this one may write.
+import threading
+from faultplane._pure import memory
+from faultplane._pure.recorder import state
+lifecycle.init()
+fail()
+for at in range(1, 17):
+    seen = 0
+    def trace(frame, event, _):
+        global seen
+        if frame.f_code.co_name != "may_write" or memory.process_lock._is_owned():
+            return None
+        frame.f_trace_opcodes = True
+        seen += event == "opcode"
+        if event == "opcode" and seen == at:
+            thread = threading.Thread(target=core.unbind)
+            thread.start()
+            thread.join()
+        return trace
+    core.unbind()
+    state._rebind_mono_nano = lifecycle._process.retry_at = 0
+    sys.settrace(trace)
+    fail()
+    sys.settrace(None)
+    assert seen > 4
+lifecycle.init()
+store = lifecycle._process.store
+assert errors(store) == 17
+print({row.reason for row in counts.read_drops(store) if row.count})
+"""
+
+
+def test_a_thread_that_leaves_the_domain_costs_another_no_more_than_a_row(run, core_name):
+    if core_name != "python":
+        pytest.skip("between two looks of the compiled core no other thread runs")
+    assert set(eval(run(LEFT))) <= {"no_storage"}
+
+
 SHORT = """
 lifecycle.init()
 fail()
