@@ -14,7 +14,17 @@ from typing import Any, Final
 from faultplane import schema
 from faultplane._backend import CORE_NAME, core
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
-from faultplane.store import deaths, domain, files, fold, host, lanes, location, owners
+from faultplane.store import (
+    deaths,
+    domain,
+    files,
+    fold,
+    host,
+    lanes,
+    location,
+    owners,
+    unowned,
+)
 from faultplane.store.domain import Store
 from faultplane.store.fold import Step, no_step
 from faultplane.store.owners import Life, OwnerRow
@@ -199,7 +209,7 @@ def _tidy(store: Store, report: Report, step: Step) -> None:
     """Remove what killed processes left and dictionaries that no segment refers to."""
     step("tidy")
     report.removed += files.remove_stale(store.directory_fd)
-    report.removed += owners.remove_unowned(store)
+    report.removed += unowned.remove(store)
     report.removed += _remove_retired(store)
     report.removed += _remove_dictionaries(store)
 

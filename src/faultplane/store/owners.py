@@ -7,7 +7,6 @@ old reading fails. A slot is taken under its lock byte, which its process then h
 
 import enum
 import os
-import re
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +29,6 @@ SETTLE_NANO: Final = 1_000_000_000
 """How long a fenced owner of another PID namespace has to notice before its counts are copied."""
 _READ_ATTEMPTS_MAX: Final = 8
 _LOOK_BYTES: Final = 32 * _OWNER.size
-_FILE_OF_SLOT: Final = re.compile(r"(?:agg|breath)-(0|[1-9][0-9]{0,4})")
 
 _forks = 0  # of this process and those it comes from, up to now
 # (device, inode) of a store's lock file -> incarnations that this very process image registered.
@@ -149,7 +147,7 @@ def read_owner(store: Store, slot: int) -> OwnerRow:
     return OwnerRow(**values)
 
 
-def _words(store: Store) -> list[int]:
+def slot_words(store: Store) -> list[int]:
     """The word of every slot, for a first look at which are worth a second.
 
     Read, not mapped: a look at mapped slots brings each of their pages into this process, half a
@@ -183,7 +181,7 @@ def _mapped_words(store: Store) -> list[int]:
 def read_owners(store: Store) -> list[OwnerRow]:
     """Every slot that is not free, by slot."""
     rows = []
-    for slot, word in enumerate(_words(store)):
+    for slot, word in enumerate(slot_words(store)):
         if word & 0xFF != schema.OWNER_FREE:
             row = read_owner(store, slot)
             if row.state_code != schema.OWNER_FREE:
@@ -324,7 +322,7 @@ def register(
     with store.locks.held(schema.LOCK_DOMAIN, shared=True):
         if not store.in_place():
             raise DomainNotFound(f"{store.path} was removed")
-        for slot, word in enumerate(_words(store)):
+        for slot, word in enumerate(slot_words(store)):
             if word & 0xFF != schema.OWNER_FREE:
                 continue
             if not store.locks.try_take(slot):
@@ -440,31 +438,6 @@ def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> R
         breath_mapping,
         location.identity(aggregate_fd),
     )
-
-
-def remove_unowned(store: Store) -> list[str]:
-    """Remove the files of free slots, whose makers were killed before they owned them; their names.
-
-    Under the slot's byte, which whoever is registering there holds until it owns the slot.
-    """
-    found = [(name, _FILE_OF_SLOT.fullmatch(name)) for name in files.names(store.directory_fd)]
-    words = _words(store)
-    removed = []
-    for name, match in found:
-        slot = int(match[1]) if match else len(words)
-        if slot >= len(words) or words[slot] & 0xFF != schema.OWNER_FREE:
-            continue
-        if not store.locks.try_take(slot):
-            continue
-        try:
-            free = store.owners.load(slot * _OWNER.size) & 0xFF == schema.OWNER_FREE
-            if free and files.remove(store.directory_fd, name):
-                removed.append(name)
-        except (IsADirectoryError, PermissionError):
-            continue  # not of our making
-        finally:
-            store.locks.release(slot)
-    return removed
 
 
 def say_exited(store: Store, registration: Registration, exit_code: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from faultplane import settings
 from faultplane.errors import DomainNotFound, FaultplaneError, StackNotFound, StorageError
-from faultplane.store import aggregate, counts, deaths, lifecycle, location, owners
+from faultplane.store import aggregate, counts, deaths, lifecycle, location, owners, unowned
 from faultplane.store import domain as domains
 
 # `init` makes a Domain in every process that records: what only readers need is imported by the
@@ -203,6 +203,7 @@ class Domain:
             try:
                 found += counts.snapshot(reader.store).problems
                 found += deaths.problems(reader.store)
+                found += unowned.problems(reader.store)
             except (FaultplaneError, OSError) as error:
                 found.append(f"{name}: {error}")
         return found

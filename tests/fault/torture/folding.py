@@ -277,7 +277,7 @@ def bounded(store: domain.Store) -> dict[str, Any]:
     for name in ("deaths", "deaths-old"):
         if sizes.get(name, 0) > 1 << 20:
             problems.append(f"{name} has {sizes[name]} bytes")
-    words = [word for word in owners._words(store) if word & 0xFF != schema.OWNER_FREE]
+    words = [word for word in owners.slot_words(store) if word & 0xFF != schema.OWNER_FREE]
     if words:
         problems.append(f"{len(words)} slots are not free")
     if problems:

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultplane import schema
-from faultplane._backend import CORE_NAME
 from faultplane.errors import DomainNotFound, StorageFull
-from faultplane.store import host, maintain, owners
+from faultplane.store import host, owners
 from faultplane.store.owners import Life, OwnerRow
 
 DEAD_PID = 2**22 + 5  # above the kernel's largest
@@ -281,53 +280,3 @@ def test_a_crash_at_any_step_of_registration_leaves_the_slot_to_the_next(store, 
     taken = [line.rpartition(" ")[2] for line in lines]
     assert taken == ["1", "2", "3", "5"]
     assert [row.slot for row in owners.read_owners(store)] == [0, 1, 2, 3, 4, 5]
-
-
-KILLED_AT = """
-import os, sys
-from faultplane.store import domain, owners
-store = domain.Store.open(sys.argv[1], writable=True)
-owners.register(store, "{}", lambda step: os._exit(7) if step == "swap" else None)
-"""
-
-
-def slot_files(store):
-    return {name for name in os.listdir(store.path) if name.startswith(("agg-", "breath-"))}
-
-
-def test_files_of_one_that_was_killed_before_it_owned_its_slot_are_removed(store, run_python):
-    assert owners.register(store, "{}").slot == 0
-    before = slot_files(store)
-    assert run_python(KILLED_AT, store.path, check=False).returncode == 7
-    assert slot_files(store) - before == {"agg-1", "breath-1"}
-    os.mkdir(f"{store.path}/agg-3")
-    report = maintain.maintain_store(store)
-    assert (report.removed, report.problems) == (["agg-1", "breath-1"], [])
-    os.rmdir(f"{store.path}/agg-3")
-    assert slot_files(store) == before
-    assert owners.register(store, "{}").slot == 1
-
-
-STOPPED_AT = """
-import sys
-from faultplane.store import domain, owners
-store = domain.Store.open(sys.argv[1], writable=True)
-
-def step(name):
-    if name == sys.argv[2]:
-        print(name, flush=True)
-        sys.stdin.readline()
-
-print(owners.register(store, "{}", step).slot)
-"""
-
-
-@pytest.mark.parametrize("step", ["swap", "done"])
-def test_files_of_one_that_is_registering_stay(store, child_environment, step):
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    words = [sys.executable, "-c", STOPPED_AT, store.path, step]
-    with subprocess.Popen(words, env=child_environment(CORE_NAME), **pipes) as child:
-        assert child.stdout.readline() == f"{step}\n"
-        assert maintain.maintain_store(store).removed == []
-        assert {"agg-0", "breath-0"} <= slot_files(store)
-        assert child.communicate("go on\n")[0] == "0\n"
