@@ -62,13 +62,11 @@ class Aggregate:
         """How many series there are."""
         return len(self._index)
 
-    def count(self, offset: int, n: int = 1) -> None:
-        """Add to a cell. Only this process writes it, under the process lock."""
-        self._words[offset // 8 + _COUNT] += n
-
-    def value(self, offset: int) -> int:
-        """What a cell has counted."""
-        return self._words[offset // 8 + _COUNT]
+    def count(self, offset: int, n: int = 1) -> int:
+        """Add to a cell, and give the sum. Only this process writes it, under the process lock."""
+        words, at = self._words, offset // 8 + _COUNT
+        words[at] = total = words[at] + n
+        return total
 
     def count_at(self, offset: int, time_unix_nano: int, reason: int = 0) -> None:
         """Count one and keep the times; with the code of a reason, say that it has no row."""

@@ -57,8 +57,7 @@ class Counter:
 
     def _add(self, n: int) -> None:
         if self._offset:
-            state.aggregate.count(self._offset, n)
-            if state.aggregate.value(self._offset) & LOOK_MASK < n:
+            if state.aggregate.count(self._offset, n) & LOOK_MASK < n:
                 mono_nano = time.monotonic_ns()
                 if mono_nano >= state.look_mono_nano:
                     state.look(mono_nano)

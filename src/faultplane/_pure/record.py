@@ -8,10 +8,10 @@ counted exactly and has no row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from time import monotonic_ns, time_ns
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from faultplane.schema import (
     ATTRIBUTES_BYTES_MAX,
@@ -24,7 +24,7 @@ from . import memory
 from .fingerprint import traceback_of
 from .message import prepare, text_of
 from .recorder import DROP, bounded, state
-from .sighting import Site, encode, find_type, key_of, sight
+from .sighting import Site, TypeInfo, encode, find_type, key_of, sight
 from .trace import trace_ids
 from .writer import CLAIM_NEW_DICTIONARY, CLAIM_OK
 
@@ -34,6 +34,11 @@ ATTEMPT_MAX: Final = 65_535
 DURATION_NANO_MAX: Final = 2**63 - 1
 REHOMED_AT_ONCE_MAX: Final = 256
 SPENT_MAX: Final = 4096
+
+Known: TypeAlias = tuple[BaseException, tuple[object, ...], TypeInfo, Any, str | None, bytes]
+"""What `sight` is told of an error: itself, key, type, classification, operation and message."""
+Row: TypeAlias = tuple[int, bytes, bytes | None, bytes | None, int, int]
+"""What a row has of a record: duration, message, attributes, ids, attempt and flags."""
 
 _ZERO: Final = 0
 _MARK: Final = "_faultplane_recorded"
@@ -120,16 +125,16 @@ def _record(
                 encoded = None
                 flags |= FLAG_NO_ATTRIBUTES
         key = key_of(exc, info, operation)
-        look = partial(sight, exc, key, info, classification, operation, message)
+        known = (exc, key, info, classification, operation, message)
         # Asked after the last of the application's Python: that may have forked.
         if not state.live[0] or state.fence[0] != state.incarnation:
             state.wake()
-        write = partial(_write_row, look, duration_nano, message, encoded, ids, attempt, flags)
+        row = (duration_nano, message, encoded, ids, attempt, flags)
         with memory.process_lock:
             if state.inside:
-                state.deferred.append(partial(_count, exc, key, look, info.kind, DROP["reentrant"]))
+                state.deferred.append(partial(_count, known, DROP["reentrant"]))
                 return classification
-            reason = _count_and_write(exc, key, look, info.kind, write)
+            reason = _count_and_write(known, row)
             settled = True
             if state.deferred:
                 state.run_deferred()
@@ -144,13 +149,7 @@ def _record(
     return classification
 
 
-def _count_and_write(
-    exc: BaseException,
-    key: tuple[object, ...],
-    look: Callable[[], Site],
-    kind: int,
-    write: Callable[[Site, int], int],
-) -> int:
+def _count_and_write(known: Known, row: Row) -> int:
     """Count the error, write its row; 0, or the reason why there is none.
 
     RecursionError and MemoryError leave it only while nothing is counted. After the count, no call
@@ -162,9 +161,9 @@ def _count_and_write(
     writer, mark = state.writer, state.mark
     seq = 0 if writer is None else writer.seq
     try:
-        site, now = _count(exc, key, look, kind)
+        site, now = _count(known)
         counted = True
-        reason = write(site, now)
+        reason = _write_row(known, row, site, now)
         if reason:
             state.aggregate.suppress(site.cell, reason)
     except (RecursionError, MemoryError):
@@ -177,7 +176,7 @@ def _count_and_write(
         if not _is_ours(error):
             raise
         if not counted or mark == state.mark:  # else the row under way is the parent's
-            _lose(None if counted else kind)
+            _lose(None if counted else known[2].kind)
     finally:
         state.inside = False
     return reason
@@ -205,39 +204,24 @@ def _lose(kind: int | None) -> None:
             state.aggregate.drop(DROP["row_lost"])
 
 
-def _count(
-    exception: BaseException,
-    key: tuple[object, ...],
-    look: Callable[[], Site],
-    kind: int,
-    reason: int = 0,
-) -> tuple[Site, int]:
+def _count(known: Known, reason: int = 0) -> tuple[Site, int]:
     """Count one of the error; (what is known of it, when). With ``reason``, it has no row.
 
-    ``look`` finds out about an error that is not known. What raises has not counted it.
+    What raises has not counted it.
     """
-    site = state.sites.get(key) or look()
+    exception = known[0]
+    site = state.sites.get(known[1]) or sight(*known)
     now = time_ns()
     if type(exception) is not MemoryError:  # recycled by the interpreter
         _fields_of(exception)[_MARK] = state.mark ^ id(exception)
     if site.cell:
         state.aggregate.count_at(site.cell, now, reason)
     else:
-        state.count_overflow(kind, 1, reason)
+        state.count_overflow(known[2].kind, 1, reason)
     return site, now
 
 
-def _write_row(
-    look: Callable[[], Site],
-    duration_nano: int,
-    message: bytes,
-    attributes: bytes | None,
-    ids: bytes | None,
-    attempt: int,
-    flags: int,
-    site: Site,
-    time_unix_nano: int,
-) -> int:
+def _write_row(known: Known, row: Row, site: Site, time_unix_nano: int) -> int:
     """Write and publish the row; 0, or the reason why there is none."""
     writer = state.writer
     if writer is None:
@@ -247,6 +231,7 @@ def _write_row(
         state.look(mono_nano)
     if state.detail_per_second and not _within_budget(site.fingerprint, mono_nano):
         return DROP["detail_budget"]
+    duration_nano, message, attributes, ids, attempt, flags = row
     if state.messages == "template":
         message = site.template
     arena_bytes = len(message) + len(attributes) if attributes else len(message)
@@ -254,7 +239,7 @@ def _write_row(
         outcome = writer.room(arena_bytes)
         if outcome == CLAIM_NEW_DICTIONARY:
             state.renew_dictionaries(writer)
-            site = look()
+            site = sight(*known)
         elif outcome != CLAIM_OK:
             return outcome
         if writer.put(
