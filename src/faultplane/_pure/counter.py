@@ -16,6 +16,8 @@ INT64_MAX = 2**63 - 1
 LOOK_MASK = 1023
 """A process that only counts looks for its store whenever a counter passes so many more."""
 
+_ONE = 1
+
 
 class Counter:
     """An exact count that all processes of a domain share.
@@ -44,7 +46,8 @@ class Counter:
 
     def add(self, n: int = 1) -> None:
         """Add ``n``, 0 to 2**63 - 1. Exact; raises ValueError or TypeError and adds nothing."""
-        bounded(n, "n", INT64_MAX)
+        if n is not _ONE:
+            bounded(n, "n", INT64_MAX)
         if not state.live[0] or state.fence[0] != state.incarnation:
             state.wake()
             if not state.active:
