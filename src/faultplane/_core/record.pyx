@@ -166,9 +166,7 @@ cdef extern from "entry.h":
     ) noexcept
 
 cdef Recorder* R = recorder()
-cdef More SHORT
-SHORT.attributes = NULL
-SHORT.duration = 0
+cdef More SHORT  # zero but for its flags
 SHORT.flags = FLAG_HANDLED
 cdef object ZERO = 0
 cdef object NAME_OPERATION = "operation"
