@@ -73,6 +73,8 @@ def decode(data: bytes) -> Case:
         else:
             length = number(data[at : at + 2], "little")
             value = data[at + 2 : at + 3] if operation == FILL else b""
+            if operation == FILL and not value:
+                length, value = 0, b"\0"  # ends early, and may not be the last for ever
             changes.append(Change(operation, offset, 0, length, value))
             at += 2 + (operation == FILL)
     return Case(base[0] if base else 0, flag, size, tuple(changes))

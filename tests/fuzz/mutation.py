@@ -40,6 +40,11 @@ WALK_GOES_ON: Final = 0.8
 RESIZED_KEPT: Final = 0.1
 FILLED: Final = (8, 64, 512) * 4 + (4096, 4096, 20_000, 65_535)
 """Bytes that are filled: seldom many, which make entries by the hundred, one like the other."""
+FILLED_MUCH: Final = 2048
+
+
+def _fills_much(case: Case) -> bool:
+    return sum(change.length for change in case.changes) > FILLED_MUCH
 
 
 class Mutator:
@@ -95,7 +100,7 @@ class Mutator:
             for _ in range(rng.randrange(1, 4)):
                 case = self._pick(self._steps)(case)
             yield self._of_its_size(case)
-            while random() < WALK_GOES_ON and is_read():
+            while random() < WALK_GOES_ON and is_read() and not _fills_much(case):
                 case = self._of_its_size(self._pick(self._steps)(case))
                 yield case
 

@@ -10,6 +10,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pyarrow import ArrowInvalid
@@ -29,6 +30,7 @@ from faultplane.store import (
     owners,
     reader,
     records,
+    segment_header,
     stacks,
     tables,
 )
@@ -61,6 +63,10 @@ class Bench:
     def every(self, turns: int) -> bool:
         """Whether to do what is done once in so many turns."""
         return self.thorough or self._chance() * turns < 1
+
+    def one_of(self, things: list[Any]) -> Any:
+        """One of some, by chance."""
+        return things[int(self._chance() * len(things))]
 
     def wide(self, store: domain.Store) -> bool:
         """Whether a registry tells of so many segments that looking for them is the whole cost."""
@@ -279,7 +285,8 @@ def read_pure_dictionary(bench: Bench, name: str, size: int) -> None:
         dictionary = intern.Dictionary(bench.directory_fd, -1, prefix, int(number))
     except OSError as error:
         raise CorruptFile(str(error)) from error
-    for key, text in enumerate(WORDS):
+    words = list(enumerate(WORDS))
+    for key, text in words if bench.every(4) else [bench.one_of(words)]:
         found = dictionary.intern(text)
         assert -1 <= found <= size
         assert dictionary.intern_stack(key, text) >= -1
@@ -290,10 +297,10 @@ def read_pure_dictionary(bench: Bench, name: str, size: int) -> None:
 def read_pure_segment(bench: Bench, name: str, size: int) -> None:
     """A lane is claimed, where there is one, and written to, as by a process that records."""
     # Header and lane words: what rows are written over is read by nobody here.
-    shape = schema.segment_shape(bench.header.lanes_per_segment)
+    shape = segment_header.shape(bench.header.lanes_per_segment)
     written = shape.column_offsets[0]
     bench.scene.spoil(name, written)
-    if not bench.every(32):
+    if not bench.every(64):
         _write_rows(bench, bench.scene.alone(name, shape.file_bytes), int(name[4:]))
         return
     _write_rows(bench, bench.directory_fd, int(name[4:]))
@@ -306,24 +313,45 @@ def read_pure_segment(bench: Bench, name: str, size: int) -> None:
         os.unlink(other, dir_fd=bench.directory_fd)
 
 
-def _write_rows(bench: Bench, directory_fd: int, number: int) -> None:
-    from faultplane._pure import ring, writer
+@cache
+def _registry() -> Any:
     from faultplane._pure.memory import Mapping
 
-    registry = Mapping.anonymous(schema.REGISTRY_BYTES)
+    return Mapping.anonymous(schema.REGISTRY_BYTES)
+
+
+def _fresh_registry() -> Any:
+    """A registry of zeros, in memory that is mapped once."""
+    registry = _registry()
+    registry[:] = bytes(schema.REGISTRY_BYTES)
+    return registry
+
+
+@cache
+def _codes() -> Any:
+    from faultplane._pure.writer import Codes
+
+    codes = Codes()
+    for field in Codes.__slots__:
+        setattr(codes, field, 1)
+    return codes
+
+
+def _write_rows(bench: Bench, directory_fd: int, number: int) -> None:
+    from faultplane._pure import ring, writer
+
+    registry = _fresh_registry()
     for field in ("segment_newest", "segment_oldest", "dictionary_generation"):
         registry.store(schema.REGISTRY.offset[field], 1 if field[0] == "d" else number)
     lanes_there = bench.header.lanes_per_segment
     segments = ring.Segments(directory_fd, -1, registry, lanes_there, 64, 16 << 10, "fuzz")
     found = writer.Writer(segments, 3, 0, 7)
-    codes = writer.Codes()
-    for field in writer.Codes.__slots__:
-        setattr(codes, field, 1)
     for _ in range(2):
         if found.room(24) <= 0:
-            found.put(codes, 1, 1, 1, b"longer than twelve bytes", None, None, 0, 0)
+            found.put(_codes(), 1, 1, 1, b"longer than twelve bytes", None, None, 0, 0)
     found.stop()
-    segments.close_lanes_of(3, 0)
+    if bench.every(4):
+        segments.close_lanes_of(3, 0)
 
 
 Reader = Callable[[Bench, str, int], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 import os
 import textwrap
 import zlib
@@ -185,6 +186,21 @@ def test_a_reader_without_a_bound_is_found_out(kind, where, name, bound, instead
     assert executions_until_a_failure(kind, rng, most) < most
     monkeypatch.setattr(where, name, function)
     assert executions_until_a_failure(kind, rng, 300) == 300
+
+
+@pytest.mark.parametrize("kind", ["counts", "deaths", "dictionary", "segment"])
+def test_a_file_that_is_changed_in_place_is_what_the_bytes_of_the_case_say(kind, rng):
+    """So the case that a blind run keeps, as bytes, is the file that a reader failed on."""
+    with Target(kind) as target:
+        files = target.files
+        mutator = Mutator(files.contents, files.places, rng, target.kind.is_text)
+        known = [cases.Case(0, cases.REPAIRED, -1, ()), *map(cases.decode, seeds.load(kind))]
+        for case in itertools.islice(mutator.walk(known, lambda: target.was_read), 400):
+            target.execute(case)
+            told = cases.decode(cases.encode(case))
+            index, damage = cases.apply(told, files.contents, target.kind.repair)
+            core, name = files.names[index]
+            assert (target.scenes[core].path / name).read_bytes() == damage.data, case
 
 
 def test_any_bytes_are_a_case_and_a_case_is_its_bytes(rng):
