@@ -18,8 +18,8 @@ typedef struct {
     uint32_t start, end;
 } part_t;
 
-/* A real file, and where it is changed: `now` is the file itself, mapped, or a copy of it. The parts
-   of it that are not as in `data` are `dirty`. */
+/* A real file, and where it is changed: `now` is the file itself, mapped, or a copy of it. Its
+   parts that are not as in `data` are `dirty`. */
 typedef struct {
     const uint8_t *data;
     size_t size;

@@ -3,12 +3,13 @@
 `run` takes the process: libFuzzer ends it.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
 from faultplane._core.atomics cimport fp_load_acquire
 from faultplane._core.digest cimport fp_crc32
+from faultplane._core.fingerprint cimport Site
 from faultplane._core.intern cimport (
     Dictionary,
     dictionary_close,
@@ -166,22 +167,24 @@ cdef void write_rows() noexcept nogil:
     """Claim a lane where there is one, and write into it as record() does."""
     cdef Writer w
     cdef Row row
-    cdef int attempt, answer
+    cdef Site site
+    cdef int _, answer
     writer_clear(&w)
     w.files = S.files
     w.lane_tag = <uint64_t>3 << 48
     w.dictionary_generation = 1
     w.mapped_segment_low = &S.mapped_low
     memset(&row, 0, sizeof(row))
+    memset(&site, 0, sizeof(site))
     row.message = <const uint8_t*>b"longer than twelve bytes"
     row.message_bytes = 24
-    for attempt in range(3):
+    for _ in range(3):
         answer = writer_advance(&w)
         if answer != CLAIM_OK and answer != CLAIM_NEW_DICTIONARY:
             break
         if w.word == NULL or not writer_fits(&w, row.message_bytes):
             break
-        if not writer_put(&w, &row):
+        if not writer_put(&w, &row, &site):
             w.word = NULL
     writer_stop(&w)
 
@@ -240,7 +243,6 @@ def run(
     cdef char** argv = <char**>malloc((argc + 1) * sizeof(char*))
     cdef Mapping registry = Mapping.anonymous(16384)
     cdef bytes text
-    cdef int fd
     cdef Mapping following
     held.extend([bases, places, texts, registry, next_segment])
     S.kind = {"dictionary": 0, "segment": 1, "registry": 2}[kind]
