@@ -8,9 +8,12 @@ import pickle
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import domain_fixture
 from children import bound, kept, raised
+
+from faultplane import schema
 
 
 def before_bind(core, path):
@@ -147,6 +150,42 @@ def put_off(core, path):
         core.record(outer)
         sys.settrace(None)
     return came_in + 1
+
+
+def handed_over(core, path):
+    """Adds that come in at each line of what hands over; (told, in the domain) after each."""
+    many_series(core, path, schema.SERIES_MAX)
+    late = core.Counter("another late one")
+    cell = schema.OVERFLOW_CELLS_OFFSET + 8 * (schema.OVERFLOW_CELLS - 1)
+    lines = at = 0
+    told = 3  # by many_series()
+    found = []
+
+    def trace(frame, event, arg):
+        nonlocal lines, told
+        if frame.f_code.co_name != "hand_over":
+            return None
+        if event == "line":
+            lines += 1
+            if lines == at:
+                told += 1
+                late.add()
+        return trace
+
+    def hand_over():
+        nonlocal told
+        told += 2
+        late.add(2)
+        data = (Path(path) / "registry").read_bytes()[cell : cell + 8]
+        found.append((told, int.from_bytes(data, "little")))
+
+    for at in range(1, 121):
+        lines = 0
+        sys.settrace(trace)
+        hand_over()
+        sys.settrace(None)
+    hand_over()
+    return found
 
 
 def interrupted(core, path, base):

@@ -68,6 +68,13 @@ def test_past_the_last_series_counts_go_to_the_overflow_cells(core_name, child, 
     assert len(reader.rows(decode=False)) == count + 2
 
 
+def test_what_comes_in_while_overflow_is_handed_over_is_added_once(core_name, child, reader):
+    found = child(core_name, "handed_over", reader.path)
+    assert found[-1][0] == found[-1][1] > 3 + 2 * 121 + 70 or core_name == "cython"
+    # What came in last of all may be handed over by the next one; nothing is before it was told.
+    assert all(told - 1 <= in_the_domain <= told for told, in_the_domain in found)
+
+
 def test_the_detail_budget_bounds_rows_and_not_counts(core_name, child, reader):
     child(core_name, "budgeted", reader.path, 3, 2000)
     cells, rows = reader.cells(), reader.rows()[1:]

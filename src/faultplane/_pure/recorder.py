@@ -115,6 +115,7 @@ class Recorder:
         self.deferred: deque[Callable[[], object]] = deque()
         self._rebinding = False
         self._rebind_mono_nano = 0
+        self._handing = False
         # Who it is the state of; another in a forked child.
         self.mark = int.from_bytes(os.urandom(8), "little")
 
@@ -298,15 +299,25 @@ class Recorder:
                     continue  # the lock file is gone with the rest: nobody will read the cell
 
     def hand_over(self) -> None:
-        """Add what has overflowed to the cells of the domain; later, where that is not possible."""
-        for cell, n in enumerate(self.overflow):
-            if n:
-                try:
-                    self.binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
-                except (OSError, StorageError):
-                    return
-                self.overflow[cell] -= n
-                self.handed[cell] += n
+        """Add what has overflowed to the cells of the domain; later, where that is not possible.
+
+        What a signal handler counts meanwhile is handed over by the call that it came into: to
+        hand over from inside would add what is under way a second time.
+        """
+        if self._handing:
+            return
+        self._handing = True
+        try:
+            while any(self.overflow):
+                for cell, n in enumerate(self.overflow):
+                    if n:
+                        self.binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
+                        self.overflow[cell] -= n
+                        self.handed[cell] += n
+        except (OSError, StorageError):
+            return
+        finally:
+            self._handing = False
 
     @contextmanager
     def busy(self) -> Iterator[bool]:
@@ -360,6 +371,7 @@ class Recorder:
         self.deferred = deque()
         self._rebinding = False
         self._rebind_mono_nano = 0
+        self._handing = False
         self.overflow = [0] * OVERFLOW_CELLS
         self.lost = [0] * OVERFLOW_CELLS
         self.lost_rows = 0
