@@ -60,7 +60,6 @@ class Files:
         self.core = core
         self.directory_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         self.locks_fd = os.open(self.path / "locks", os.O_RDWR)
-        core.set_lock_file(self.locks_fd)
         self.registry = self.map("registry")
         self.owners = self.map("owners")
         self.geometry = {
@@ -71,7 +70,7 @@ class Files:
     def map(self, name: str, reserve: int = 0):
         fd = os.open(self.path / name, os.O_RDWR)
         try:
-            return self.core.Mapping(fd, os.fstat(fd).st_size, True, reserve)
+            return self.core.Mapping(fd, os.fstat(fd).st_size, True, reserve, self.locks_fd)
         finally:
             os.close(fd)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 import pytest
 
 from faultplane import schema
+from faultplane.errors import StorageError
 
 TOP = (1 << 64) - 1
 
@@ -132,12 +134,12 @@ def test_adds_of_several_processes_are_all_counted(core, tmp_path):
     (tmp_path / "locks").touch()
     (tmp_path / "page").write_bytes(bytes(4096))
     fd = os.open(tmp_path / "page", os.O_RDWR)
-    mapping = core.Mapping(fd, 4096, True)
+    locks_fd = os.open(tmp_path / "locks", os.O_RDWR)
+    mapping = core.Mapping(fd, 4096, True, locks_fd=locks_fd)
     children = []
     for _ in range(3):
         pid = os.fork()
         if pid == 0:
-            core.set_lock_file(os.open(tmp_path / "locks", os.O_RDWR))
             for _ in range(500):
                 mapping.add(64, 1)
             os._exit(0)
@@ -145,3 +147,36 @@ def test_adds_of_several_processes_are_all_counted(core, tmp_path):
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
     assert mapping.load(64) == 1500
     os.close(fd)
+    os.close(locks_fd)
+
+
+def test_a_word_is_changed_under_the_lock_of_its_own_store(core, core_name, tmp_path):
+    """Another store that the process opened later changes nothing about that."""
+    mappings, locks = [], []
+    for name in ("first", "second"):
+        (tmp_path / name).write_bytes(bytes(4096))
+        (tmp_path / f"{name} locks").touch()
+        locks.append(os.open(tmp_path / f"{name} locks", os.O_RDWR))
+        fd = os.open(tmp_path / name, os.O_RDWR)
+        mappings.append(core.Mapping(fd, 4096, True, locks_fd=locks[-1]))
+        os.close(fd)
+    waits, says = os.pipe()
+    ends, ending = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ending)
+        fcntl.lockf(locks[0], fcntl.LOCK_EX, 1, schema.LOCK_CLAIM)
+        os.write(says, b"1")
+        os.read(ends, 1)
+        os._exit(0)
+    os.read(waits, 1)
+    first, second = mappings
+    assert second.add(64, 1) == 0
+    if core_name == "python":
+        with pytest.raises(StorageError, match="of the lock file was held for"):
+            first.add(64, 1)
+    os.close(ending)
+    os.waitpid(pid, 0)
+    assert first.add(64, 1) == 0
+    for descriptor in (*locks, waits, says, ends):
+        os.close(descriptor)

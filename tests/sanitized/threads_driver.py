@@ -16,7 +16,7 @@ from typing import Any
 import domain_fixture
 
 from faultplane._core import threads
-from faultplane._core.memory import Mapping, set_lock_file
+from faultplane._core.memory import Mapping
 from faultplane.schema import RETIRED_ROWS_SHIFT
 
 WRITERS = 4
@@ -26,7 +26,6 @@ class Core:
     """What the fixture takes for a core: here there is no more of it."""
 
     Mapping = Mapping
-    set_lock_file = staticmethod(set_lock_file)
 
 
 def main(directory: str, rows: int) -> int:

@@ -5,6 +5,7 @@ class Mapping:
 
     ``fd`` may be closed afterwards. ``size`` is in bytes; ``reserve`` maps more address space
     than the file has, for a file that grows (``resize`` says how much of it may be touched).
+    ``locks_fd`` is for the pure core, which takes a lock where this one needs none.
     Raises OSError when the kernel refuses, ValueError for a size below one. Offsets out of range
     raise IndexError and name the bound. Supports the buffer protocol, read-only unless
     ``writable``; the memory stays mapped while a buffer is exported.
@@ -15,7 +16,9 @@ class Mapping:
     42
     """
 
-    def __init__(self, fd: int, size: int, writable: bool, reserve: int = 0) -> None: ...
+    def __init__(
+        self, fd: int, size: int, writable: bool, reserve: int = 0, locks_fd: int = -1
+    ) -> None: ...
     @property
     def address(self) -> int:
         """Where the memory starts."""
@@ -61,9 +64,3 @@ class Mapping:
 
 def lane_words(mapping: Mapping, lanes: int) -> list[int]:
     """The words of the first ``lanes`` lanes of a segment, each loaded with acquire order."""
-
-def set_lock_file(fd: int) -> None:
-    """Name the file whose locks serialise read-modify-writes between processes; -1 for none.
-
-    The pure core takes them. The compiled one needs none, and does nothing here.
-    """

@@ -28,6 +28,7 @@ cdef class Mapping:
 
     ``fd`` may be closed afterwards. ``size`` is in bytes; ``reserve`` maps more address space
     than the file has, for a file that grows (``resize`` says how much of it may be touched).
+    ``locks_fd`` is for the pure core, which takes a lock where this one needs none.
     Raises OSError when the kernel refuses, ValueError for a size below one. Offsets out of range
     raise IndexError and name the bound. Supports the buffer protocol, read-only unless
     ``writable``; the memory stays mapped while a buffer is exported.
@@ -38,7 +39,7 @@ cdef class Mapping:
     42
     """
 
-    def __cinit__(self, int fd, Py_ssize_t size, bint writable, Py_ssize_t reserve=0):
+    def __cinit__(self, int fd, Py_ssize_t size, bint writable, Py_ssize_t reserve=0, int locks_fd=-1):
         if size < 1:
             raise ValueError(f"size must be at least 1 byte, got {size}")
         self.reserve = <size_t>(reserve if reserve > size else size)
@@ -147,10 +148,3 @@ def lane_words(Mapping mapping, Py_ssize_t lanes):
     for lane in range(lanes):
         words.append(fp_load_acquire(<uint64_t*>(first + lane * LANE_WORD_STRIDE)))
     return words
-
-
-def set_lock_file(int fd):
-    """Name the file whose locks serialise read-modify-writes between processes; -1 for none.
-
-    The pure core takes them. The compiled one needs none, and does nothing here.
-    """

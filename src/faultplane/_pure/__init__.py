@@ -8,7 +8,7 @@ from .attributes import encode_attributes
 from .breath import install_fatal_handler, rearm_fatal_handler
 from .counter import Counter
 from .fingerprint import fingerprint
-from .memory import Mapping, lane_words, set_lock_file
+from .memory import Mapping, lane_words
 from .record import classify, enter, leave, record, seen
 from .recorder import (
     bind,
@@ -48,7 +48,6 @@ __all__ = [
     "record",
     "redact",
     "seen",
-    "set_lock_file",
     "template",
     "unbind",
     "writer_state",

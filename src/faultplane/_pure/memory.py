@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, Self
 from faultplane.errors import StorageError
 from faultplane.schema import LANE_WORD_STRIDE, LANE_WORDS_OFFSET, LOCK_CLAIM
 
-__all__ = ["Mapping", "lane_words", "set_lock_file"]
+__all__ = ["Mapping", "lane_words"]
 
 WAIT_SECONDS_MAX: Final = 1.0
 """Longest wait for a lock byte: its holders need microseconds, unless they were stopped."""
@@ -37,17 +37,7 @@ process_lock = threading.RLock()
 """Held by whoever changes shared memory or the recorder's own state; new in a forked child."""
 
 _held: dict[tuple[int, int], int] = {}
-_shared_lock_fd = -1
 _barrier = threading.Lock()
-
-
-def set_lock_file(fd: int) -> None:
-    """Name the file whose locks serialise read-modify-writes between processes; -1 for none.
-
-    The pure core takes them. The compiled one needs none, and does nothing here.
-    """
-    global _shared_lock_fd
-    _shared_lock_fd = fd
 
 
 def page_wiped_on_fork() -> memoryview:
@@ -189,6 +179,8 @@ class Mapping(mmap.mmap):
 
     ``fd`` may be closed afterwards. ``size`` is in bytes; ``reserve`` maps more address space
     than the file has, for a file that grows (``resize`` says how much of it may be touched).
+    ``locks_fd`` is the file whose lock serialises `cas` and `add` between processes, -1 where no
+    other process changes the same words; it must stay open. The compiled core needs none.
     Raises OSError when the kernel refuses, ValueError for a size below one. Offsets out of range
     raise IndexError and name the bound. Supports the buffer protocol, read-only unless
     ``writable``; the memory stays mapped while a buffer is exported.
@@ -202,9 +194,11 @@ class Mapping(mmap.mmap):
     writable: bool
     reserve: int
     _bytes: int
-    _shared: bool
+    _locks_fd: int
 
-    def __new__(cls, fd: int, size: int, writable: bool, reserve: int = 0) -> Self:
+    def __new__(
+        cls, fd: int, size: int, writable: bool, reserve: int = 0, locks_fd: int = -1
+    ) -> Self:
         if size < 1:
             raise ValueError(f"size must be at least 1 byte, got {size}")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
@@ -216,7 +210,7 @@ class Mapping(mmap.mmap):
         self.writable = bool(writable)
         self.reserve = max(reserve, size)
         self._bytes = size
-        self._shared = fd >= 0
+        self._locks_fd = locks_fd
         return self
 
     @classmethod
@@ -288,7 +282,7 @@ class Mapping(mmap.mmap):
         self._put(offset, 4, "I", value)
 
     def _exclusive(self) -> FileLock:
-        return FileLock(_shared_lock_fd if self._shared else -1, LOCK_CLAIM)
+        return FileLock(self._locks_fd, LOCK_CLAIM)
 
     def cas(self, offset: int, expected: int, new: int) -> bool:
         """Replace the u64 at ``offset`` by ``new`` if it is ``expected``; say whether it was."""

@@ -74,14 +74,18 @@ class Store:
         self.core_name = match[2]
         if int(match[1]) != schema.LAYOUT_VERSION:
             raise LayoutMismatch(f"layout version of {path}", schema.LAYOUT_VERSION, int(match[1]))
-        self.registry, self._registry_identity = self._map(REGISTRY_NAME, schema.REGISTRY_BYTES)
-        self.header = self._read_header()
-        owners_bytes = self.header.owner_slots * schema.OWNER.size
-        self.owners, (_, self.owners_inode) = self._map(OWNERS_NAME, owners_bytes)
         self.locks = locks.LockFile.open(directory_fd, writable)
+        try:
+            self.registry, self._registry_identity = self._map(REGISTRY_NAME, schema.REGISTRY_BYTES)
+            self.header = self._read_header()
+            owners_bytes = self.header.owner_slots * schema.OWNER.size
+            self.owners, (_, self.owners_inode) = self._map(OWNERS_NAME, owners_bytes)
+        except BaseException:
+            self.locks.close()
+            raise
         self._closed = False
         if writable:
-            _use_lock_file(self)
+            _writable.append(self)
 
     @classmethod
     def open(cls, path: str, writable: bool = False) -> Self:
@@ -109,7 +113,8 @@ class Store:
         try:
             if actual < size:
                 raise CorruptFile(f"{name} must have at least {size} bytes, got {actual}")
-            mapping = core.Mapping(descriptor, size, self.writable)
+            locks_fd = self.locks.descriptor if self.writable else -1
+            mapping = core.Mapping(descriptor, size, self.writable, locks_fd=locks_fd)
             return mapping, location.identity(descriptor)
         finally:
             os.close(descriptor)
@@ -189,7 +194,7 @@ class Store:
             return
         self._closed = True
         if self.writable:
-            _leave_lock_file(self)
+            _writable.remove(self)
         self.locks.close()
         for mapping in (self.registry, self.owners):
             try:
@@ -219,22 +224,7 @@ class Store:
         self.close()
 
 
-# The pure core has no compare-and-swap and takes a byte of a lock file instead, one file a
-# process: that of the store that was opened for writing last, then again of the one before.
 _writable: list[Store] = []
-
-
-def _use_lock_file(store: Store) -> None:
-    core.set_lock_file(store.locks.descriptor)
-    _writable.append(store)
-
-
-def _leave_lock_file(store: Store) -> None:
-    _writable.remove(store)
-    try:
-        core.set_lock_file(_writable[-1].locks.descriptor if _writable else -1)
-    except StorageError:
-        core.set_lock_file(-1)
 
 
 def held_at_fork() -> set[Store]:

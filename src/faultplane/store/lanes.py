@@ -38,7 +38,10 @@ def _segment(store: Store, number: int, whole: bool) -> Iterator[Any]:
         if size != shape.file_bytes:
             raise CorruptFile(f"{name} must have {shape.file_bytes} bytes, got {size}")
         head = schema.LANE_WORDS_OFFSET + shape.lanes * schema.LANE_WORD_STRIDE
-        mapping = core.Mapping(descriptor, size if whole else head, not whole)
+        if whole:
+            mapping = core.Mapping(descriptor, size, False)
+        else:
+            mapping = core.Mapping(descriptor, head, True, locks_fd=store.locks.descriptor)
     finally:
         os.close(descriptor)
     try:

@@ -289,7 +289,6 @@ def _register(forks: int) -> None:
 
 
 def _bind(store: Store, registration: Registration, service: str, text: str, forks: int) -> None:
-    core.set_lock_file(store.locks.descriptor)
     binding = Binding(
         directory_fd=store.directory_fd,
         locks_fd=store.locks.descriptor,
