@@ -39,7 +39,9 @@ cdef class Mapping:
     42
     """
 
-    def __cinit__(self, int fd, Py_ssize_t size, bint writable, Py_ssize_t reserve=0, int locks_fd=-1):
+    def __cinit__(
+        self, int fd, Py_ssize_t size, bint writable, Py_ssize_t reserve=0, int locks_fd=-1
+    ):
         if size < 1:
             raise ValueError(f"size must be at least 1 byte, got {size}")
         self.reserve = <size_t>(reserve if reserve > size else size)
