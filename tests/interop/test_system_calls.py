@@ -114,7 +114,8 @@ ALLOCATOR = {"brk"}
 
 # docs/protocol.md, "System calls": which, and at most how many for a segment and each lane of it.
 DOCUMENTED = {
-    "close", "fcntl", "fstat", "linkat", "mmap", "munmap", "openat", "pwrite64", "unlinkat",
+    "close", "fcntl", "fstat", "linkat", "madvise", "mmap", "munmap", "openat", "pwrite64",
+    "unlinkat",
 }  # fmt: skip
 UNPREPARED = {"fallocate"}
 PURE = {"renameat"}

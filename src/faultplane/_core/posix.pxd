@@ -29,6 +29,8 @@ cdef extern from "posix.h" nogil:
     uint64_t* fp_page_wiped_on_fork() noexcept
     void fp_touch(const uint8_t* start, size_t bytes) noexcept
     int munmap(void* address, size_t size) noexcept
+    int madvise(void* address, size_t size, int advice) noexcept
+    const int MADV_DONTNEED
     int close(int fd) noexcept
     int ftruncate(int fd, int64_t size) noexcept
     Py_ssize_t pwrite(int fd, const void* data, size_t n, int64_t offset) noexcept

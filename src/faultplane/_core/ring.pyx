@@ -34,6 +34,7 @@ from .layout cimport (
 )
 from .memory cimport Mapping
 from .posix cimport (
+    MADV_DONTNEED,
     EEXIST,
     ENOENT,
     close,
@@ -44,6 +45,7 @@ from .posix cimport (
     fp_map,
     fp_open,
     fp_touch,
+    madvise,
     munmap,
     snprintf,
 )
@@ -103,14 +105,19 @@ cdef void writer_leave_lane(Writer* w) noexcept nogil:
 
 
 cdef void unmap_some(Files* f, size_t bytes) noexcept nogil:
-    """Unmapping 4 MiB at once takes 300 µs, so a segment left behind goes in slices."""
+    """Unmapping 4 MiB at once takes 300 µs, so the pages of a segment left behind go in slices.
+
+    The mapping itself goes at once and last: to cut it takes the kernel's lock of all mappings of
+    the file, which the processes that leave the same segment would wait for 32 times each.
+    """
     if f.unmap_bytes == 0:
         return
-    if bytes > f.unmap_bytes:
-        bytes = f.unmap_bytes
-    munmap(f.unmap_base, bytes)
-    f.unmap_base += bytes
-    f.unmap_bytes -= bytes
+    if bytes < f.unmap_bytes:
+        madvise(f.unmap_base + (f.segment_bytes - f.unmap_bytes), bytes, MADV_DONTNEED)
+        f.unmap_bytes -= bytes
+        return
+    munmap(f.unmap_base, f.segment_bytes)
+    f.unmap_bytes = 0
 
 
 cdef void leave_segment(Writer* w) noexcept nogil:

@@ -22,7 +22,7 @@ cdef struct Files:
     bint prepare_named  # tmp-next-<tag>, where files cannot go without a name
     fp_identity_t prepare_identity
     uint64_t prepared_bytes
-    # What is left to unmap of the segment it left behind.
+    # The segment it left behind, and how much of it, at its end, still has pages mapped.
     uint8_t* unmap_base
     size_t unmap_bytes
 
