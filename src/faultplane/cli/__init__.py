@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ COMMANDS: Final = {
 EXIT_OK: Final = 0
 EXIT_FOUND_TROUBLE: Final = 1
 EXIT_USAGE: Final = 2
+SECONDS_MAX: Final = 31_536_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -139,6 +141,34 @@ def add_directory(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The option that asks for JSON instead of a table."""
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def whole(low: int) -> Callable[[str], int]:
+    """Type of an option that takes a whole number of ``low`` or more."""
+
+    def parse(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} on, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def seconds(low: float = 0.0) -> Callable[[str], float]:
+    """Type of an option that takes ``low`` to 31,536,000 seconds, which are a year."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= SECONDS_MAX:
+            raise argparse.ArgumentTypeError(
+                f"must be {low:g} to {SECONDS_MAX} seconds, got {text!r}"
+            )
+        return value
+
+    return parse
 
 
 def attach(options: argparse.Namespace) -> faultplane.Domain:

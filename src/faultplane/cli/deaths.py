@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any, Final
 
-from faultplane.cli import add_domain, add_json, attach
+from faultplane.cli import add_domain, add_json, attach, whole
 from faultplane.cli.output import clock, duration, moment, paint, plain, print_json
 
 EXAMPLES: Final = (
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_domain(parser)
     add_json(parser)
-    parser.add_argument("--last", type=int, help="only the newest so many")
+    parser.add_argument("--last", type=whole(1), help="only the newest so many")
     parser.add_argument("--all", action="store_true", help="orderly ends too")
 
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.all:
         rows = [row for row in rows if row["how"] != "exit" or row["exit_code"]]
     if options.last is not None:
-        rows = rows[len(rows) - max(options.last, 0) :]
+        rows = rows[-options.last :]
     if options.json:
         print_json(rows)
         return 0

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any, Final
 
 from faultplane import Domain
-from faultplane.cli import EXIT_FOUND_TROUBLE, add_domain, add_json, attach
+from faultplane.cli import EXIT_FOUND_TROUBLE, add_domain, add_json, attach, whole
 from faultplane.cli.output import (
     clock,
     duration,
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "fingerprint", type=_prefix, help="fingerprint of the group, or the start of it"
     )
-    parser.add_argument("--samples", type=int, default=5, help="newest records to show (5)")
+    parser.add_argument("--samples", type=whole(0), default=5, help="newest records to show (5)")
 
 
 def _prefix(text: str) -> str:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             )
             print(f"faultplane show: {what}", file=sys.stderr)
             return EXIT_FOUND_TROUBLE
-        report = describe(domain, found[0], groups, max(options.samples, 0))
+        report = describe(domain, found[0], groups, options.samples)
     if options.json:
         print_json([report])
     else:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from faultplane import schema
-from faultplane.cli import add_domain, add_json, attach
+from faultplane.cli import add_domain, add_json, attach, seconds, whole
 from faultplane.cli.output import (
     clock,
     fingerprint_text,
@@ -36,9 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_domain(parser)
     add_json(parser)
-    parser.add_argument("-n", "--lines", type=int, default=10, help="records to begin with (10)")
+    parser.add_argument(
+        "-n", "--lines", type=whole(0), default=10, help="records to begin with (10)"
+    )
     parser.add_argument("--no-follow", action="store_true", help="end after those")
-    parser.add_argument("--seconds", type=float, help="end after so many seconds")
+    parser.add_argument("--seconds", type=seconds(), help="end after so many seconds")
     names = [kind.name for kind in schema.KINDS]
     parser.add_argument(
         "--kind",
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     with attach(options) as domain:
         records = domain.records()
         filtered = options.kind or options.service
-        rows = _wanted(records.rows(None if filtered else max(options.lines, 0)), options)
+        rows = _wanted(records.rows(None if filtered else options.lines), options)
         _print(rows[max(len(rows) - options.lines, 0) :], options)
         if options.no_follow:
             return 0

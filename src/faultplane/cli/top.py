@@ -13,7 +13,7 @@ import time
 from importlib.util import find_spec
 from typing import Final
 
-from faultplane.cli import add_domain, add_json, attach
+from faultplane.cli import add_domain, add_json, attach, seconds
 from faultplane.cli.output import coloured, print_json
 from faultplane.cli.top_view import ORDERS, View, lines
 
@@ -29,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_domain(parser)
     add_json(parser)
     parser.add_argument("--sort", choices=ORDERS, default="rate", help="order (rate)")
-    parser.add_argument("--interval", type=float, default=1.0, help="seconds between looks (1)")
+    parser.add_argument(
+        "--interval", type=seconds(0.1), default=1.0, help="seconds between looks, from 0.1 on (1)"
+    )
     parser.add_argument("--once", action="store_true", help="print one table and end")
     parser.add_argument("--plain", action="store_true", help="no full-screen terminal program")
-    parser.add_argument("--seconds", type=float, help="end after so many seconds")
+    parser.add_argument("--seconds", type=seconds(0.1), help="end after so many seconds")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,14 +55,14 @@ def _once(view: View, options: argparse.Namespace) -> int:
     view.look()
     if not options.json:
         # A rate needs two looks.
-        time.sleep(min(max(options.interval, 0.1), 5.0))
+        time.sleep(min(options.interval, 5.0))
         view.look()
     _print(view, options)
     return 0
 
 
 def _repeat(view: View, options: argparse.Namespace) -> int:
-    end = time.monotonic() + options.seconds if options.seconds else float("inf")
+    end = time.monotonic() + options.seconds if options.seconds is not None else float("inf")
     while True:
         view.look()
         if coloured() and not options.json:
@@ -68,7 +70,7 @@ def _repeat(view: View, options: argparse.Namespace) -> int:
         _print(view, options)
         if time.monotonic() + options.interval > end:
             return 0
-        time.sleep(max(options.interval, 0.05))
+        time.sleep(options.interval)
 
 
 def _print(view: View, options: argparse.Namespace) -> None:

@@ -41,6 +41,31 @@ def test_defaults_of_domain_and_directory_are_named_alike(command):
     assert all(text.startswith(first) for text in said.values())
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("tail", "-n", "-1"), "must be a whole number from 0 on, got '-1'"),
+        (("show", "7f", "--samples", "-1"), "must be a whole number from 0 on, got '-1'"),
+        (("deaths", "--last", "0"), "must be a whole number from 1 on, got '0'"),
+        (("bench", "--repeat", "0"), "must be a whole number from 1 on, got '0'"),
+        (("demo", "--seconds", "15"), "must be a whole number from 16 on, got '15'"),
+        (("tail", "-n", "ten"), "must be a whole number from 0 on, got 'ten'"),
+        (("top", "--interval", "0.09"), "must be 0.1 to 31536000 seconds, got '0.09'"),
+        (("top", "--seconds", "31536001"), "must be 0.1 to 31536000 seconds, got '31536001'"),
+        (("tail", "--seconds", "-0.1"), "must be 0 to 31536000 seconds, got '-0.1'"),
+        (("tail", "--seconds", "nan"), "must be 0 to 31536000 seconds, got 'nan'"),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused_with_the_bound(command, words, told):
+    assert told in command(*words, status=2).err
+
+
+def test_numbers_at_their_bounds_are_taken(command, shop):
+    assert command("tail", "-n", "0", "--seconds", "0").out == ""
+    assert len(command("deaths", "--last", "1", "--json").lines) == 1
+    assert "errors 64" in command("top", "--once", "--interval", "0.1").out
+
+
 def test_no_command_is_a_usage_error_that_shows_the_help(command):
     assert "COMMAND" in command(status=2).out
 
@@ -275,7 +300,11 @@ def test_deaths_in_order_are_shown_when_all_are_asked_for(command, run_python):
     text = command("deaths", "--all").out
     assert "left in order" in text
     assert "tidying up" in text
-    assert command("deaths", "--all", "--last", "0").out == "No process has died.\n"
+
+
+def test_deaths_of_a_domain_in_which_nobody_died_say_so(command, run_python):
+    run_python("import faultplane as fp; fp.init(); fp.record(ValueError('x'))")
+    assert command("deaths", "--all").out == "No process has died.\n"
 
 
 def test_deaths_shows_the_innermost_frames_and_how_many_more_there_are(command, run_python):

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import faultplane as fp
 from faultplane import schema
-from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_json
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_json, whole
 from faultplane.cli.bench import amounts, handover, measure, ours, peers, report, stalls
 from faultplane.cli.output import print_json
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_json(parser)
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part")
-    parser.add_argument("--repeat", type=int, help="turns of each process (3; 1 if --quick)")
+    parser.add_argument("--repeat", type=whole(1), help="turns of each process (3; 1 if --quick)")
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds and records, for a first look"
     )
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_child(options.child, options.quick)))
         return EXIT_OK
     parts = options.only or PARTS
-    turns = max(options.repeat or (1 if options.quick else 3), 1)
+    turns = options.repeat or (1 if options.quick else 3)
     directory = tempfile.mkdtemp(prefix="faultplane-bench-", dir=_shared())
     try:
         found = measure_all(parts, turns, options.quick, directory)

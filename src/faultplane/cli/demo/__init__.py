@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Final
 
 import faultplane
-from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, this_command
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, this_command, whole
 from faultplane.cli.demo import report
 from faultplane.cli.demo.load import Load, ask, somebody_at_work
 from faultplane.cli.demo.upstream import Upstream, unused_port
@@ -52,7 +52,12 @@ START_SECONDS_MAX: Final = 30.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
-    parser.add_argument("--seconds", type=int, default=20, help="how long to fail (20)")
+    parser.add_argument(
+        "--seconds",
+        type=whole(SECONDS_MIN),
+        default=20,
+        help=f"how long to fail, from {SECONDS_MIN} on (20)",
+    )
     parser.add_argument("--seed", type=int, help="order of the failures (default: a new one)")
     parser.add_argument("--keep", action="store_true", help="leave the service running")
 
@@ -62,7 +67,6 @@ def run(options: argparse.Namespace) -> int:
     if find_spec("gunicorn") is None:
         raise MissingExtra("the demo", package="gunicorn", extra="demo")
     seed = options.seed if options.seed is not None else secrets.randbits(32)
-    seconds = max(options.seconds, SECONDS_MIN)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ends_in_order())
         directory = Path(_directory())
@@ -72,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         server = stack.enter_context(_server(directory, port, upstream.port))
         _wait_for(port, server, directory / "gunicorn.log")
         print(f"core {faultplane.core}, {WORKERS} workers, {CLIENTS} clients, seed {seed}")
-        status = _fail(directory, port, seconds, seed)
+        status = _fail(directory, port, options.seconds, seed)
         if options.keep:
             _stay(directory, server)
         else:
