@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_domain(parser)
     add_json(parser)
     parser.add_argument("--last", type=whole(1), help="only the newest so many")
-    parser.add_argument("--all", action="store_true", help="orderly ends too")
+    parser.add_argument("--all", action="store_true", help="orderly ends that left operations, too")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""One group of errors: its stack with source, its template, counts by worker, sample records."""
+"""One group of errors: its stack with source, its template, counts, sample records."""
 
 from __future__ import annotations
 

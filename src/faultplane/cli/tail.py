@@ -1,4 +1,4 @@
-"""Records as they come, a line each: time, process, kind, operation, type and message."""
+"""Records as they come, a line each: time, process, fingerprint, kind, operation, type, message."""
 
 from __future__ import annotations
 
