@@ -12,9 +12,12 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 from typing import Any, Final
 
 import faultplane
@@ -119,6 +122,21 @@ def this_command() -> str:
     found = shutil.which("faultplane")
     same = found is not None and os.path.exists(path) and os.path.samefile(found, path)
     return "faultplane" if same else shlex.quote(os.path.abspath(path))
+
+
+@contextmanager
+def ends_in_order() -> Iterator[None]:
+    """A SIGTERM, and a terminal that is closed, end the command as Ctrl-C does: it cleans up."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def add_domain(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,9 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from faultplane.cli import bench
 from faultplane.cli.bench import ours, peers, report, stalls
 
 ROOT = Path(__file__).resolve().parents[3]
+PYTHON = sys.executable
 
 pytestmark = pytest.mark.slow
 
@@ -254,3 +257,29 @@ def test_the_readme_takes_no_run_that_failed_in_part(measured, readme_table):
         readme_table.render({**measured, "failed": ["it fell over"]})
     with pytest.raises(SystemExit, match="once each"):
         readme_table.filled("no marks", "new")
+
+
+TERMINATED = """
+import sys
+from faultplane.cli import bench, main
+
+_, directory, sys.executable = sys.argv
+bench._shared = lambda: directory
+sys.exit(main(["bench", "--only", "record"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_what_ends_it_leaves_no_files_in_memory(child_environment, tmp_path, program, number):
+    started, place = tmp_path / "started", tmp_path / "place"
+    place.mkdir()
+    os.mkfifo(started)
+    program(f"echo $FAULTPLANE_DIR > {started}", "exec sleep 60")
+    words = ["-c", TERMINATED, place, sys.executable]
+    with subprocess.Popen([PYTHON, *words], env=child_environment()) as running:
+        kept = Path(started.read_text().strip())
+        assert kept.is_relative_to(place)
+        assert kept.is_dir()
+        running.send_signal(number)
+        assert running.wait(60) == (130 if number == signal.SIGINT else 128 + number)
+    assert list(place.iterdir()) == []

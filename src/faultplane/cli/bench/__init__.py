@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import faultplane as fp
 from faultplane import schema
-from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_json, whole
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_json, ends_in_order, whole
 from faultplane.cli.bench import amounts, handover, measure, ours, peers, report, stalls
 from faultplane.cli.output import print_json
 
@@ -54,11 +54,12 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_OK
     parts = options.only or PARTS
     turns = options.repeat or (1 if options.quick else 3)
-    directory = tempfile.mkdtemp(prefix="faultplane-bench-", dir=_shared())
-    try:
-        found = measure_all(parts, turns, options.quick, directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with ends_in_order():
+        directory = tempfile.mkdtemp(prefix="faultplane-bench-", dir=_shared())
+        try:
+            found = measure_all(parts, turns, options.quick, directory)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
     if options.json:
         print_json([found])
     else:

@@ -21,11 +21,10 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import faultplane
-from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, this_command, whole
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, ends_in_order, this_command, whole
 from faultplane.cli.demo import report
 from faultplane.cli.demo.load import Load, ask, somebody_at_work
 from faultplane.cli.demo.upstream import Upstream, unused_port
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         raise MissingExtra("the demo", package="gunicorn", extra="demo")
     seed = options.seed if options.seed is not None else secrets.randbits(32)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_ends_in_order())
+        stack.enter_context(ends_in_order())
         directory = Path(_directory())
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         upstream = stack.enter_context(Upstream())
@@ -84,21 +83,6 @@ def run(options: argparse.Namespace) -> int:
             for words in NEXT:
                 print(f"  {this_command()} {words}")
         return status
-
-
-@contextlib.contextmanager
-def _ends_in_order() -> Iterator[None]:
-    """A SIGTERM, and a terminal that is closed, end the demo as Ctrl-C does: with its server."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _directory() -> str:
