@@ -17,6 +17,10 @@ def main(words: list[str]) -> int:
     """The exit code of a run; of all of them, the worst."""
     if words and words[0] in RUNS:
         return importlib.import_module(f"torture.{words[0]}").main(words[1:])
+    if words and words[0] in ("-h", "--help"):
+        print(__doc__)
+        print(f"RUN is one of {', '.join(RUNS)}.")
+        return 0
     if words:
         print(__doc__, file=sys.stderr)
         print(f"RUN must be one of {', '.join(RUNS)}, got {words[0]!r}", file=sys.stderr)
