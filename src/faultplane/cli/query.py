@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from faultplane.cli import add_domain, add_json, attach
-from faultplane.cli.output import pairs, print_json, print_table
+from faultplane.cli.output import fingerprint_text, pairs, print_json, print_table
 from faultplane.errors import QueryError
+from faultplane.store.query import VIEWS
 
 EXAMPLES: Final = (
     'faultplane query "select kind_name, count(*) from records group by 1 order by 2 desc"',
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_domain(parser)
     add_json(parser)
-    parser.add_argument("sql", help="a query; tables: records, counts, counters, deaths, …")
+    parser.add_argument("sql", help=f"a query; tables and views: {', '.join(VIEWS)}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,4 +68,6 @@ def _exact(relation: Any, heads: Sequence[str], kinds: Sequence[str]) -> Any:
 def _cell(head: str, value: Any) -> Any:
     if value is None:
         return ""
+    if head == "fingerprint" and isinstance(value, int):
+        return fingerprint_text(value)
     return pairs(value) if head == "attributes" and isinstance(value, bytes) else value

@@ -52,7 +52,8 @@ class Engine:
         try:
             relation = connection.sql(sql)
         except duckdb.Error as error:
-            raise QueryError(f"{error} (tables and views: {', '.join(VIEWS)})") from error
+            # What DuckDB says may end with a caret below a place in the text.
+            raise QueryError(f"{error}\n(tables and views: {', '.join(VIEWS)})") from error
         return relation
 
 
