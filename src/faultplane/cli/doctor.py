@@ -136,7 +136,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     absent = f" (not installed: {', '.join(missing)})" if missing else ""
     core = paint(report["core"], "bold")
     if report["core"] == "python":
-        core += " (some sixty times slower: a wheel or a C compiler brings the compiled one)"
+        core += " (some fifty times slower: a wheel or a C compiler brings the compiled one)"
     limit = report["detail_per_second"] or "unlimited"
     out = [
         f"faultplane {report['faultplane']}, core {core}, {report['python']}, {report['platform']}",
@@ -171,12 +171,12 @@ def _store_lines(store: dict[str, Any]) -> list[str]:
     lines = [
         f"  {held} held of a budget of {budget}: {segments} of {size(store['segment_bytes'])}",
         f"  {retired}, {store['segments_pinned']} of them still mapped: {pinned}",
-        f"  {alive}, {store['owners_not_buried']} gone and not yet folded",
     ]
     lines += [
-        f"  {size(who['bytes'])} of that by pid {who['pid']}, a {who['role']}"
+        f"    {size(who['bytes'])} of that by pid {who['pid']}, a {who['role']}"
         for who in store["pinned_by"]
     ]
-    if hidden := store["processes_hidden"]:
-        lines.append(f"  processes that could not be looked at for that: {hidden}")
+    if store["segments_retired"] and (hidden := store["processes_hidden"]):
+        lines.append(f"    {hidden} processes could not be looked at for what they map")
+    lines.append(f"  {alive}, {store['owners_not_buried']} gone and not yet folded")
     return lines
