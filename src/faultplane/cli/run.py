@@ -14,6 +14,7 @@ from faultplane import settings
 from faultplane.capture import run as capture_run
 from faultplane.cli import add_domain
 from faultplane.errors import InvalidSetting
+from faultplane.store import location
 
 EXAMPLES: Final = (
     "faultplane run -- python shop.py",
@@ -38,6 +39,10 @@ def run(options: argparse.Namespace) -> NoReturn:
     command = options.program[1:] if options.program[:1] == ["--"] else options.program
     if not command:
         raise InvalidSetting(f"the command to start is missing, as in: {EXAMPLES[0]}")
+    if options.domain is not None:
+        location.check_domain_name(options.domain)
+    if options.service is not None:
+        location.check_service_name(options.service)
     hooks = None
     if options.hooks is not None:
         hooks = [] if options.hooks == "none" else options.hooks.split(",")

@@ -438,6 +438,14 @@ def test_run_starts_a_program_with_recording_on(command, tmp_path):
 def test_run_refuses_what_it_does_not_know(command):
     assert "command to start is missing" in command("run", status=2).err
     assert "hooks must be of" in command("run", "--hooks", "x", "--", "true", status=2).err
+    for option, wrong in (
+        ("domain", "a/b"),
+        ("domain", ""),
+        ("service", ""),
+        ("service", 256 * "x"),
+    ):
+        error = command("run", f"--{option}", wrong, "--", "true", status=2).err
+        assert error.startswith(f"faultplane run: {option} must be ")
 
 
 def test_a_reader_that_goes_away_is_no_error(child_environment, shop):
