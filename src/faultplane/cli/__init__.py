@@ -47,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _prepare_output()
     parser = _parser(words)
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        # The usage of the command says what it does know; that of all commands does not.
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command is None:
         parser.print_help()
         return EXIT_USAGE
@@ -90,6 +93,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         description="The fault plane of a Python service: what failed, how often, and why.",
         epilog="faultplane COMMAND --help shows the options of a command, with examples.",
     )
+    parser.set_defaults(parser=parser)
     parser.add_argument("--version", action="version", version=faultplane.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     asked = next((word for word in words if word in COMMANDS), None)
@@ -105,6 +109,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        sub.set_defaults(parser=sub)
         if module:
             module.add_arguments(sub)
     return parser

@@ -66,6 +66,12 @@ def test_numbers_at_their_bounds_are_taken(command, shop):
     assert "errors 64" in command("top", "--once", "--interval", "0.1").out
 
 
+def test_an_option_that_there_is_not_is_refused_with_the_usage_of_the_command(command):
+    error = command("tail", "--colour", status=2).err
+    assert error.startswith("usage: faultplane tail ")
+    assert error.endswith("faultplane tail: error: unrecognized arguments: --colour\n")
+
+
 def test_no_command_is_a_usage_error_that_shows_the_help(command):
     assert "COMMAND" in command(status=2).out
 
