@@ -107,7 +107,8 @@ class Domain:
             attached = cls(domains.find(name, base, found.runtime_directory))
         except DomainNotFound as error:
             there = names(base, found.runtime_directory)
-            known = f"domains there: {listed(there)}" if there else "there are no domains"
+            none = "there are no domains; a process makes one when it calls init()"
+            known = f"domains there: {listed(there)}" if there else none
             raise DomainNotFound(f"{error}; {known}") from None
         if not attached._stores() and attached._refused:
             problems = "; ".join(attached.problems())
