@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CORE = Path("src") / "faultplane" / "_core"
 SANITIZED = Path("tests") / "sanitized"
-THREAD_MODULES = ("aggregate", "intern", "memory", "ring", "segment")
+THREAD_MODULES = ("aggregate", "fingerprint", "intern", "memory", "message", "ring", "segment")
 ROWS = 20_000
 SECONDS_MAX = 900
 

@@ -13,6 +13,7 @@ from .aggregate cimport Aggregate, aggregate_local, aggregate_move, aggregate_se
 from .aggregate cimport cell_count_at
 from .atomics cimport fp_add, fp_load_acquire, fp_load_relaxed, fp_store_release
 from .digest cimport fp_digest_of
+from .fingerprint cimport Site
 from .intern cimport Dictionary, dictionary_close, dictionary_intern, dictionary_open
 from .layout cimport (
     AGGREGATE_SIZE,
@@ -141,16 +142,18 @@ cdef class Thread:
         """One record with its count; 0, or a drop reason."""
         cdef Writer* w = &self.writer
         cdef Row row
+        cdef Site site
         cdef uint8_t text[MESSAGE_BYTES]
         cdef char name[32]
         cdef int reason, n
         cdef uint64_t key = mixed(w.incarnation, w.seq + 1)
         memset(&row, 0, sizeof(Row))
+        memset(&site, 0, sizeof(Site))
         row.time_unix_nano = row.mono_nano = now
-        row.fingerprint = key
+        site.fingerprint = key
         row.message = text
         row.message_bytes = text_of(key, text)
-        row.severity = row.kind = row.category = 1
+        site.severity = site.kind = site.category = 1
         n = name_of(key, name)
         if self.cell == 0 or key % 1024 == 0:
             self.cell = aggregate_series(
@@ -161,12 +164,12 @@ cdef class Thread:
             reason = self.room(row.message_bytes)
             if reason != CLAIM_OK:
                 return reason
-            row.type = dictionary_intern(
+            site.type = dictionary_intern(
                 &self.names, fp_digest_of(name, n), <const uint8_t*>name, <uint32_t>n, False
             )
-            if row.type < 0:
+            if site.type < 0:
                 return 98
-            if writer_put(w, &row):
+            if writer_put(w, &row, &site):
                 return CLAIM_OK
             w.rehomed += 1
             writer_leave_lane(w)
