@@ -28,7 +28,8 @@ cdef class Mapping:
 
     ``fd`` may be closed afterwards. ``size`` is in bytes; ``reserve`` maps more address space
     than the file has, for a file that grows (``resize`` says how much of it may be touched).
-    ``locks_fd`` is for the pure core, which takes a lock where this one needs none.
+    ``locks_fd`` is the file whose lock serialises `cas` and `add` between processes, -1 where no
+    other process changes the same words; it must stay open. The compiled core needs none.
     Raises OSError when the kernel refuses, ValueError for a size below one. Offsets out of range
     raise IndexError and name the bound. Supports the buffer protocol, read-only unless
     ``writable``; the memory stays mapped while a buffer is exported.
