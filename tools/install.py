@@ -61,7 +61,8 @@ NO_CARGO = """\
 faultplane: no cargo: the native kernels are left out and their Python twins run instead. To get
   them, install Rust (https://rustup.rs, or Debian: apt-get install cargo) and run again."""
 NO_NATIVE = """\
-faultplane: the native kernels could not be built (see above): their Python twins run instead."""
+faultplane: the native kernels could not be built (cargo said why when it was tried): their Python
+  twins run instead. `make clean` has it tried again."""
 NO_VENV = """\
 faultplane: this Python cannot make virtual environments. Install its venv module (Debian:
   apt-get install python3-venv) or name another interpreter: make PYTHON=/path/to/python3.11"""
