@@ -58,7 +58,8 @@ def check_service_name(name: str) -> str:
     """``name`` if it can be counted under: 1 to 255 bytes of printable UTF-8, else InvalidName."""
     given: object = name  # whatever a caller without a type checker gave
     if not isinstance(given, str) or not given or not given.isprintable():
-        raise InvalidName(f"service must be printable text, got {name!r}")
+        most = schema.NAME_BYTES_MAX
+        raise InvalidName(f"service must be 1 to {most} bytes of printable text, got {name!r}")
     if (size := len(name.encode("utf-8", "replace"))) > schema.NAME_BYTES_MAX:
         raise InvalidName(f"service must be at most {schema.NAME_BYTES_MAX} bytes, got {size}")
     return name
