@@ -59,6 +59,7 @@ _installed: dict[str, Undo] = {}
 
 
 def install_hooks(
+    *,
     excepthook: bool | None = None,
     threading: bool | None = None,
     multiprocessing: bool | None = None,

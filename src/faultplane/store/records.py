@@ -117,8 +117,10 @@ class Records:
 
         With ``fingerprint`` only the rows that have it. Needs no other package, and takes some
         20 µs a row. ``kind`` and ``category`` are names, ``trace_id`` and ``span_id`` hexadecimal,
-        "" where there is none; times are integers.
+        "" where there is none; times are integers. Raises ValueError for a negative ``last``.
         """
+        if last is not None and last < 0:
+            raise ValueError(f"last must be 0 or more, got {last}")
         decoders = [_Decoder(run) for run in self._runs]
         places = (
             (time_unix_nano, number, row)

@@ -74,6 +74,11 @@ def test_hooks_follow_the_arguments_then_the_environment_then_the_default(run_py
     assert installed("{'asyncio': True}", FAULTPLANE_HOOKS="none") == "asyncio"
 
 
+def test_a_hook_is_asked_for_by_name_only(run_python: Any) -> None:
+    done = run_python("import faultplane; faultplane.install_hooks('logging')", check=False)
+    assert "TypeError: install_hooks() takes 0 positional arguments but 1 was given" in done.stderr
+
+
 def test_installing_twice_is_installing_once(run: Run) -> None:
     run("""
 fp.install_hooks()

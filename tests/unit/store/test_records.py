@@ -98,6 +98,12 @@ def test_rows_of_one_fingerprint(store, domain):
     assert domain.records().rows(fingerprint=0) == []
 
 
+def test_fewer_rows_than_none_are_refused(domain):
+    assert domain.records().rows(last=0) == []
+    with pytest.raises(ValueError, match="last must be 0 or more, got -1"):
+        domain.records().rows(last=-1)
+
+
 def test_records_say_what_they_are(domain):
     records = domain.records()
     assert repr(records) == "<Records: 1140 rows in 2 batches>"
