@@ -8,6 +8,7 @@ python -m torture kill --core python --seed 7 --json
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 RUNS = ("kill", "storm", "fold", "readers")
@@ -29,4 +30,9 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that directories are removed
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
