@@ -114,11 +114,10 @@ ALLOCATOR = {"brk"}
 
 # docs/protocol.md, "System calls": which, and at most how many for a segment and each lane of it.
 DOCUMENTED = {
-    "close", "fcntl", "fstat", "linkat", "madvise", "mmap", "munmap", "openat", "pwrite64",
-    "unlinkat",
+    "close", "fcntl", "fstat", "linkat", "mmap", "munmap", "openat", "pwrite64", "unlinkat",
 }  # fmt: skip
 UNPREPARED = {"fallocate"}
-PURE = {"renameat"}
+OF_ITS_OWN = {"cython": {"madvise"}, "python": {"renameat"}}
 BOUND = {"cython": (48, 10), "python": (64, 22)}
 
 
@@ -197,7 +196,7 @@ def test_segments_take_the_calls_that_are_documented(core_name, core, trace, bud
     calls = sections["run"]
     for call in sections["clock"]:  # none where the clock is read without the kernel
         del calls[call]
-    documented = DOCUMENTED | (PURE if core_name == "python" else set())
+    documented = DOCUMENTED | OF_ITS_OWN[core_name]
     seen = set(calls) - ALLOCATOR - UNPREPARED
     assert seen == documented
     once, a_lane = BOUND[core_name]

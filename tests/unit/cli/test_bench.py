@@ -70,7 +70,8 @@ def test_every_case_is_measured_on_every_core_and_rows_are_the_calls(measured):
     assert list(measured["cores"]) == bench.cores()
     for figures in measured["cores"].values():
         assert {*ours.RAW_CASES, *ours.REDACTED_CASES} <= set(figures["cases"])
-        assert all(timing["minimum"] > 0 for timing in figures["cases"].values())
+        # What is left of a few nanoseconds may be less than nothing on a busy machine.
+        assert all(timing["whole"] > 0 for timing in figures["cases"].values())
         assert figures["calls"] == figures["rows"] == figures["counted"] > 0
         raised = figures["cases"]["raw"]
         assert raised["minimum"] == pytest.approx(raised["whole"] - raised["floor"])
