@@ -225,6 +225,7 @@ class Store:
 
 
 _writable: list[Store] = []
+"""What this process has open to write."""
 
 
 def held_at_fork() -> set[Store]:
