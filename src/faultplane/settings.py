@@ -331,6 +331,8 @@ class Settings(NamedTuple):
     group_readable: bool
     runtime_directory: str | None = None
     """``$XDG_RUNTIME_DIR``, where it is an absolute path."""
+    temporary_directory: str | None = None
+    """``$TMPDIR``, where it is an absolute path."""
     resource_attributes: tuple[tuple[str, str], ...] = ()
     """Pairs of ``OTEL_RESOURCE_ATTRIBUTES``, percent-decoded, at most 64."""
     given: frozenset[str] = frozenset()
@@ -360,10 +362,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         except Refused as refusal:
             problems.append(f"{name} {refusal}; using {_shown(variable.default)}")
     problems.extend(_unknown_names(source))
-    runtime = source.get("XDG_RUNTIME_DIR", "")
+    runtime, temporary = source.get("XDG_RUNTIME_DIR", ""), source.get("TMPDIR", "")
     return Settings(
         **values,
         runtime_directory=runtime if os.path.isabs(runtime) else None,
+        temporary_directory=temporary if os.path.isabs(temporary) else None,
         resource_attributes=attributes,
         given=frozenset(given),
         problems=tuple(problems),

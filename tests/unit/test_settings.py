@@ -25,7 +25,13 @@ def test_every_variable_has_a_field_and_every_field_is_declared():
     fields = set(settings.Settings._fields)
     declared = [variable.field for variable in settings.VARIABLES]
     assert len(set(declared)) == len(declared)
-    computed = {"runtime_directory", "resource_attributes", "given", "problems"}
+    computed = {
+        "runtime_directory",
+        "temporary_directory",
+        "resource_attributes",
+        "given",
+        "problems",
+    }
     assert fields == set(declared) | computed
 
 
@@ -149,6 +155,11 @@ def test_a_refused_fallback_names_where_the_value_came_from():
 def test_the_runtime_directory_is_taken_when_absolute():
     assert load(XDG_RUNTIME_DIR="/run/user/1").runtime_directory == "/run/user/1"
     assert load(XDG_RUNTIME_DIR="run").runtime_directory is None
+
+
+def test_the_temporary_directory_is_taken_when_absolute():
+    assert load(TMPDIR="/scratch").temporary_directory == "/scratch"
+    assert load(TMPDIR="tmp").temporary_directory is None
 
 
 def test_bytes_that_are_not_utf8_are_refused_not_raised():

@@ -510,10 +510,10 @@ cdef class Encoder:
 
 
 cdef tuple abstract_types():
-    # Here, because few values are of other types, and importing it takes a millisecond.
+    # From where `collections.abc` has them: importing that takes a millisecond.
     global mapping_type, nested_types
     if nested_types is None:
-        from collections.abc import Mapping, Set
+        from _collections_abc import Mapping, Set
 
         mapping_type = Mapping
         nested_types = (list, tuple, Set, Mapping)

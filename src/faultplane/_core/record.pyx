@@ -526,8 +526,8 @@ cdef inline object take(PyObject* owned):
 
 
 cdef int check_mapping(object attributes) except -1:
-    # Here, because few callers give anything but a dict, and importing it takes a millisecond.
-    from collections.abc import Mapping
+    # From where `collections.abc` has it: importing that takes a millisecond.
+    from _collections_abc import Mapping
 
     if not isinstance(attributes, Mapping):
         kind = type(attributes).__name__

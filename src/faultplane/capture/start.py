@@ -39,6 +39,8 @@ def init(
     call gave, and for an ``ignore`` that is no exception type.
     """
     begin(service, domain, directory, ignore=ignore, redact=redact)
+    # `capture` too: the first who asks for it may be a signal handler in the middle of an import.
+    from faultplane.capture import block  # noqa: F401
     from faultplane.store import Domain
 
     return Domain.own()
@@ -55,10 +57,11 @@ def begin(
     """`init` for a process that only writes: nothing that reads is imported."""
     loaded = settings.load()
     ignored_types(ignore)  # refused before anything is changed
+    if not loaded.disabled:
+        load()  # before: what a signal handler records from then on finds the rules
     status = lifecycle.init(service, domain, directory, loaded=loaded)
     recorder.configure(loaded, ignore, redact)
     if not loaded.disabled:
-        load()
         load_entry_points()
     return status
 

@@ -10,6 +10,8 @@ them: `load` does, which ``init()`` calls, and else the first error of the proce
 
 from __future__ import annotations
 
+from _thread import get_ident
+
 from faultplane import _backend
 
 TYPE_CHECKING = False  # `typing` alone takes longer to import than this package does
@@ -82,11 +84,26 @@ _MODULES = {name: module for module, names in _LAZY.items() for name in names.sp
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    value = getattr(_read(_MODULES[name]), name)
     globals()[name] = value
     return value
+
+
+_readers: set[int] = set()
+"""The threads that import a module of this package at this moment."""
+
+
+def _read(module: str) -> Any:
+    from importlib import import_module
+
+    me = get_ident()
+    outermost = me not in _readers
+    _readers.add(me)
+    try:
+        return import_module(f"{__name__}.{module}")
+    finally:
+        if outermost:
+            _readers.discard(me)
 
 
 _judge: Callable[[object], Judgement] | None = None
@@ -97,13 +114,17 @@ def load() -> Callable[[object], Judgement]:
 
     ``init()`` does, so that no error has to: one that is about too many open files, or that comes
     after the process has changed its root directory, could not.
+
+    What a signal handler or a finalizer records meanwhile is unknown: an import from within an
+    import breaks both.
     """
     global _judge
     if _judge is None:
-        from faultplane.classify import judges, rules
-
+        if get_ident() in _readers:
+            return _undecided
+        rules = _read("rules")
         _judge = rules.classify_for_core
-        _backend.core.configure(unclassified=judges.UNKNOWN)
+        _backend.core.configure(unclassified=rules.UNKNOWN)
     return _judge
 
 
@@ -115,17 +136,26 @@ def classify_for_core(exc: object) -> Judgement:
 class _Unknown:
     """The classification of an unknown error, before the rules could be read.
 
-    Only for a process that has not called ``init()`` and whose first error finds no stack or memory
-    left. The codes are those of Internal.
+    Only for a process whose first error finds no stack or memory left, or comes while the rules are
+    read. The codes are those of Internal, which the cores take where they find none.
     """
 
     def __getattr__(self, name: str) -> Any:
-        from faultplane.classify.judges import UNKNOWN
+        if get_ident() in _readers:
+            raise AttributeError(f"{name} is not known before the rules are read")
+        return getattr(_read("judges").UNKNOWN, name)
 
-        return getattr(UNKNOWN, name)
+
+_UNKNOWN: Any = _Unknown()
 
 
-_backend.core.configure(classify=classify_for_core, unclassified=_Unknown())
+def _undecided(exc: object) -> Judgement:
+    """The answer while this thread reads the rules; it is not remembered."""
+    del exc
+    return _UNKNOWN, 0
+
+
+_backend.core.configure(classify=classify_for_core, unclassified=_UNKNOWN)
 
 # The core's own function and no wrapper around it: a call costs as much as the answer.
 classify: Callable[[BaseException], Classification] = _backend.core.classify

@@ -12,6 +12,7 @@ from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, FaultplaneError
 from faultplane.store import files, segment_header
+from faultplane.store.dictionaries import DictionaryFile
 from faultplane.store.domain import Store
 
 _SEGMENT = schema.SEGMENT
@@ -195,9 +196,6 @@ class _Texts:
     """Strings of one dictionary generation, each read when asked for."""
 
     def __init__(self, store: Store, generation: int) -> None:
-        # Reading names is for those who explain a death: writers start without this module.
-        from faultplane.store.dictionaries import DictionaryFile
-
         self._known: dict[int, str] = {0: ""}
         self._file: DictionaryFile | None = None
         try:

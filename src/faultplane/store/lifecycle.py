@@ -246,7 +246,10 @@ def _open_store() -> None:
     base = _process.base
     if base is None or not base.private or not os.path.isdir(base.path):
         _process.base = base = location.writable_base(
-            wanted.directory, found.runtime_directory, found.group_readable
+            wanted.directory,
+            found.runtime_directory,
+            found.group_readable,
+            found.temporary_directory,
         )
     _process.store = domain.open_or_create(
         base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable

@@ -16,6 +16,7 @@ from faultplane import schema, settings
 from faultplane.errors import DomainNotFound, InvalidName, StorageError, UnsafeDirectory
 
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  # only a directory of our own in it is used
+TEMPORARY_DIRECTORIES: Final = ("/tmp", "/var/tmp")  # noqa: S108  # likewise
 STORE_NAME: Final = re.compile(r"([0-9]{1,9})-(cython|python)")
 TEMPORARY_PREFIX: Final = "tmp-"
 HIGH_DESCRIPTOR: Final = 512
@@ -82,7 +83,10 @@ def _candidates(runtime_directory: str | None) -> Iterator[Base]:
 
 
 def writable_base(
-    directory: str | None, runtime_directory: str | None = None, group_readable: bool = False
+    directory: str | None,
+    runtime_directory: str | None = None,
+    group_readable: bool = False,
+    temporary_directory: str | None = None,
 ) -> Base:
     """The base to write to, made if it is missing.
 
@@ -100,12 +104,25 @@ def writable_base(
         except StorageError:
             continue
         return base
-    import tempfile  # the last resort: it is not needed where memory is shared
+    return Base(_private_directory(temporary_directory), "private")
 
-    try:
-        return Base(tempfile.mkdtemp(prefix="faultplane-"), "private")
-    except OSError as error:
-        raise StorageError(f"no directory can be made: {error}") from error
+
+def _private_directory(temporary: str | None) -> str:
+    """A fresh directory of mode 0700 in ``temporary``, else where temporary files go.
+
+    Not by `tempfile`: a process registers wherever it forks or records, also in a signal handler
+    that came in the middle of an import, and an import in there breaks the one around it.
+    """
+    failed: OSError | None = None
+    for parent in filter(None, (temporary, *TEMPORARY_DIRECTORIES)):
+        path = os.path.join(parent, f"faultplane-{os.urandom(6).hex()}")
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            failed = failed or error
+        else:
+            return path
+    raise StorageError(f"no directory can be made: {failed}") from failed
 
 
 def readable_bases(directory: str | None, runtime_directory: str | None = None) -> list[str]:

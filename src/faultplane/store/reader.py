@@ -20,8 +20,9 @@ from faultplane.arrow import Columns, Run
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
 from faultplane.store import files, segment_header
 from faultplane.store.cursor import NUMBER_MAX, Position
-from faultplane.store.dictionaries import DictionaryFile, Names, NoNames, Strings
+from faultplane.store.dictionaries import DictionaryFile
 from faultplane.store.domain import REGISTRY_NAME, Store
+from faultplane.store.strings import Names, NoNames, Strings
 
 _SEGMENT: Final = schema.SEGMENT
 _ROWS: Final = schema.LANE_ROWS

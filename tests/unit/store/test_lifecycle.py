@@ -239,10 +239,8 @@ def test_an_application_that_closes_every_descriptor_goes_on_and_registers_again
 
 def test_a_private_directory_goes_with_its_process(run, tmp_path):
     code = """
-    import tempfile
     from faultplane.store import location
     location.SHARED_MEMORY = "/nonexistent"
-    tempfile.tempdir = sys.argv[1]
     status = lifecycle.init()
     assert status.base_origin == "private" and status.bound, status
     fail()
@@ -254,7 +252,8 @@ def test_a_private_directory_goes_with_its_process(run, tmp_path):
     maintain.maintain(status.domain_path)
     assert errors() == 1
     """
-    run(dedent(code), tmp_path, FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None)
+    nowhere = {"FAULTPLANE_DIR": None, "XDG_RUNTIME_DIR": None, "TMPDIR": str(tmp_path)}
+    run(dedent(code), **nowhere)
     assert os.listdir(tmp_path) == []
 
 

@@ -261,10 +261,8 @@ def test_counts_that_do_not_fit_on_a_full_disk_are_kept_and_the_slot_is_given_ba
 
 
 PRIVATE = """
-import tempfile
 from faultplane.store import location
 location.SHARED_MEMORY = "/nonexistent"
-tempfile.tempdir = sys.argv[1]
 assert lifecycle.init().base_origin == "private"
 """
 NOWHERE = {"FAULTPLANE_DIR": None, "XDG_RUNTIME_DIR": None}
@@ -281,7 +279,7 @@ def test_a_private_directory_goes_with_its_last_process(run, tmp_path, last):
     child = os.fork()
     if child == 0:
         os.write(say, b"x")
-        if sys.argv[2] == "child":
+        if sys.argv[1] == "child":
             poll = select.poll()
             poll.register(parent, select.POLLIN)
             poll.poll()
@@ -289,12 +287,12 @@ def test_a_private_directory_goes_with_its_last_process(run, tmp_path, last):
         fail()
         sys.exit(0)
     os.read(ready, 1)
-    if sys.argv[2] == "parent":
+    if sys.argv[1] == "parent":
         wait(child)
         assert errors() == 2
     """
     # The output is read to its end: until the last of the two has closed it.
-    run(PRIVATE + dedent(code), tmp_path, last, **NOWHERE)
+    run(PRIVATE + dedent(code), last, **NOWHERE, TMPDIR=str(tmp_path))
     assert os.listdir(tmp_path) == []
 
 
@@ -303,7 +301,7 @@ def test_what_somebody_else_put_into_a_private_directory_stays(run, tmp_path):
     with open(os.path.join(lifecycle.status().base_path, "mine"), "w") as file:
         file.write("kept")
     """
-    run(PRIVATE + dedent(code), tmp_path, **NOWHERE)
+    run(PRIVATE + dedent(code), **NOWHERE, TMPDIR=str(tmp_path))
     assert [path.read_text() for path in tmp_path.glob("*/mine")] == ["kept"]
 
 
@@ -319,7 +317,7 @@ def test_a_private_directory_that_was_taken_away_is_replaced(run, tmp_path):
     fail(2)
     assert errors() == 3
     """
-    run(PRIVATE + dedent(code), tmp_path, **NOWHERE)
+    run(PRIVATE + dedent(code), **NOWHERE, TMPDIR=str(tmp_path))
     assert os.listdir(tmp_path) == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 
 import pytest
 
@@ -128,10 +127,13 @@ def test_places_are_tried_in_order_and_readers_look_in_the_same(tmp_path, monkey
     second = location.writable_base(None, str(runtime))
     assert second == location.Base(str(runtime / "faultplane"), "runtime")
     assert location.readable_bases(None, str(runtime)) == [second.path]
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    last = location.writable_base(None, None)
+    last = location.writable_base(None, None, temporary_directory=str(tmp_path))
     assert last.private
+    assert os.path.dirname(last.path) == str(tmp_path)
     assert mode(last.path) == 0o700
+    monkeypatch.setattr(location, "TEMPORARY_DIRECTORIES", (str(runtime),))
+    third = location.writable_base(None, None, temporary_directory=str(tmp_path / "missing"))
+    assert os.path.dirname(third.path) == str(runtime)
 
 
 def test_a_reader_takes_the_directory_it_is_told_of(tmp_path):
@@ -140,12 +142,8 @@ def test_a_reader_takes_the_directory_it_is_told_of(tmp_path):
 
 def test_nowhere_to_write_is_one_storage_error(monkeypatch, tmp_path):
     monkeypatch.setattr(location, "SHARED_MEMORY", str(tmp_path / "missing"))
-
-    def refuse(**_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
-    with pytest.raises(StorageError, match="no directory can be made"):
+    monkeypatch.setattr(location, "TEMPORARY_DIRECTORIES", (str(tmp_path / "nowhere"),))
+    with pytest.raises(StorageError, match=r"no directory can be made: .*nowhere"):
         location.writable_base(None)
 
 
