@@ -209,6 +209,7 @@ for at in range(1, 17):
         return trace
     core.unbind()
     state._rebind_mono_nano = lifecycle._process.retry_at = 0
+    sys._getframe().f_trace_opcodes = True  # 3.12 forgets otherwise to ask frames for theirs
     sys.settrace(trace)
     fail()
     sys.settrace(None)
