@@ -112,6 +112,7 @@ class Files:
             service="checkout",
             resource=resource,
             aggregate_path=str(self.path / f"agg-{slot}"),
+            pid=os.getpid(),
             **self.geometry,
         )
 

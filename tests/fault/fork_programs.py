@@ -282,6 +282,62 @@ def handlers_in_init(ledger: Ledger, rng: random.Random, rounds: int) -> None:
         wait(child(os.fork, work))
 
 
+def at_moments(ledger: Ledger, rng: random.Random, first: int, stride: int, times: int) -> None:
+    """Fork at every ``stride``-th moment of registering at which a signal handler can come in.
+
+    That is where a function of Python begins, and where one of C has returned. Prints how many
+    times it forked.
+    """
+    del rng
+    line = moment = 0
+    answers = os.pipe()
+
+    def work(both: tuple[Worker, Worker], moment: int) -> None:
+        seen, parent, forked = 0, os.getpid(), []
+
+        def come(frame: object, event: str, argument: object) -> None:
+            nonlocal seen
+            del frame, argument
+            if event in ("call", "c_return"):
+                seen += 1
+                if seen == moment:
+                    sys.setprofile(None)
+                    forked.append(os.fork())
+
+        sys.setprofile(come)
+        fp.init(service="fork")
+        sys.setprofile(None)
+        me = both[os.getpid() != parent]
+        me.record(3)
+        if me is both[0]:
+            wait(*forked)
+            os.write(answers[1], b"%d\n" % seen)
+
+    with os.fdopen(answers[0]) as file:
+        seen = moment = first
+        while seen == moment and line < 2 * times:
+            both = Worker(ledger, line), Worker(ledger, line + 1)
+            line += 2
+            wait(child(os.fork, lambda both=both, moment=moment: work(both, moment)))
+            if (seen := int(file.readline())) == moment:
+                seen = moment = moment + stride
+        print(moment // stride)
+
+
+def at_moments_unseen(ledger: Ledger, rng: random.Random, *numbers: int) -> None:
+    """The same with a pure core that does not look whether it was forked in the middle."""
+    from faultplane._pure import memory
+
+    forget = memory.forget_parent
+
+    def unseen() -> None:
+        forget()
+        memory.forks = 0
+
+    memory.forget_parent = unseen
+    at_moments(ledger, rng, *numbers)
+
+
 def mappings() -> int:
     """Lines of the map of this process that are files of a store."""
     with open("/proc/self/maps") as file:

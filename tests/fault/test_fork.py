@@ -26,6 +26,9 @@ HERE = Path(__file__).parent
 WAYS = ["os", "announced", "libc", "_Fork", "clone"]
 
 
+SWEEP = os.environ.get("SWEEP") == "all"
+
+
 @pytest.fixture
 def program(run_python, child_environment, core_name, tmp_path, rng, request):
     """Function ``(name, *arguments, **options)``: run a program; (its output, its ledger)."""
@@ -119,6 +122,25 @@ def test_forks_in_handlers_that_come_while_a_process_registers_are_exact(
 ):
     _, ledger = program("handlers_in_init", 60 if core_name == "cython" else 25)
     check(ledger, tmp_domain_dir)
+
+
+@pytest.mark.parametrize("first", range(1, 8) if SWEEP else ["any"])
+def test_a_fork_at_any_moment_of_registering_is_exact(program, tmp_domain_dir, rng, first):
+    """``SWEEP=all`` forks at each of the first 2,800."""
+    first, stride, times = (first, 7, 400) if SWEEP else (rng.randrange(1, 42), 41, 70)
+    output, ledger = program("at_moments", first, stride, times, FAULTPLANE_BUDGET_BYTES="512MiB")
+    assert int(output) >= times - 20
+    check(ledger, tmp_domain_dir)
+
+
+def test_a_core_that_does_not_look_for_forks_is_caught(program, tmp_domain_dir, core_name):
+    """Negative control. The compiled core runs no handler where it binds."""
+    if core_name != "python":
+        pytest.skip("about the pure core")
+    options = {"FAULTPLANE_BUDGET_BYTES": "512MiB"}
+    _, ledger = program("at_moments_unseen", 1, 20, 140, **options)
+    with fp.attach(directory=str(tmp_domain_dir)) as domain:
+        assert problems(ledger, domain)
 
 
 def test_forks_in_a_row_and_from_child_to_child_leave_nothing_open(

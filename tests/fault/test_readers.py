@@ -170,7 +170,7 @@ for _ in range(30_000 if sys.argv[1] == "cython" else 12_000):
         assert said() == mapped(), (said(), mapped())
         seen.add(said())
 assert len(seen) > 3
-lifecycle._leave()
+lifecycle._leave(0)
 assert said() == 0
 print("right")
 """

@@ -7,7 +7,8 @@ def bind(binding: Any) -> None:
     """Start writing into a domain: rows, counts and in-flight slots of this process.
 
     What was counted before is carried over. Raises OSError when the counts do not fit the file;
-    the process goes on counting in its own memory then.
+    the process goes on counting in its own memory then. So it does in a child that was forked
+    since the binding was made: that is its parent's.
     """
 
 def unbind(exiting: bool = False) -> None:

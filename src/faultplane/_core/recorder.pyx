@@ -11,6 +11,7 @@ import os
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
+from posix.unistd cimport getpid
 
 from .aggregate cimport aggregate_clear, aggregate_local, aggregate_move
 from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire, fp_store_release
@@ -280,13 +281,21 @@ cdef void renew_dictionary() noexcept:
 # ------------------------------------------------------------------------- binding, configuring
 
 
+cdef int refuse_forked(long pid) except -1:
+    if pid != getpid():
+        raise OSError("forked in the middle of a change, which the parent makes")
+    return 0
+
+
 def bind(binding):
     """Start writing into a domain: rows, counts and in-flight slots of this process.
 
     What was counted before is carried over. Raises OSError when the counts do not fit the file;
-    the process goes on counting in its own memory then.
+    the process goes on counting in its own memory then. So it does in a child that was forked
+    since the binding was made: that is its parent's.
     """
     global binding_held, place_held
+    cdef bytes place = os.fsencode(binding.aggregate_path)
     cdef Mapping registry = binding.registry
     cdef Mapping owners = binding.owners
     cdef Mapping aggregate = binding.aggregate
@@ -296,11 +305,14 @@ def bind(binding):
     cdef Writer* writer = &R.writer
     cdef int cell
     notice_fork()
+    refuse_forked(binding.pid)
     if R.bound:
         detach()
     # Codes are of a dictionary. Forgetting them may run Python, and other threads that record:
     # they count in private memory until the last line, and may know nothing of what is half done.
     tables_flush(&R.tables)
+    # A signal handler may have come into that and have forked. From here on nothing runs Python.
+    refuse_forked(binding.pid)
     writer_clear(writer)
     files_start(
         &writer.files, binding.directory_fd, binding.locks_fd, registry,
@@ -312,7 +324,7 @@ def bind(binding):
     if aggregate_move(&R.aggregate, aggregate.base, aggregate.size, binding.aggregate_fd, True):
         raise OSError("the counts of this process do not fit on storage")
     binding_held = binding
-    place_held = os.fsencode(binding.aggregate_path)
+    place_held = place
     R.place = place_held
     R.root = fp_identify_root()
     R.look_mono = fp_clock_monotonic() + LOOK_NANO

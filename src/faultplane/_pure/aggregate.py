@@ -22,6 +22,7 @@ from faultplane.schema import (
 )
 
 from . import files
+from . import memory as shared
 from .memory import Mapping, order
 from .message import cut_utf8
 
@@ -159,26 +160,43 @@ class Aggregate:
         with memoryview(memory) as view:
             self._words = view[: memory.size & ~7].cast("Q")
 
-    def move(self, memory: Mapping, fd: int, *, keep: bool) -> None:
+    def move(self, memory: Mapping, fd: int, *, keep: bool, begun: int | None = None) -> None:
         """Go on counting in ``memory``, at the same offsets; from zero unless ``keep``.
 
-        Raises OSError when the file ``fd`` cannot hold what has been counted: nothing has changed
-        then.
+        Raises OSError when the file ``fd`` cannot hold what has been counted, and in a child that
+        a signal handler forked meanwhile, or since `memory.forks` was ``begun``: nothing has
+        changed then.
         """
+        head = AGGREGATE.size
+        if begun is None:
+            begun = shared.forks
         if self.used > memory.size:
             files.reserve(fd, 0, RESERVE_BYTES)
             memory = Mapping(fd, RESERVE_BYTES, True)
+        identity, whole = files.identity(fd), memory.size & ~7
         with memoryview(memory) as view, memoryview(self._memory) as old:
-            view[AGGREGATE.size : self.used] = old[AGGREGATE.size : self.used]
-        if self._fd < 0:
-            self._spare = self._memory
-        self._fd = fd
-        self._identity = files.identity(fd)
-        self._use(memory)
-        if not keep:
-            self._clear(self._words)
-        order()
-        self._words[_USED] = self.used
+            words = view[:whole].cast("Q")
+            while True:
+                if begun != shared.forks:
+                    raise OSError(shared.FORKED)
+                used = self.used
+                view[head:used] = old[head:used]
+                if not keep:
+                    self._clear(words)
+                order()
+                # From here on nothing is called, so no signal handler comes in.
+                if begun != shared.forks:
+                    raise OSError(shared.FORKED)
+                if used != self.used:
+                    continue
+                before = self._words
+                if self._fd < 0:
+                    self._spare = self._memory
+                self._fd, self._identity = fd, identity
+                self._memory, self._words = memory, words
+                words[_USED] = used
+                break
+        before.release()
 
     def detach(self, *, keep: bool = False) -> None:
         """Go on counting in private memory: from zero, unless what was counted comes along.

@@ -42,12 +42,15 @@ class Breath:
     entered = 0
     """Goes on across bindings and forks, so numbers do not come back."""
 
-    def __init__(self, memory: Mapping, directory_fd: int, name: str) -> None:
+    def __init__(self, memory: Mapping) -> None:
         self._view = memoryview(memory)
         self._words = self._view[BREATH_INFLIGHT_OFFSET:][: INFLIGHT_SLOTS * INFLIGHT.size].cast(
             "Q"
         )
         self._free = list(range(INFLIGHT_SLOTS - 1, -1, -1))
+
+    def keep_frames(self, directory_fd: int, name: str) -> None:
+        """Have the frames of a fatal signal written to the file of this breath."""
         _frames.target(directory_fd, name)
 
     def close(self) -> None:

@@ -26,6 +26,8 @@ __all__ = ["Mapping", "lane_words"]
 WAIT_SECONDS_MAX: Final = 1.0
 """Longest wait for a lock byte: its holders need microseconds, unless they were stopped."""
 
+FORKED: Final = "forked in the middle of a change, which the parent makes"
+
 Code = Literal["Q", "I"]
 _WORD_MAX: Final = (1 << 64) - 1
 _KEEPS_STORE_ORDER: Final = os.uname().machine in ("x86_64", "AMD64", "i686", "i386")
@@ -35,6 +37,11 @@ _CAN_FORGET_DESCRIPTOR: Final = sys.version_info >= (3, 13)
 
 process_lock = threading.RLock()
 """Held by whoever changes shared memory or the recorder's own state; new in a forked child."""
+
+forks = 0
+"""Grows in a forked child. A signal handler that forks comes into some call, which goes on in the
+child as well: what it has begun is the parent's. It looks here, and calls nothing from there to the
+end of what it changes: no handler comes in between."""
 
 _held: dict[tuple[int, int], int] = {}
 _barrier = threading.Lock()
@@ -284,22 +291,44 @@ class Mapping(mmap.mmap):
     def _exclusive(self) -> FileLock:
         return FileLock(self._locks_fd, LOCK_CLAIM)
 
+    @contextmanager
+    def _changed(self, offset: int) -> Iterator[memoryview]:
+        """The word at ``offset`` alone, for a change that nobody comes in between.
+
+        A child that a signal handler forked meanwhile does not have the lock: it must not change
+        it, and raises StorageError.
+        """
+        self._check_writable()
+        self._check(offset, 8)
+        with self._exclusive().held():
+            order()
+            with memoryview(self) as view, view[offset : offset + 8].cast("Q") as word:
+                yield word
+            order()
+
     def cas(self, offset: int, expected: int, new: int) -> bool:
         """Replace the u64 at ``offset`` by ``new`` if it is ``expected``; say whether it was."""
-        self._check_writable()
-        with self._exclusive().held():
-            if self.load(offset) != expected:
+        if not 0 <= new <= _WORD_MAX:
+            raise OverflowError(f"value must be 0 to {_WORD_MAX}, got {new}")
+        begun = forks
+        with self._changed(offset) as word:
+            # From here on nothing is called, so no signal handler comes in.
+            if begun != forks:
+                raise StorageError(FORKED)
+            if word[0] != expected:
                 return False
-            self.store(offset, new)
-            return True
+            word[0] = new
+        return True
 
     def add(self, offset: int, value: int) -> int:
         """Add ``value`` to the u64 at ``offset``; give the value before."""
-        self._check_writable()
-        with self._exclusive().held():
-            before = self.load(offset)
-            self.store(offset, (before + value) & _WORD_MAX)
-            return before
+        begun = forks
+        with self._changed(offset) as word:
+            if begun != forks:
+                raise StorageError(FORKED)
+            before: int = word[0]
+            word[0] = before + value & _WORD_MAX
+        return before
 
     def resize(self, size: int) -> None:
         """Say that the file has grown to ``size`` bytes, at most ``reserve``."""
@@ -352,7 +381,8 @@ def _address(buffer: object) -> int:
 
 def forget_parent() -> None:
     """In a forked child: no lock byte is inherited, and who held the lock is not there."""
-    global process_lock, _barrier
+    global process_lock, _barrier, forks
+    forks += 1
     process_lock = threading.RLock()
     _barrier = threading.Lock()
     _held.clear()

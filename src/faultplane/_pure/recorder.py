@@ -216,13 +216,7 @@ class Recorder:
         self.names = self.stacks = None
 
     def open_dictionaries(self, writer: Writer) -> None:
-        segments, generation = writer.segments, writer.dictionary_generation
-        where = segments.directory_fd, segments.locks_fd
-        try:
-            self.names = Dictionary(*where, "dict", generation)
-            self.stacks = Dictionary(*where, "stacks", generation)
-        except (OSError, CorruptFile):
-            pass  # the first segment of a domain makes them
+        self.names, self.stacks = _dictionaries(writer)
         writer.resource = self.intern_name(self.binding.resource.encode())
 
     def renew_dictionaries(self, writer: Writer) -> None:
@@ -382,6 +376,19 @@ class Recorder:
             self.aggregate.detach()
 
 
+def _dictionaries(writer: Writer) -> tuple[Dictionary | None, Dictionary | None]:
+    """Those of names and of stacks for the segment of ``writer``; none before the first one."""
+    segments, generation = writer.segments, writer.dictionary_generation
+    where = segments.directory_fd, segments.locks_fd
+    names = stacks = None
+    try:
+        names = Dictionary(*where, "dict", generation)
+        stacks = Dictionary(*where, "stacks", generation)
+    except (OSError, CorruptFile):
+        pass  # the first segment of a domain makes them
+    return names, stacks
+
+
 state: Final = Recorder()
 
 
@@ -401,9 +408,13 @@ def bind(binding: Any) -> None:
     """Start writing into a domain: rows, counts and in-flight slots of this process.
 
     What was counted before is carried over. Raises OSError when the counts do not fit the file;
-    the process goes on counting in its own memory then.
+    the process goes on counting in its own memory then. So it does in a child that was forked
+    since the binding was made: that is its parent's.
     """
     state.notice_fork()
+    begun = memory.forks
+    if binding.pid != os.getpid():
+        raise OSError(memory.FORKED)
     with memory.process_lock, state.busy():
         if state.binding is not None:
             state.detach()
@@ -420,23 +431,30 @@ def bind(binding: Any) -> None:
         writer = Writer(segments, slot, binding.generation, binding.incarnation)
         low = slot * OWNER.size + OWNER.offset["mapped_segment_low"]
         writer.say_mapped = partial(binding.owners.store, low)
+        breath = Breath(binding.breath)
+        names, stacks = _dictionaries(writer)
+        fence_at = slot * OWNER.size + OWNER.offset["fence"]
+        fence = memoryview(binding.owners)[fence_at : fence_at + 4].cast("I")
+        root, look_mono_nano = files.identity_of_root(), time.monotonic_ns() + LOOK_NANO
         try:
-            state.aggregate.move(binding.aggregate, binding.aggregate_fd, keep=True)
+            state.aggregate.move(binding.aggregate, binding.aggregate_fd, keep=True, begun=begun)
         except OSError as error:
             raise OSError("the counts of this process do not fit on storage") from error
-        state.binding = binding
-        state.writer = writer
+        # From here to the flush nothing is called, so no signal handler comes in: one that forks
+        # has made the child an owner already, of which nothing may be replaced.
+        if begun != memory.forks:
+            raise OSError(memory.FORKED)
+        state.binding, state.writer, state.breath = binding, writer, breath
+        state.names, state.stacks = names, stacks
+        state.fence, state.incarnation = fence, binding.incarnation
+        state.root, state.look_mono_nano = root, look_mono_nano
         state.was_bound = True
-        state.hand_over()
-        state.breath = Breath(binding.breath, binding.directory_fd, f"breath-{slot}")
         state.flush()
-        state.open_dictionaries(writer)
-        fence = slot * OWNER.size + OWNER.offset["fence"]
-        state.fence = memoryview(binding.owners)[fence : fence + 4].cast("I")
-        state.incarnation = binding.incarnation
-        state.root = files.identity_of_root()
-        state.look_mono_nano = time.monotonic_ns() + LOOK_NANO
-        state.live[0] = state.active
+        state.hand_over()
+        breath.keep_frames(binding.directory_fd, f"breath-{slot}")
+        writer.resource = state.intern_name(binding.resource.encode())
+        if begun == memory.forks:
+            state.live[0] = state.active
 
 
 def unbind(exiting: bool = False) -> None:

@@ -27,3 +27,5 @@ class Binding(NamedTuple):
     dictionary_bytes: int
     aggregate_path: str
     """Where others look for the counts of this process."""
+    pid: int
+    """Whose it is: a child that a signal handler forks meanwhile must not bind to it."""

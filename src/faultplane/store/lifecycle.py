@@ -123,6 +123,7 @@ def init(
             _process.reason = "FAULTPLANE_DISABLED is set"
             return status()
         _install_exit()
+        _notice_fork()
         if not _process.joining and (changed or not _is_bound()):
             _renew()
         return status()
@@ -200,11 +201,12 @@ def _renew() -> None:
     forks = _process.forks
     _process.joining = True
     try:
-        _leave()
+        _leave(forks)
         _join(forks)
     finally:
         if forks == _process.forks:
-            _process.joining = False  # else a signal handler forked, and this is the child
+            _process.joining = False
+        # Else a signal handler forked, and this is the child, an owner of its own.
 
 
 def _join(forks: int) -> None:
@@ -215,7 +217,7 @@ def _join(forks: int) -> None:
     try:
         for attempt in range(JOIN_ATTEMPTS_MAX):
             try:
-                _open_store()
+                _open_store(forks)
                 _register(forks)
                 break
             except DomainNotFound:
@@ -232,7 +234,7 @@ def _join(forks: int) -> None:
         _process.retry_seconds = min(2 * _process.retry_seconds, RETRY_SECONDS_MAX)
 
 
-def _open_store() -> None:
+def _open_store(forks: int) -> None:
     found, wanted = _process.settings, _process.wanted
     assert found is not None
     assert wanted is not None
@@ -251,9 +253,12 @@ def _open_store() -> None:
             found.group_readable,
             found.temporary_directory,
         )
-    _process.store = domain.open_or_create(
+    opened = domain.open_or_create(
         base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
     )
+    if forks != _process.forks:
+        raise StorageError("forked while it opened the store")
+    _process.store = opened
 
 
 def _register(forks: int) -> None:
@@ -309,21 +314,24 @@ def _bind(store: Store, registration: Registration, service: str, text: str, for
         segments_max=store.header.segments_max,
         dictionary_bytes=store.header.dictionary_bytes,
         aggregate_path=owners.aggregate_path(store, registration.slot),
+        pid=_process.pid,
     )
     if forks != _process.forks:
         raise StorageError("forked while it registered")
     core.bind(binding)
 
 
-def _leave() -> None:
+def _leave(forks: int) -> None:
     """Stop writing to the slot and the store that this process has, if any.
 
     What was counted stays in the slot's file, which others fold when the process is gone, and
-    this process at its next maintenance.
+    this process at its next maintenance. ``forks``: as in `_join`.
     """
-    store, registration, forks = _process.store, _process.registration, _process.forks
+    store, registration, bound = _process.store, _process.registration, core.bound()
+    if forks != _process.forks:
+        return
     _process.registration = None
-    if core.bound():
+    if bound:
         core.unbind(False)
     if store is None or forks != _process.forks:
         return
@@ -351,11 +359,7 @@ def _rebind() -> None:
 
     Never raises and never waits for another thread.
     """
-    if _process.pid != os.getpid():
-        # Past all handlers, those of other modules too.
-        locks.forget_parent()
-        owners.forget_parent()
-        _after_fork_in_child()
+    if _notice_fork():
         return
     lock = _process.lock
     if _process.wanted is None or _process.exiting or not lock.acquire(blocking=False):
@@ -373,6 +377,16 @@ def _rebind() -> None:
 
 
 # --------------------------------------------------------------------------------------- fork
+
+
+def _notice_fork() -> bool:
+    """Whether this is a child that was forked past all handlers, those of other modules too."""
+    if _process.pid == os.getpid():
+        return False
+    locks.forget_parent()
+    owners.forget_parent()
+    _after_fork_in_child()
+    return True
 
 
 def _after_fork_in_child() -> None:

@@ -229,7 +229,7 @@ def test_a_thread_that_leaves_the_domain_costs_another_no_more_than_a_row(run):
 SHORT = """
 lifecycle.init()
 fail()
-lifecycle._leave()
+lifecycle._leave(0)
 lifecycle._process.retry_at = float("inf")  # not before the disk is full
 for n in range(1000):  # twice what the first piece of a file of counts holds
     core.Counter(f"counter {n}").add(n)
