@@ -282,11 +282,13 @@ def handlers_in_init(ledger: Ledger, rng: random.Random, rounds: int) -> None:
         wait(child(os.fork, work))
 
 
-def at_moments(ledger: Ledger, rng: random.Random, first: int, stride: int, times: int) -> None:
+def at_moments(
+    ledger: Ledger, rng: random.Random, first: int, stride: int, times: int, own: str = ""
+) -> None:
     """Fork at every ``stride``-th moment of registering at which a signal handler can come in.
 
-    That is where a function of Python begins, and where one of C has returned. Prints how many
-    times it forked.
+    That is where a function of Python begins, and where one of C has returned. With ``own``, each
+    time in a domain of its own, which has to be made. Prints how many times it forked.
     """
     del rng
     line = moment = 0
@@ -304,8 +306,9 @@ def at_moments(ledger: Ledger, rng: random.Random, first: int, stride: int, time
                     sys.setprofile(None)
                     forked.append(os.fork())
 
+        domain = f"{own}{both[0].line}" if own else None
         sys.setprofile(come)
-        fp.init(service="fork")
+        fp.init(service="fork", domain=domain)
         sys.setprofile(None)
         me = both[os.getpid() != parent]
         me.record(3)

@@ -15,6 +15,8 @@ import pytest
 from ledger import Ledger, problems
 
 import faultplane as fp
+from faultplane import schema
+from faultplane.store import domain as domains
 
 pytestmark = [
     pytest.mark.fault,
@@ -131,6 +133,27 @@ def test_a_fork_at_any_moment_of_registering_is_exact(program, tmp_domain_dir, r
     output, ledger = program("at_moments", first, stride, times, FAULTPLANE_BUDGET_BYTES="512MiB")
     assert int(output) >= times - 20
     check(ledger, tmp_domain_dir)
+
+
+@pytest.mark.parametrize("first", range(1, 8) if SWEEP else ["any"])
+def test_a_fork_at_any_moment_of_making_a_store_is_exact(program, tmp_domain_dir, rng, first):
+    """``SWEEP=all`` forks at each of the first 2,100."""
+    first, stride, times = (first, 7, 300) if SWEEP else (rng.randrange(1, 22), 21, 80)
+    options = {"FAULTPLANE_BUDGET_BYTES": "2MiB"}
+    output, _ = program("at_moments", first, stride, times, "own", **options)
+    assert int(output) >= times - 20
+    for line in range(0, 2 * times, 2):
+        with fp.attach(f"own{line}", str(tmp_domain_dir)) as domain:
+            table = domain.records().to_pyarrow(compat=True)
+            found = set(zip(*(table[name].to_pylist() for name in ("message", "seq"))))
+            assert found == {(f"{one} {n}", n) for one in (line, line + 1) for n in (1, 2, 3)}
+            numbers = set(table["owner"].to_pylist())
+            assert len(numbers) == 2
+            assert [row["count"] for row in domain.counts_rows()] == [6]
+        (path,) = domains.store_paths(f"{tmp_domain_dir}/own{line}")
+        with domains.Store.open(path) as store:
+            # Else the next two processes would be these two once more.
+            assert store.registry.load(schema.REGISTRY.offset["incarnation_next"]) > max(numbers)
 
 
 def test_a_core_that_does_not_look_for_forks_is_caught(program, tmp_domain_dir, core_name):

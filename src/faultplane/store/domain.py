@@ -354,7 +354,11 @@ def _is_made(domain_fd: int, name: str) -> bool:
 
 
 def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
-    """Make a whole store under a temporary name and give it its own, unless somebody did."""
+    """Make a whole store under a temporary name and give it its own, unless somebody did.
+
+    In a child that a signal handler forks meanwhile this fails, and the parent goes on.
+    """
+    begun = files.forks
     remove_stale_directories(domain_fd)
     wanted = budget_bytes
     if any(location.STORE_NAME.fullmatch(other) for other in os.listdir(domain_fd)):
@@ -367,24 +371,28 @@ def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
         directory_fd = location.open_directory(temporary, domain_fd)
         try:
             os.fchmod(directory_fd, mode)
-            _fill(directory_fd, shape)
+            _fill(directory_fd, shape, begun)
         finally:
             os.close(directory_fd)
         # A directory takes the place of an empty one or none: the second of two creators gets
         # an error, and uses what the first one made.
+        if begun != files.forks:
+            raise StorageError(f"forked while {name} was made")
         os.rename(temporary, name, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)
     except FileNotFoundError:
         raise  # the domain directory was removed, and with it what was made in it
     except OSError as error:
-        remove_tree(domain_fd, temporary)
+        if begun == files.forks:
+            remove_tree(domain_fd, temporary)
         if name not in os.listdir(domain_fd):
             raise files.storage_error(f"{name} cannot be made", error) from error
     except BaseException:
-        remove_tree(domain_fd, temporary)
+        if begun == files.forks:
+            remove_tree(domain_fd, temporary)
         raise
 
 
-def _fill(directory_fd: int, shape: schema.Geometry) -> None:
+def _fill(directory_fd: int, shape: schema.Geometry, begun: int) -> None:
     registry = files.header(
         schema.REGISTRY,
         "registry",
@@ -406,7 +414,7 @@ def _fill(directory_fd: int, shape: schema.Geometry) -> None:
         aggregate.RETIRED_NAME: (schema.AGGREGATE.size, aggregate.empty_retired()),
     }
     for name, (size, data) in contents.items():
-        os.close(files.create(directory_fd, name, size, [(0, data)]))
+        os.close(files.create(directory_fd, name, size, [(0, data)], begun=begun))
 
 
 FIRST_WORDS: Final = {

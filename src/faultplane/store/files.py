@@ -28,8 +28,22 @@ TEMPORARY_AGE_SECONDS: Final = 60.0
 FILE_BYTES_MAX: Final = 1 << 30
 ATTEMPTS_MAX: Final = 3
 
+forks = 0
+"""Grows in a forked child. A signal handler that forks comes into some call, which goes on in the
+child as well: what it has begun is the parent's. It looks here, with no call from there to what it
+changes, since a handler comes in where something is called."""
+
 _OPEN_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0) | os.O_NONBLOCK
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+def forget_parent() -> None:
+    """In a forked child: what was begun is the parent's."""
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=forget_parent)
 
 
 def storage_error(what: str, error: OSError) -> StorageError:
@@ -61,17 +75,20 @@ def create(
     *,
     replace: bool = False,
     kind: str = "",
+    begun: int | None = None,
 ) -> int:
     """Make the file ``name`` of ``size`` bytes holding ``parts`` (offset, bytes), and open it.
 
     The rest is zeros. Without ``replace`` an existing file wins and FileExistsError is raised;
     with it the new one takes its place in one step. ``kind`` is a part of the temporary name, for
-    `remove_kind`. Other failures are StorageError.
+    `remove_kind`. Other failures are StorageError. So it is in a child that was forked meanwhile,
+    or since `forks` was ``begun``: it changes nothing.
     """
+    begun = forks if begun is None else begun
     for attempt in range(ATTEMPTS_MAX):
         temporary = f"{TEMPORARY_PREFIX}{kind}{os.getpid()}-{os.urandom(6).hex()}"
         try:
-            return _create(directory_fd, name, temporary, size, parts, replace)
+            return _create(directory_fd, name, temporary, size, parts, replace, begun)
         except FileExistsError:
             raise
         except OSError as error:
@@ -88,15 +105,20 @@ def _create(
     size: int,
     parts: Sequence[tuple[int, bytes]],
     replace: bool,
+    begun: int,
 ) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS
+    if begun != forks:
+        raise StorageError(f"forked while {name} was made")
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
     try:
         reserve(descriptor, size)
         for offset, data in parts:
-            write_all(descriptor, data, offset)
+            write_all(descriptor, data, offset, begun)
         os.fchmod(descriptor, file_mode(directory_fd))
         # Named last: whoever can open the name finds the whole file.
+        if begun != forks:
+            raise StorageError(f"forked while {name} was made")
         if replace:
             os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
         else:
@@ -109,16 +131,22 @@ def _create(
             )
             remove(directory_fd, temporary)
     except BaseException:
+        if begun == forks:
+            remove(directory_fd, temporary)
         os.close(descriptor)
-        remove(directory_fd, temporary)
         raise
     return descriptor
 
 
-def write_all(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of ``data`` at ``offset``; the kernel may take it in pieces."""
+def write_all(descriptor: int, data: bytes, offset: int, begun: int | None = None) -> None:
+    """Write all of ``data`` at ``offset``; the kernel may take it in pieces.
+
+    Raises StorageError in a child that was forked since `forks` was ``begun``.
+    """
     view = memoryview(data)
     while view:
+        if begun is not None and begun != forks:
+            raise StorageError("forked in the middle of a file, which the parent makes")
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
 

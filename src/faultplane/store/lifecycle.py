@@ -18,6 +18,7 @@ from faultplane.store import (
     aggregate,
     counts,
     domain,
+    files,
     host,
     location,
     locks,
@@ -77,7 +78,6 @@ class _Process:
         self.retry_seconds = RETRY_SECONDS_MIN
         self.exiting = False
         self.joining = False
-        self.forks = 0
 
 
 _process = _Process()
@@ -198,13 +198,13 @@ def _renew() -> None:
     Never from inside itself: what a signal handler or a finalizer records meanwhile is counted in
     the process. It would take a slot of its own, which whoever it came into would never give back.
     """
-    forks = _process.forks
+    forks = files.forks
     _process.joining = True
     try:
         _leave(forks)
         _join(forks)
     finally:
-        if forks == _process.forks:
+        if forks == files.forks:
             _process.joining = False
         # Else a signal handler forked, and this is the child, an owner of its own.
 
@@ -227,7 +227,7 @@ def _join(forks: int) -> None:
         _process.reason = ""
         _process.retry_seconds = RETRY_SECONDS_MIN
     except (FaultplaneError, OSError, ValueError, MemoryError) as error:
-        if forks != _process.forks:
+        if forks != files.forks:
             return  # a signal handler forked: the child has joined, or remembers why not
         _process.reason = str(error)
         _process.retry_at = time.monotonic() + _process.retry_seconds
@@ -256,14 +256,14 @@ def _open_store(forks: int) -> None:
     opened = domain.open_or_create(
         base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
     )
-    if forks != _process.forks:
+    if forks != files.forks:
         raise StorageError("forked while it opened the store")
     _process.store = opened
 
 
 def _register(forks: int) -> None:
     """Take a slot and hand it to the core; FaultplaneError or OSError when that fails."""
-    if forks != _process.forks:
+    if forks != files.forks:
         raise StorageError("forked while it registered")
     store, found, wanted = _process.store, _process.settings, _process.wanted
     assert store is not None
@@ -283,13 +283,13 @@ def _register(forks: int) -> None:
     try:
         _bind(store, registration, wanted.service, text, forks)
     except BaseException:
-        if forks != _process.forks:
+        if forks != files.forks:
             raise  # it is the parent's
         owners.say_exited(store, registration, 0)
         owners.disown(store, registration)
         registration.close()
         raise
-    if forks != _process.forks:
+    if forks != files.forks:
         raise StorageError("forked while it registered")
     _process.registration = registration
     _finalize_with_multiprocessing()
@@ -316,7 +316,7 @@ def _bind(store: Store, registration: Registration, service: str, text: str, for
         aggregate_path=owners.aggregate_path(store, registration.slot),
         pid=_process.pid,
     )
-    if forks != _process.forks:
+    if forks != files.forks:
         raise StorageError("forked while it registered")
     core.bind(binding)
 
@@ -328,12 +328,12 @@ def _leave(forks: int) -> None:
     this process at its next maintenance. ``forks``: as in `_join`.
     """
     store, registration, bound = _process.store, _process.registration, core.bound()
-    if forks != _process.forks:
+    if forks != files.forks:
         return
     _process.registration = None
     if bound:
         core.unbind(False)
-    if store is None or forks != _process.forks:
+    if store is None or forks != files.forks:
         return
     if registration is not None:
         _drop_slot(store, registration)
@@ -383,6 +383,7 @@ def _notice_fork() -> bool:
     """Whether this is a child that was forked past all handlers, those of other modules too."""
     if _process.pid == os.getpid():
         return False
+    files.forget_parent()
     locks.forget_parent()
     owners.forget_parent()
     _after_fork_in_child()
@@ -397,7 +398,6 @@ def _after_fork_in_child() -> None:
         interrupted.add(_process.store)
         _process.store = None
     _process.joining = True
-    _process.forks += 1
     _process.lock = threading.RLock()
     _process.pid = os.getpid()
     _process.registration = None
@@ -420,7 +420,7 @@ def _join_as_child(parent: Registration | None) -> None:
         return
     # Counts start from zero: the parent's are the parent's.
     core.unbind(False)
-    _join(_process.forks)
+    _join(files.forks)
     if parent is not None:
         parent.close()
 

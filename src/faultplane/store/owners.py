@@ -30,7 +30,6 @@ SETTLE_NANO: Final = 1_000_000_000
 _READ_ATTEMPTS_MAX: Final = 8
 _LOOK_BYTES: Final = 32 * _OWNER.size
 
-_forks = 0  # of this process and those it comes from, up to now
 # (device, inode) of a store's lock file -> incarnations that this very process image registered.
 _own: dict[tuple[int, int], set[int]] = {}
 
@@ -351,7 +350,7 @@ def _take_slot(
     incarnation = store.registry.add(schema.REGISTRY.offset["incarnation_next"], 1)
     if not 0 < incarnation <= INCARNATION_MAX:
         raise StorageError(f"incarnation must be 1 to {INCARNATION_MAX}, got {incarnation}")
-    me, forks = host.this_process(), _forks
+    me, forks = host.this_process(), files.forks
     step("fields")
     # A crash from here to the swap leaves a free slot with old fields and perhaps files. The next
     # owner writes over them, if maintenance has not removed the files before.
@@ -378,7 +377,7 @@ def _take_slot(
     _own.setdefault(store.locks.identity, set()).add(incarnation)
     live = registration.word
     # The slot is the parent's, if a signal handler has forked meanwhile.
-    if forks != _forks or not store.owners.cas(base, word, live):
+    if forks != files.forks or not store.owners.cas(base, word, live):
         _own.get(store.locks.identity, set()).discard(incarnation)
         registration.close()
         return None
@@ -468,8 +467,6 @@ def disown(store: Store, registration: Registration) -> None:
 
 def forget_parent() -> None:
     """In a forked child: the parent's slots are the parent's."""
-    global _forks
-    _forks += 1
     _own.clear()
 
 
