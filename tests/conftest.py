@@ -14,6 +14,7 @@ import pty
 import random
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -35,6 +36,11 @@ KEPT_VARIABLES = {
 }
 SEED = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 os.environ["TEST_SEED"] = str(SEED)  # the same in every worker of pytest-xdist
+
+# A shell that runs this in the background has SIGINT ignored, and so would every child: those that
+# a test interrupts would go on until its time limit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Time limits belong to pytest-timeout: an example that takes long is not a failure.
 settings.register_profile("default", deadline=None, print_blob=True, max_examples=50)
