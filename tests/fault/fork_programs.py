@@ -288,7 +288,8 @@ def at_moments(
     """Fork at every ``stride``-th moment of registering at which a signal handler can come in.
 
     That is where a function of Python begins, and where one of C has returned. With ``own``, each
-    time in a domain of its own, which has to be made. Prints how many times it forked.
+    time in a domain of its own, which has to be made; with "left", by a process that leaves
+    another for it. Prints how many times it forked.
     """
     del rng
     line = moment = 0
@@ -307,6 +308,8 @@ def at_moments(
                     forked.append(os.fork())
 
         domain = f"{own}{both[0].line}" if own else None
+        if own == "left":
+            fp.init(service="fork")
         sys.setprofile(come)
         fp.init(service="fork", domain=domain)
         sys.setprofile(None)

@@ -198,16 +198,16 @@ class Aggregate:
                 break
         before.release()
 
-    def detach(self, *, keep: bool = False) -> None:
+    def detach(self, *, keep: bool = False, begun: int | None = None) -> None:
         """Go on counting in private memory: from zero, unless what was counted comes along.
 
-        Else it stays in the file.
+        Else it stays in the file. ``begun``, and what it raises, as in `move`.
         """
         memory, self._spare = self._spare or Mapping.anonymous(RESERVE_BYTES), None
         with memoryview(memory) as view, memoryview(self._memory) as old:
             view[: AGGREGATE.size] = old[: AGGREGATE.size]
         file = self._memory
-        self.move(memory, -1, keep=keep)
+        self.move(memory, -1, keep=keep, begun=begun)
         if keep:
             # Whoever finds the file, wherever it was moved to, does not count this a second time.
             words = memoryview(file)[: file.size & ~7].cast("Q")

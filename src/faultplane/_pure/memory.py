@@ -295,8 +295,8 @@ class Mapping(mmap.mmap):
     def _changed(self, offset: int) -> Iterator[memoryview]:
         """The word at ``offset`` alone, for a change that nobody comes in between.
 
-        A child that a signal handler forked meanwhile does not have the lock: it must not change
-        it, and raises StorageError.
+        A child that a signal handler forked meanwhile does not have the lock, and must not change
+        it: whoever does, looks.
         """
         self._check_writable()
         self._check(offset, 8)
@@ -377,6 +377,15 @@ def _address(buffer: object) -> int:
     address = int(view.buf or 0)
     api.PyBuffer_Release(ctypes.byref(view))
     return address
+
+
+def refuse_forked(begun: int) -> None:
+    """Raise OSError in a child that was forked since `forks` was ``begun``.
+
+    From its return to the next call no signal handler comes in.
+    """
+    if begun != forks:
+        raise OSError(FORKED)
 
 
 def forget_parent() -> None:

@@ -14,7 +14,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,7 +136,8 @@ class Recorder:
             if self.may_write():
                 return True
             if self.binding is not None:
-                self.detach()
+                with suppress(OSError):  # forked in the middle: what it has now is its own
+                    self.detach()
                 self._rebind_mono_nano = 0
         self.try_storage()
         return self.may_write()
@@ -174,18 +175,23 @@ class Recorder:
     def _is_in_place(self) -> bool:
         return self.aggregate.is_in_place(self.binding.aggregate_path, self.root)
 
-    def detach(self, *, forked: bool = False) -> None:
+    def detach(self, *, forked: bool = False, begun: int | None = None) -> None:
         """Let go of the domain and go on counting in private memory.
 
         From zero: what was counted so far stays in the owner's file, where others fold it. But if
         the file was removed, or moved away, nobody will: then its counts come along. Of one who
         was declared dead they have been folded, or will be; a forked child never wrote to it.
+
+        Raises OSError in a child forked since `memory.forks` was ``begun``: what it has stays.
         """
+        begun = memory.forks if begun is None else begun
         if self.has_lost and not forked:
             self.settle()
+        memory.refuse_forked(begun)
         self.live[0] = 0
         # In this order: whoever folds removes the file after it has raised the fence.
         gone = not forked and not self._is_in_place()
+        memory.refuse_forked(begun)
         fenced = self.fence[0] != self.incarnation
         writer, self.writer = self.writer, None
         if writer is not None:
@@ -195,14 +201,17 @@ class Recorder:
                 writer.stop()
                 if not fenced:
                     writer.say_mapped(0)
-        self.aggregate.detach(keep=gone and not fenced)
+        self.aggregate.detach(keep=gone and not fenced, begun=begun)
         if gone and not fenced:
-            self._take_back()
+            self._take_back(begun)
+        memory.refuse_forked(begun)
         self.handed = [0] * OVERFLOW_CELLS
-        if self.breath is not None:
-            self.breath.close()
-        self.breath = None
+        breath, self.breath = self.breath, None
+        if breath is not None:
+            breath.close()
+        memory.refuse_forked(begun)
         self._close_dictionaries()
+        memory.refuse_forked(begun)
         self.fence = UNFENCED  # not released: another thread may be about to look at it
         self.incarnation = 0
         self.binding = None
@@ -266,25 +275,31 @@ class Recorder:
 
     def settle(self) -> None:
         """Count what stack or memory was too short for; what is left over, the next time."""
+        begun = memory.forks
         with memory.process_lock:
             self.has_lost = False
             try:
                 for kind, n in enumerate(self.lost):
                     if n:
                         self.aggregate.drop(DROP["series_overflow"], n)
+                        if begun != memory.forks:
+                            return  # they are the parent's
                         self.lost_rows += n
                         self.overflow[kind] += n
                         self.lost[kind] -= n
                 self.aggregate.drop(DROP["row_lost"], self.lost_rows)
+                if begun != memory.forks:
+                    return
                 self.lost_rows = 0
                 if self.binding is not None:
                     self.hand_over()
             except (RecursionError, MemoryError):
                 self.has_lost = True
 
-    def _take_back(self) -> None:
+    def _take_back(self, begun: int) -> None:
         """What the cells of a domain were given comes along too."""
         for cell, n in enumerate(self.handed):
+            memory.refuse_forked(begun)
             if n:
                 self.overflow[cell] += n
                 try:
@@ -300,18 +315,22 @@ class Recorder:
         """
         if self._handing:
             return
+        begun = memory.forks
         self._handing = True
         try:
             while any(self.overflow):
                 for cell, n in enumerate(self.overflow):
                     if n:
                         self.binding.registry.add(OVERFLOW_CELLS_OFFSET + 8 * cell, n)
+                        if begun != memory.forks:
+                            return  # the parent has handed it over
                         self.overflow[cell] -= n
                         self.handed[cell] += n
         except (OSError, StorageError):
             return
         finally:
-            self._handing = False
+            if begun == memory.forks:
+                self._handing = False
 
     @contextmanager
     def busy(self) -> Iterator[bool]:
@@ -414,10 +433,11 @@ def bind(binding: Any) -> None:
     state.notice_fork()
     begun = memory.forks
     if binding.pid != os.getpid():
-        raise OSError(memory.FORKED)
+        begun = -1
     with memory.process_lock, state.busy():
+        memory.refuse_forked(begun)
         if state.binding is not None:
-            state.detach()
+            state.detach(begun=begun)
         segments = Segments(
             binding.directory_fd,
             binding.locks_fd,
@@ -439,19 +459,19 @@ def bind(binding: Any) -> None:
         try:
             state.aggregate.move(binding.aggregate, binding.aggregate_fd, keep=True, begun=begun)
         except OSError as error:
+            memory.refuse_forked(begun)
             raise OSError("the counts of this process do not fit on storage") from error
         # From here to the flush nothing is called, so no signal handler comes in: one that forks
         # has made the child an owner already, of which nothing may be replaced.
-        if begun != memory.forks:
-            raise OSError(memory.FORKED)
+        memory.refuse_forked(begun)
         state.binding, state.writer, state.breath = binding, writer, breath
-        state.names, state.stacks = names, stacks
-        state.fence, state.incarnation = fence, binding.incarnation
+        state.names, state.stacks, state.fence = names, stacks, fence
+        state.incarnation, state.was_bound = binding.incarnation, True
         state.root, state.look_mono_nano = root, look_mono_nano
-        state.was_bound = True
         state.flush()
         state.hand_over()
-        breath.keep_frames(binding.directory_fd, f"breath-{slot}")
+        if begun == memory.forks:
+            breath.keep_frames(binding.directory_fd, f"breath-{slot}")
         writer.resource = state.intern_name(binding.resource.encode())
         if begun == memory.forks:
             state.live[0] = state.active
@@ -463,11 +483,11 @@ def unbind(exiting: bool = False) -> None:
     ``exiting`` says that the process ends; nothing differs yet, since an orderly end and a
     change of domain leave the same way.
     """
-    del exiting
     state.notice_fork()
+    begun = memory.forks
     with memory.process_lock, state.busy():
-        if state.binding is not None:
-            state.detach()
+        if state.binding is not None and begun == memory.forks:
+            state.detach(begun=begun)
 
 
 def bound() -> bool:

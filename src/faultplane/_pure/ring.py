@@ -51,7 +51,7 @@ from faultplane.schema import (
     segment_shape,
 )
 
-from . import files
+from . import files, memory
 from .intern import Dictionary
 from .intern import create as create_dictionary
 from .memory import FileLock, Mapping, fence
@@ -171,6 +171,7 @@ class Segments:
         except OSError:
             self._prepare_lock.give_back()
             return False
+        self._prepare_forks = memory.forks
         self._prepare_identity = files.identity(self._prepare_fd)
         self._prepared_bytes = 0
         return True
@@ -180,7 +181,7 @@ class Segments:
         if not self.is_preparing:
             return
         self.prepare_forget()
-        if self.are_open():
+        if self.are_open() and self._prepare_forks == memory.forks:
             files.remove(self.directory_fd, self._prepare_name)
             self._prepare_lock.give_back()
 
@@ -207,11 +208,13 @@ class Segments:
         try:
             while self._prepared_bytes < end:
                 part = ZEROS[: end - self._prepared_bytes]
+                memory.refuse_forked(self._prepare_forks)  # else it is a live segment by now
                 self._prepared_bytes += os.pwrite(self._prepare_fd, part, self._prepared_bytes)
         except OSError:
             self.prepare_abandon()
             raise
         if self._prepared_bytes == size:
+            memory.refuse_forked(self._prepare_forks)
             self._rename(self._prepare_name, READY_NAME)
             self.prepare_forget()
             self._prepare_lock.give_back()
@@ -227,13 +230,15 @@ class Segments:
 
     def publish(self, number: int) -> None:
         """Make segment ``number`` visible unless somebody else does; raises OSError."""
-        name, segment = f"tmp-pub-{self._tag}", f"seg-{number}"
+        name, segment, begun = f"tmp-pub-{self._tag}", f"seg-{number}", memory.forks
         try:
             fd = self._take_prepared(name, segment)
         except FileExistsError:
             return
         try:
-            os.pwrite(fd, self._header(number), 0)
+            header = self._header(number)
+            memory.refuse_forked(begun)
+            os.pwrite(fd, header, 0)
             # Linked only when complete, and never over another: a half-made segment is never
             # visible.
             files.link_once(self.directory_fd, name, segment)
@@ -242,7 +247,8 @@ class Segments:
                 files.remove(self.directory_fd, segment)
         finally:
             os.close(fd)
-            files.remove(self.directory_fd, name)
+            if begun == memory.forks:
+                files.remove(self.directory_fd, name)
 
     def _header(self, number: int) -> bytes:
         page = bytearray(PAGE_BYTES)

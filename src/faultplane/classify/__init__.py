@@ -98,8 +98,8 @@ def _read(module: str) -> Any:
 
     me = get_ident()
     outermost = me not in _readers
-    _readers.add(me)
     try:
+        _readers.add(me)
         return import_module(f"{__name__}.{module}")
     finally:
         if outermost:
