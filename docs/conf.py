@@ -44,7 +44,7 @@ os.environ["FAULTPLANE_DIR"] = _directory
 # A process records into one domain, and all pages run in one: each leaves as it came.
 doctest_global_cleanup = """
 from faultplane.store import lifecycle
-lifecycle._leave()
+lifecycle._leave(0)
 lifecycle._process = lifecycle._Process()
 shutil.rmtree(_directory, ignore_errors=True)
 """

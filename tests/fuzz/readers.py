@@ -32,6 +32,7 @@ from faultplane.store import (
     records,
     segment_header,
     stacks,
+    strings,
     tables,
 )
 from faultplane.store.cursor import Cursor
@@ -176,11 +177,11 @@ def read_owners(bench: Bench, name: str, size: int) -> None:
 
 def read_dictionary(bench: Bench, name: str, size: int) -> None:
     file = dictionaries.DictionaryFile(bench.directory_fd, name)
-    names = dictionaries.Names(file)
-    strings = names.strings()
-    assert strings.count <= file.entries_max
-    for code in range(-1, min(strings.count, 8) + 1) if bench.every(4) else (-1, 1):
-        str.encode(strings[code])
+    names = strings.Names(file)
+    found = names.strings()
+    assert found.count <= file.entries_max
+    for code in range(-1, min(found.count, 8) + 1) if bench.every(4) else (-1, 1):
+        str.encode(found[code])
     if bench.every(8):
         names.strings()
 

@@ -88,9 +88,10 @@ AT_IMPORT = {
     },
 }  # fmt: skip
 AT_INIT = {
-    "atexit", "collections", "contextlib", "copyreg", "enum", "errno", "faulthandler", "fcntl",
-    "functools", "importlib", "itertools", "json", "keyword", "math", "operator", "re", "reprlib",
-    "signal", "struct", "threading", "types", "typing", "warnings", "zlib",
+    "atexit", "collections", "contextlib", "contextvars", "copyreg", "enum", "errno",
+    "faulthandler", "fcntl", "functools", "importlib", "itertools", "json", "keyword", "math",
+    "operator", "re", "reprlib", "signal", "struct", "threading", "types", "typing",
+    "warnings", "zlib",
 }  # fmt: skip
 # Said before the first import, in a child that nothing else has been imported into.
 WATCH = """
