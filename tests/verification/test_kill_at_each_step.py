@@ -84,7 +84,7 @@ aggregate.render = lambda tallies, slot, epoch, folded=(): render(tallies, slot,
 MADE_IN_ITS_PLACE = """
 import os
 from faultplane.store import files
-def create(directory, name, temporary, size, parts, replace):
+def create(directory, name, temporary, size, parts, replace, begun):
     made = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=directory)
     files.reserve(made, size)
     for offset, data in parts:
