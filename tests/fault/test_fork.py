@@ -136,9 +136,9 @@ def test_a_fork_at_any_moment_of_registering_is_exact(program, tmp_domain_dir, r
 
 
 @pytest.mark.parametrize("first", range(1, 8) if SWEEP else ["any"])
-@pytest.mark.parametrize("own", ["own"])
+@pytest.mark.parametrize("own", ["own", "left"])
 def test_a_fork_at_any_moment_of_making_a_store_is_exact(program, tmp_domain_dir, rng, own, first):
-    """``SWEEP=all`` forks at each of the first 2,100."""
+    """``SWEEP=all`` forks at each of the first 2,100. A process that leaves another comes too."""
     first, stride, times = (first, 7, 300) if SWEEP else (rng.randrange(1, 22), 21, 80)
     options = {"FAULTPLANE_BUDGET_BYTES": "2MiB"}
     output, _ = program("at_moments", first, stride, times, own, **options)

@@ -57,11 +57,17 @@ def file_mode(directory_fd: int) -> int:
     return 0o640 if os.fstat(directory_fd).st_mode & 0o040 else 0o600
 
 
-def reserve(descriptor: int, size: int) -> None:
-    """Give a file ``size`` bytes that exist; raises OSError (ENOSPC) instead of a later SIGBUS."""
+def reserve(descriptor: int, size: int, begun: int | None = None) -> None:
+    """Give a file ``size`` bytes that exist; raises OSError (ENOSPC) instead of a later SIGBUS.
+
+    Raises StorageError in a child that was forked since `forks` was ``begun``.
+    """
     if size == 0:
         return
-    if hasattr(os, "posix_fallocate"):
+    allocates = hasattr(os, "posix_fallocate")
+    if begun is not None and begun != forks:
+        raise StorageError("forked in the middle of a file, which the parent makes")
+    if allocates:
         os.posix_fallocate(descriptor, 0, size)
     else:
         os.ftruncate(descriptor, size)
@@ -82,7 +88,7 @@ def create(
     The rest is zeros. Without ``replace`` an existing file wins and FileExistsError is raised;
     with it the new one takes its place in one step. ``kind`` is a part of the temporary name, for
     `remove_kind`. Other failures are StorageError. So it is in a child that was forked meanwhile,
-    or since `forks` was ``begun``: it changes nothing.
+    or since `forks` was ``begun``: what is in the file is left to the parent.
     """
     begun = forks if begun is None else begun
     for attempt in range(ATTEMPTS_MAX):
@@ -112,7 +118,7 @@ def _create(
         raise StorageError(f"forked while {name} was made")
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
     try:
-        reserve(descriptor, size)
+        reserve(descriptor, size, begun)
         for offset, data in parts:
             write_all(descriptor, data, offset, begun)
         os.fchmod(descriptor, file_mode(directory_fd))
@@ -131,9 +137,9 @@ def _create(
             )
             remove(directory_fd, temporary)
     except BaseException:
+        os.close(descriptor)
         if begun == forks:
             remove(directory_fd, temporary)
-        os.close(descriptor)
         raise
     return descriptor
 

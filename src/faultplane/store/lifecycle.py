@@ -105,6 +105,7 @@ def init(
     """
     asked = {"service": service, "domain": domain, "directory": directory}
     _check_names(service, domain, directory)
+    _notice_fork()
     with _process.lock:
         first = _process.settings is None
         found = loaded or _process.settings or settings.load()
@@ -123,7 +124,6 @@ def init(
             _process.reason = "FAULTPLANE_DISABLED is set"
             return status()
         _install_exit()
-        _notice_fork()
         if not _process.joining and (changed or not _is_bound()):
             _renew()
         return status()
@@ -201,7 +201,11 @@ def _renew() -> None:
     forks = files.forks
     _process.joining = True
     try:
-        _leave(forks)
+        try:
+            _leave(forks)
+        except (FaultplaneError, OSError):
+            if forks == files.forks:
+                raise
         _join(forks)
     finally:
         if forks == files.forks:
@@ -234,12 +238,23 @@ def _join(forks: int) -> None:
         _process.retry_seconds = min(2 * _process.retry_seconds, RETRY_SECONDS_MAX)
 
 
+def _refuse_forked(forks: int) -> None:
+    """What follows is not for a child that was forked since: a handler that forked came in before.
+
+    No other comes in until the next call.
+    """
+    if forks != files.forks:
+        raise StorageError("forked while it registered")
+
+
 def _open_store(forks: int) -> None:
     found, wanted = _process.settings, _process.wanted
     assert found is not None
     assert wanted is not None
     store = _process.store
-    if store is not None and store.in_place():
+    in_place = store is not None and store.in_place()
+    _refuse_forked(forks)
+    if in_place:
         return
     if store is not None:
         # Before another is opened: its descriptors may get the same numbers.
@@ -247,24 +262,26 @@ def _open_store(forks: int) -> None:
         store.close()
     base = _process.base
     if base is None or not base.private or not os.path.isdir(base.path):
-        _process.base = base = location.writable_base(
+        base = location.writable_base(
             wanted.directory,
             found.runtime_directory,
             found.group_readable,
             found.temporary_directory,
         )
+        _refuse_forked(forks)
+        _process.base = base
     opened = domain.open_or_create(
         base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
     )
     if forks != files.forks:
+        opened.close()
         raise StorageError("forked while it opened the store")
     _process.store = opened
 
 
 def _register(forks: int) -> None:
     """Take a slot and hand it to the core; FaultplaneError or OSError when that fails."""
-    if forks != files.forks:
-        raise StorageError("forked while it registered")
+    _refuse_forked(forks)
     store, found, wanted = _process.store, _process.settings, _process.wanted
     assert store is not None
     assert found is not None
@@ -289,8 +306,7 @@ def _register(forks: int) -> None:
         owners.disown(store, registration)
         registration.close()
         raise
-    if forks != files.forks:
-        raise StorageError("forked while it registered")
+    _refuse_forked(forks)
     _process.registration = registration
     _finalize_with_multiprocessing()
     maintain.maintain_store(store)
@@ -316,8 +332,7 @@ def _bind(store: Store, registration: Registration, service: str, text: str, for
         aggregate_path=owners.aggregate_path(store, registration.slot),
         pid=_process.pid,
     )
-    if forks != files.forks:
-        raise StorageError("forked while it registered")
+    _refuse_forked(forks)
     core.bind(binding)
 
 
@@ -336,18 +351,23 @@ def _leave(forks: int) -> None:
     if store is None or forks != files.forks:
         return
     if registration is not None:
-        _drop_slot(store, registration)
+        _drop_slot(store, registration, forks)
     wanted, base = _process.wanted, _process.base
-    if wanted and base and store.domain_path != os.path.join(base.path, wanted.domain):
-        _process.store = None
-        if not base.private:
-            _process.base = None
-        store.close()
+    if wanted is None or base is None:
+        return
+    stays = store.domain_path == os.path.join(base.path, wanted.domain)
+    if stays or forks != files.forks:
+        return
+    _process.store = None
+    if not base.private:
+        _process.base = None
+    store.close()
 
 
-def _drop_slot(store: Store, registration: Registration) -> None:
+def _drop_slot(store: Store, registration: Registration, forks: int) -> None:
     try:
         owners.say_exited(store, registration, 0)
+        _refuse_forked(forks)
         owners.disown(store, registration)
     except (FaultplaneError, OSError):
         pass  # the application closed its descriptors: the slot goes when the process does
