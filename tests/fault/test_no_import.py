@@ -104,7 +104,6 @@ def test_the_watch_sees_imports(run, tmp_domain_dir):
 
 
 INSIDE = """
-import builtins
 seen = []
 
 class Inside:
