@@ -177,16 +177,14 @@ class Aggregate:
         with memoryview(memory) as view, memoryview(self._memory) as old:
             words = view[:whole].cast("Q")
             while True:
-                if begun != shared.forks:
-                    raise OSError(shared.FORKED)
+                shared.refuse_forked(begun)
                 used = self.used
                 view[head:used] = old[head:used]
                 if not keep:
                     self._clear(words)
                 order()
                 # From here on nothing is called, so no signal handler comes in.
-                if begun != shared.forks:
-                    raise OSError(shared.FORKED)
+                shared.refuse_forked(begun)
                 if used != self.used:
                     continue
                 before = self._words
