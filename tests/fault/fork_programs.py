@@ -9,6 +9,7 @@ import ctypes
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +22,10 @@ from typing import Any
 from ledger import Ledger
 
 import faultplane as fp
+from faultplane import schema
 from faultplane._backend import core
 from faultplane.capture import start  # noqa: F401 - forks come between no imports
+from faultplane.store import domain as domains
 from faultplane.store import lifecycle
 
 LIBC = ctypes.PyDLL(None)
@@ -282,55 +285,81 @@ def handlers_in_init(ledger: Ledger, rng: random.Random, rounds: int) -> None:
         wait(child(os.fork, work))
 
 
-def at_moments(
-    ledger: Ledger, rng: random.Random, first: int, stride: int, times: int, own: str = ""
-) -> None:
-    """Fork at every ``stride``-th moment of registering at which a signal handler can come in.
+def at_moments(ledger: Ledger, rng: random.Random, which: int | str, own: str = "") -> None:
+    """Fork in a signal handler at a moment of registering, each time at another.
 
-    That is where a function of Python begins, and where one of C has returned. With ``own``, each
-    time in a domain of its own, which has to be made; with "left", by a process that leaves
-    another for it. Prints how many times it forked.
+    ``which``: at so many of them, or, as in "3/40", at each 40th from the third on. With ``own``,
+    each time in a domain of its own, which has to be made, and is looked at and removed; with
+    "left", by a process that leaves another for it. Prints at how many moments it forked, and how
+    many there are.
     """
-    del rng
-    line = moment = 0
-    answers = os.pipe()
+    answers, held = os.pipe(), os.pipe()
+    OURS.interrupted.argtypes = ctypes.c_int, ctypes.py_object
+    OURS.interrupt_at.argtypes = ctypes.c_long, ctypes.py_object
 
-    def work(both: tuple[Worker, Worker], moment: int) -> None:
-        seen, parent, forked = 0, os.getpid(), []
+    def work(line: int, moment: int) -> None:
+        parent, forked = os.getpid(), []
 
-        def come(frame: object, event: str, argument: object) -> None:
-            nonlocal seen
-            del frame, argument
-            if event in ("call", "c_return"):
-                seen += 1
-                if seen == moment:
-                    sys.setprofile(None)
-                    forked.append(os.fork())
-
-        domain = f"{own}{both[0].line}" if own else None
+        domain = f"{own}{line}" if own else None
         if own == "left":
             fp.init(service="fork")
-        sys.setprofile(come)
+        signal.signal(signal.SIGALRM, OURS.interrupted)
+        OURS.interrupt_at(moment, lambda: forked.append(os.fork()))
         fp.init(service="fork", domain=domain)
-        sys.setprofile(None)
-        me = both[os.getpid() != parent]
+        seen = OURS.interrupt_no_more()
+        me = Worker(ledger, line + (os.getpid() != parent))
         me.record(3)
-        if me is both[0]:
+        if os.getpid() == parent:
             wait(*forked)
-            os.write(answers[1], b"%d\n" % seen)
+            os.write(answers[1], b"%d\n" % (moment if forked else seen))
 
+    def at(line: int, moment: int) -> int:
+        """How many moments there were up to the fork, or in all if there was none."""
+        wait(child(os.fork, lambda: work(line, moment)))
+        seen = int(file.readline())
+        if own:
+            look_at_own(f"{own}{line}", line, 2 if seen == moment else 1)
+        return seen
+
+    def hold() -> None:
+        fp.init(service="fork")
+        os.read(held[0], 1)
+
+    # It has slot 0: to write a 0 as text looks for no signals.
+    holder = child(os.fork, hold)
     with os.fdopen(answers[0]) as file:
-        seen = moment = first
-        while seen == moment and line < 2 * times:
-            both = Worker(ledger, line), Worker(ledger, line + 1)
-            line += 2
-            wait(child(os.fork, lambda both=both, moment=moment: work(both, moment)))
-            if (seen := int(file.readline())) == moment:
-                seen = moment = moment + stride
-        print(moment // stride)
+        total = at(0, 1 << 40)
+        if isinstance(which, int):
+            moments = sorted(rng.sample(range(1, total + 1), which))
+        else:
+            first, step = map(int, which.split("/"))
+            moments = list(range(first, total + 1, step))
+        came = [at(2 * k, moment) == moment for k, moment in enumerate(moments, 1)]
+    os.write(held[1], b"x")
+    wait(holder)
+    print(came.count(True), total)
 
 
-def at_moments_unseen(ledger: Ledger, rng: random.Random, *numbers: int) -> None:
+def look_at_own(name: str, first: int, processes: int) -> None:
+    """The domain ``name`` must hold what that many workers recorded; it is removed then."""
+    lines = range(first, first + processes)
+    directory = Path(os.environ["FAULTPLANE_DIR"]) / name
+    with fp.attach(name) as domain:
+        table = domain.records().to_pyarrow(compat=True)
+        found = sorted(zip(*(table[key].to_pylist() for key in ("message", "seq")), strict=True))
+        assert found == [(f"{line} {n}", n) for line in lines for n in (1, 2, 3)], (name, found)
+        numbers = set(table["owner"].to_pylist())
+        assert len(numbers) == processes, (name, numbers)
+        assert sum(row["count"] for row in domain.counts_rows()) == 3 * processes, name
+        assert not domain.problems(), (name, domain.problems())
+    (path,) = domains.store_paths(str(directory))
+    with domains.Store.open(path) as store:
+        # Else the next two processes would be these two once more.
+        assert store.registry.load(schema.REGISTRY.offset["incarnation_next"]) > max(numbers)
+    shutil.rmtree(directory)
+
+
+def at_moments_unseen(ledger: Ledger, rng: random.Random, which: int | str) -> None:
     """The same with a pure core that does not look whether it was forked in the middle."""
     from faultplane._pure import memory
 
@@ -341,7 +370,7 @@ def at_moments_unseen(ledger: Ledger, rng: random.Random, *numbers: int) -> None
         memory.forks = 0
 
     memory.forget_parent = unseen
-    at_moments(ledger, rng, *numbers)
+    at_moments(ledger, rng, which)
 
 
 def mappings() -> int:

@@ -1,6 +1,7 @@
 """Processes fork at every moment there is: nothing is lost, doubled, or taken for the parent's.
 
-``FORKS=3000`` in the environment makes the runs with many forks longer.
+``FORKS=3000`` in the environment makes the runs with many forks longer, ``SWEEP=all`` those at a
+moment come at each that there is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import pytest
 from ledger import Ledger, problems
 
 import faultplane as fp
-from faultplane import schema
-from faultplane.store import domain as domains
 
 pytestmark = [
     pytest.mark.fault,
@@ -28,7 +27,9 @@ HERE = Path(__file__).parent
 WAYS = ["os", "announced", "libc", "_Fork", "clone"]
 
 
+PARTS = 40
 SWEEP = os.environ.get("SWEEP") == "all"
+MOMENTS = [f"{part + 1}/{PARTS}" for part in range(PARTS)] if SWEEP else [60]
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def program(run_python, child_environment, core_name, tmp_path, rng, request):
     def run(name, *arguments, **variables):
         where, seed = tmp_path / "ledger", rng.randrange(1 << 32)
         print(f"seed {seed}")
-        if {"clone", "announced"} & set(arguments):
+        if {"clone", "announced"} & set(arguments) or name.startswith("at_moments"):
             library = request.getfixturevalue("library")
             include = sysconfig.get_path("include")
             variables["FORKS_LIBRARY"] = str(library("forks", "-O1", f"-I{include}"))
@@ -126,43 +127,28 @@ def test_forks_in_handlers_that_come_while_a_process_registers_are_exact(
     check(ledger, tmp_domain_dir)
 
 
-@pytest.mark.parametrize("first", range(1, 8) if SWEEP else ["any"])
-def test_a_fork_at_any_moment_of_registering_is_exact(program, tmp_domain_dir, rng, first):
-    """``SWEEP=all`` forks at each of the first 2,800."""
-    first, stride, times = (first, 7, 400) if SWEEP else (rng.randrange(1, 42), 41, 70)
-    output, ledger = program("at_moments", first, stride, times, FAULTPLANE_BUDGET_BYTES="512MiB")
-    assert int(output) >= times - 20
+@pytest.mark.parametrize("which", MOMENTS)
+def test_a_fork_at_any_moment_of_registering_is_exact(program, tmp_domain_dir, which):
+    output, ledger = program("at_moments", which, FAULTPLANE_BUDGET_BYTES="512MiB")
+    came, _ = map(int, output.split())
+    assert came > 20
     check(ledger, tmp_domain_dir)
 
 
-@pytest.mark.parametrize("first", range(1, 8) if SWEEP else ["any"])
+@pytest.mark.parametrize("which", MOMENTS)
 @pytest.mark.parametrize("own", ["own", "left"])
-def test_a_fork_at_any_moment_of_making_a_store_is_exact(program, tmp_domain_dir, rng, own, first):
-    """``SWEEP=all`` forks at each of the first 2,100. A process that leaves another comes too."""
-    first, stride, times = (first, 7, 300) if SWEEP else (rng.randrange(1, 22), 21, 80)
-    options = {"FAULTPLANE_BUDGET_BYTES": "2MiB"}
-    output, _ = program("at_moments", first, stride, times, own, **options)
-    assert int(output) > times // 2
-    for line in range(0, 2 * int(output) - 2, 2):
-        with fp.attach(f"{own}{line}", str(tmp_domain_dir)) as domain:
-            table = domain.records().to_pyarrow(compat=True)
-            found = set(zip(*(table[name].to_pylist() for name in ("message", "seq"))))
-            assert found == {(f"{one} {n}", n) for one in (line, line + 1) for n in (1, 2, 3)}
-            numbers = set(table["owner"].to_pylist())
-            assert len(numbers) == 2
-            assert [row["count"] for row in domain.counts_rows()] == [6]
-        (path,) = domains.store_paths(f"{tmp_domain_dir}/{own}{line}")
-        with domains.Store.open(path) as store:
-            # Else the next two processes would be these two once more.
-            assert store.registry.load(schema.REGISTRY.offset["incarnation_next"]) > max(numbers)
+def test_a_fork_at_any_moment_of_making_a_store_is_exact(program, own, which):
+    """By a process that leaves another store for it, too. The program looks at each store."""
+    output, _ = program("at_moments", which, own, FAULTPLANE_BUDGET_BYTES="2MiB")
+    came, _ = map(int, output.split())
+    assert came > 20
 
 
 def test_a_core_that_does_not_look_for_forks_is_caught(program, tmp_domain_dir, core_name):
     """Negative control. The compiled core runs no handler where it binds."""
     if core_name != "python":
         pytest.skip("about the pure core")
-    options = {"FAULTPLANE_BUDGET_BYTES": "512MiB"}
-    _, ledger = program("at_moments_unseen", 1, 20, 140, **options)
+    _, ledger = program("at_moments_unseen", 120, FAULTPLANE_BUDGET_BYTES="512MiB")
     with fp.attach(directory=str(tmp_domain_dir)) as domain:
         assert problems(ledger, domain)
 

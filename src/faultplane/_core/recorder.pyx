@@ -301,6 +301,8 @@ def bind(binding):
     cdef Mapping aggregate = binding.aggregate
     cdef Mapping breath = binding.breath
     cdef uint64_t slot = binding.owner_slot
+    # Here, since to write a number as text is to look for signals.
+    cdef bytes tag = b"%d" % slot
     cdef uint64_t generation = binding.generation
     cdef Writer* writer = &R.writer
     cdef int cell
@@ -316,7 +318,7 @@ def bind(binding):
     writer_clear(writer)
     files_start(
         &writer.files, binding.directory_fd, binding.locks_fd, registry,
-        binding.lanes_per_segment, binding.segments_max, binding.dictionary_bytes, b"%d" % slot
+        binding.lanes_per_segment, binding.segments_max, binding.dictionary_bytes, tag
     )
     writer.incarnation = binding.incarnation
     writer.lane_tag = (slot & LANE_OWNER_MASK) << LANE_OWNER_SHIFT
