@@ -327,16 +327,18 @@ def at_moments(ledger: Ledger, rng: random.Random, which: int | str, own: str = 
 
     # It has slot 0: to write a 0 as text looks for no signals.
     holder = child(os.fork, hold)
-    with os.fdopen(answers[0]) as file:
-        total = at(0, 1 << 40)
-        if isinstance(which, int):
-            moments = sorted(rng.sample(range(1, total + 1), which))
-        else:
-            first, step = map(int, which.split("/"))
-            moments = list(range(first, total + 1, step))
-        came = [at(2 * k, moment) == moment for k, moment in enumerate(moments, 1)]
-    os.write(held[1], b"x")
-    wait(holder)
+    try:
+        with os.fdopen(answers[0]) as file:
+            total = at(0, 1 << 40)
+            if isinstance(which, int):
+                moments = sorted(rng.sample(range(1, total + 1), which))
+            else:
+                first, step = map(int, which.split("/"))
+                moments = list(range(first, total + 1, step))
+            came = [at(2 * k, moment) == moment for k, moment in enumerate(moments, 1)]
+    finally:
+        os.write(held[1], b"x")
+        wait(holder)
     print(came.count(True), total)
 
 

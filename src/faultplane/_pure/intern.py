@@ -22,7 +22,7 @@ from faultplane.schema import (
     dictionary_shape,
 )
 
-from . import files
+from . import files, memory
 from .digest import digest_of
 from .memory import FileLock, let_go, order
 
@@ -36,8 +36,19 @@ _NEXT_BYTE: Final = DICTIONARY.offset["next_byte"] // 8
 _ENTRY_WORDS: Final = DICTIONARY_ENTRY.size // 8
 
 
-def create(directory_fd: int, prefix: str, generation: int, file_bytes: int, tag: str) -> None:
-    """Make the file of a generation unless it is there; raises OSError. ``tag`` is unique."""
+def create(
+    directory_fd: int,
+    prefix: str,
+    generation: int,
+    file_bytes: int,
+    tag: str,
+    begun: int | None = None,
+) -> None:
+    """Make the file of a generation unless it is there; raises OSError. ``tag`` is unique.
+
+    So in a child that was forked since `memory.forks` was ``begun``: it has its parent's tag.
+    """
+    begun = memory.forks if begun is None else begun
     name = f"{prefix}-{generation}"
     temporary = f"tmp-{name}-{tag}"
     shape = dictionary_shape(file_bytes)
@@ -57,15 +68,18 @@ def create(directory_fd: int, prefix: str, generation: int, file_bytes: int, tag
     )
     DICTIONARY.write(page, 0, crc=crc32(page[:_CRC_AT]))
     page[8 * _NEXT_ENTRY] = 1  # id 0 is the empty string
+    memory.refuse_forked(begun)
     files.remove(directory_fd, temporary)
     fd = files.create(directory_fd, temporary)
     try:
         files.reserve(fd, 0, file_bytes)
+        memory.refuse_forked(begun)
         os.pwrite(fd, page, 0)
         files.link_once(directory_fd, temporary, name)
     finally:
         os.close(fd)
-        files.remove(directory_fd, temporary)
+        if begun == memory.forks:
+            files.remove(directory_fd, temporary)
 
 
 class Dictionary:

@@ -256,7 +256,9 @@ class Mapping(mmap.mmap):
             order()
         return value
 
-    def _put(self, offset: int, width: int, code: Code, value: int) -> None:
+    def _put(
+        self, offset: int, width: int, code: Code, value: int, begun: int | None = None
+    ) -> None:
         self._check_writable()
         if not 0 <= value < 1 << 8 * width:
             raise OverflowError(f"value must be 0 to {(1 << 8 * width) - 1}, got {value}")
@@ -264,6 +266,8 @@ class Mapping(mmap.mmap):
         with process_lock:
             order()
         with memoryview(self) as view, view[offset : offset + width].cast(code) as words:
+            if begun is not None and begun != forks:
+                raise StorageError(FORKED)
             words[0] = value
 
     def load(self, offset: int) -> int:
@@ -279,6 +283,13 @@ class Mapping(mmap.mmap):
     def store(self, offset: int, value: int) -> None:
         """Store a u64 at ``offset``, with release order."""
         self._put(offset, 8, "Q", value)
+
+    def store_unless_forked(self, offset: int, value: int, begun: int) -> None:
+        """The same, but StorageError in a child that was forked since `forks` was ``begun``.
+
+        The call that it goes on with has no lock there, and what it is about to store is old.
+        """
+        self._put(offset, 8, "Q", value, begun)
 
     def load32(self, offset: int) -> int:
         """The u32 at ``offset``, with acquire order."""

@@ -131,6 +131,7 @@ class Segments:
         self._prepared_bytes = 0
         self._identity = files.identity(directory_fd)
         self._prepare_identity = (0, 0)
+        self._prepare_forks = 0
 
     def are_open(self) -> bool:
         """Whether the directory is still the one that it was, not closed by the application."""
@@ -144,9 +145,8 @@ class Segments:
         """A word of the registry."""
         return self.registry.load(REGISTRY.offset[field])
 
-    def _add(self, field: str, n: int) -> None:
-        at = REGISTRY.offset[field]
-        self.registry.store(at, (self.registry.load(at) + n) & WORD_MAX)
+    def _store(self, field: str, value: int, begun: int) -> None:
+        self.registry.store_unless_forked(REGISTRY.offset[field], value & WORD_MAX, begun)
 
     # ------------------------------------------------------------------------------ preparing
 
@@ -163,15 +163,17 @@ class Segments:
         """Become the one who prepares the next segment; False when nobody needs to."""
         if self.is_preparing:
             return True
+        begun = memory.forks
         if self.is_ready() or not self._prepare_lock.try_take():
             return False
         try:
             files.remove(self.directory_fd, self._prepare_name)
+            memory.refuse_forked(begun)
             self._prepare_fd = files.create(self.directory_fd, self._prepare_name)
         except OSError:
             self._prepare_lock.give_back()
             return False
-        self._prepare_forks = memory.forks
+        self._prepare_forks = begun
         self._prepare_identity = files.identity(self._prepare_fd)
         self._prepared_bytes = 0
         return True
@@ -232,11 +234,11 @@ class Segments:
         """Make segment ``number`` visible unless somebody else does; raises OSError."""
         name, segment, begun = f"tmp-pub-{self._tag}", f"seg-{number}", memory.forks
         try:
-            fd = self._take_prepared(name, segment)
+            fd = self._take_prepared(name, segment, begun)
         except FileExistsError:
             return
         try:
-            header = self._header(number)
+            header = self._header(number, begun)
             memory.refuse_forked(begun)
             os.pwrite(fd, header, 0)
             # Linked only when complete, and never over another: a half-made segment is never
@@ -250,7 +252,7 @@ class Segments:
             if begun == memory.forks:
                 files.remove(self.directory_fd, name)
 
-    def _header(self, number: int) -> bytes:
+    def _header(self, number: int, begun: int) -> bytes:
         page = bytearray(PAGE_BYTES)
         columns = self.shape.column_offsets
         SEGMENT.write(
@@ -261,7 +263,7 @@ class Segments:
             lanes=self.lanes,
             schema_hash=SCHEMA_HASH,
             number=number,
-            dictionary_generation=self._generation_for_new_segment(),
+            dictionary_generation=self._generation_for_new_segment(begun),
             created_unix_nano=time.time_ns(),
             lane_rows=LANE_ROWS,
             row_bytes=ROW_BYTES,
@@ -275,14 +277,15 @@ class Segments:
         SEGMENT.write(page, 0, crc=crc32(page[:_CRC_AT]))
         return bytes(page)
 
-    def _take_prepared(self, name: str, segment: str) -> int:
+    def _take_prepared(self, name: str, segment: str, begun: int) -> int:
         """An allocated, all-zero file called ``name``; FileExistsError when ``segment`` is."""
-        files.remove(self.directory_fd, name)
+        self._remove(name, begun)
         size = self.shape.file_bytes
         if self.is_preparing:
             self.prepare_whole()
+        memory.refuse_forked(begun)
         try:
-            self._rename(READY_NAME, name)
+            os.rename(READY_NAME, name, src_dir_fd=self.directory_fd, dst_dir_fd=self.directory_fd)
         except FileNotFoundError:
             pass
         else:
@@ -291,7 +294,7 @@ class Segments:
             if status.st_size == size and status.st_nlink == 1:
                 return fd
             os.close(fd)
-            files.remove(self.directory_fd, name)
+            self._remove(name, begun)
         # Nothing was prepared in time: reserve one here, in steps, and stop when another is first.
         fd = files.create(self.directory_fd, name)
         try:
@@ -301,11 +304,19 @@ class Segments:
                 files.reserve(fd, start, min(RESERVE_STEP_BYTES, size - start))
         except OSError:
             os.close(fd)
-            files.remove(self.directory_fd, name)
+            self._remove(name, begun)
             raise
         return fd
 
-    def _generation_for_new_segment(self) -> int:
+    def _remove(self, name: str, begun: int) -> None:
+        """Remove a file of this process, which is another's in a child forked since ``begun``."""
+        memory.refuse_forked(begun)
+        try:
+            os.unlink(name, dir_fd=self.directory_fd)
+        except FileNotFoundError:
+            pass
+
+    def _generation_for_new_segment(self, begun: int) -> int:
         """Current dictionary generation; a new one when the current one is nearly full.
 
         Raises OSError when there is none and none can be made.
@@ -319,7 +330,7 @@ class Segments:
         try:
             for prefix in ("dict", "stacks"):
                 create_dictionary(
-                    self.directory_fd, prefix, following, self._dictionary_bytes, self._tag
+                    self.directory_fd, prefix, following, self._dictionary_bytes, self._tag, begun
                 )
         except OSError:
             if generation:
@@ -327,7 +338,7 @@ class Segments:
             raise
         with self.exclusive():
             if self.load("dictionary_generation") == generation:
-                self._add("dictionary_generation", 1)
+                self._store("dictionary_generation", following, begun)
         return self.load("dictionary_generation")
 
     def _is_nearly_full(self, prefix: str, generation: int) -> bool:
@@ -341,9 +352,10 @@ class Segments:
 
     def raise_newest(self, number: int) -> None:
         """Say that segment ``number`` is published."""
+        begun = memory.forks
         with self.exclusive():
             if self.load("segment_newest") < number:
-                self.registry.store(REGISTRY.offset["segment_newest"], number)
+                self._store("segment_newest", number, begun)
 
     # ------------------------------------------------------------------------------- retiring
 
@@ -369,6 +381,7 @@ class Segments:
         Every step may be repeated, and be late: only what is still the oldest is retired.
         """
         entry = SEGMENT_TABLE_OFFSET + number % SEGMENT_TABLE_SIZE * SEGMENT_TABLE_ENTRY_BYTES
+        begun = memory.forks
         with self.exclusive():
             if self.load("segment_oldest") != number:
                 return True  # another was faster
@@ -383,15 +396,15 @@ class Segments:
                         return False
                     rows = 0  # gone, or not a segment of ours
                 noted = (number << SEGMENT_TABLE_ROWS_BITS | rows) & WORD_MAX
-                self.registry.store(entry, noted)
+                self.registry.store_unless_forked(entry, noted, begun)
             # The total says how many segments are in it: whoever comes after one that died here
             # adds what is missing, once.
             retired = self.load("retired")
             if (retired ^ (number - 1)) & _RETIRED_SEGMENTS_MASK == 0:
                 total = (retired >> RETIRED_ROWS_SHIFT) + rows
                 retired = total << RETIRED_ROWS_SHIFT | number & _RETIRED_SEGMENTS_MASK
-                self.registry.store(REGISTRY.offset["retired"], retired & WORD_MAX)
-            self.registry.store(REGISTRY.offset["segment_oldest"], (number + 1) & WORD_MAX)
+                self._store("retired", retired, begun)
+            self._store("segment_oldest", number + 1, begun)
             # Unlinked last: whoever finds the name free can see that its number has been used.
             try:
                 files.remove(self.directory_fd, f"seg-{number}")

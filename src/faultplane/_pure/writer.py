@@ -438,6 +438,11 @@ class Writer:
         self.forget()
 
     def forget(self) -> None:
-        """In a forked child: drop what belongs to the parent without touching it."""
+        """In a forked child: drop what belongs to the parent without touching it.
+
+        Whoever is in the middle of a change, that a signal handler came into which forked, finds
+        no directory any more.
+        """
         self.segments.prepare_forget()
+        self.segments.directory_fd = -1
         self._leave_segment()

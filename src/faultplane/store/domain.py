@@ -376,8 +376,7 @@ def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
             os.close(directory_fd)
         # A directory takes the place of an empty one or none: the second of two creators gets
         # an error, and uses what the first one made.
-        if begun != files.forks:
-            raise StorageError(f"forked while {name} was made")
+        files.refuse_forked(begun)
         os.rename(temporary, name, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)
     except FileNotFoundError:
         raise  # the domain directory was removed, and with it what was made in it

@@ -30,8 +30,8 @@ ATTEMPTS_MAX: Final = 3
 
 forks = 0
 """Grows in a forked child. A signal handler that forks comes into some call, which goes on in the
-child as well: what it has begun is the parent's. It looks here, with no call from there to what it
-changes, since a handler comes in where something is called."""
+child as well: what it has begun is the parent's. It looks here, with no call of Python from there
+to what it changes, since a handler comes in where one begins."""
 
 _OPEN_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0) | os.O_NONBLOCK
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -44,6 +44,15 @@ def forget_parent() -> None:
 
 
 os.register_at_fork(after_in_child=forget_parent)
+
+
+def refuse_forked(begun: int) -> None:
+    """Raise StorageError in a child that was forked since `forks` was ``begun``.
+
+    From its return to the next function of Python that is called no signal handler comes in.
+    """
+    if begun != forks:
+        raise StorageError("forked in the middle of a change, which the parent makes")
 
 
 def storage_error(what: str, error: OSError) -> StorageError:
@@ -65,8 +74,8 @@ def reserve(descriptor: int, size: int, begun: int | None = None) -> None:
     if size == 0:
         return
     allocates = hasattr(os, "posix_fallocate")
-    if begun is not None and begun != forks:
-        raise StorageError("forked in the middle of a file, which the parent makes")
+    if begun is not None:
+        refuse_forked(begun)
     if allocates:
         os.posix_fallocate(descriptor, 0, size)
     else:
@@ -114,8 +123,7 @@ def _create(
     begun: int,
 ) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS
-    if begun != forks:
-        raise StorageError(f"forked while {name} was made")
+    refuse_forked(begun)
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
     try:
         reserve(descriptor, size, begun)
@@ -123,8 +131,7 @@ def _create(
             write_all(descriptor, data, offset, begun)
         os.fchmod(descriptor, file_mode(directory_fd))
         # Named last: whoever can open the name finds the whole file.
-        if begun != forks:
-            raise StorageError(f"forked while {name} was made")
+        refuse_forked(begun)
         if replace:
             os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
         else:
@@ -151,8 +158,8 @@ def write_all(descriptor: int, data: bytes, offset: int, begun: int | None = Non
     """
     view = memoryview(data)
     while view:
-        if begun is not None and begun != forks:
-            raise StorageError("forked in the middle of a file, which the parent makes")
+        if begun is not None:
+            refuse_forked(begun)
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
 

@@ -238,22 +238,13 @@ def _join(forks: int) -> None:
         _process.retry_seconds = min(2 * _process.retry_seconds, RETRY_SECONDS_MAX)
 
 
-def _refuse_forked(forks: int) -> None:
-    """What follows is not for a child that was forked since: a handler that forked came in before.
-
-    No other comes in until the next call.
-    """
-    if forks != files.forks:
-        raise StorageError("forked while it registered")
-
-
 def _open_store(forks: int) -> None:
     found, wanted = _process.settings, _process.wanted
     assert found is not None
     assert wanted is not None
     store = _process.store
     in_place = store is not None and store.in_place()
-    _refuse_forked(forks)
+    files.refuse_forked(forks)
     if in_place:
         return
     if store is not None:
@@ -268,7 +259,7 @@ def _open_store(forks: int) -> None:
             found.group_readable,
             found.temporary_directory,
         )
-        _refuse_forked(forks)
+        files.refuse_forked(forks)
         _process.base = base
     opened = domain.open_or_create(
         base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
@@ -281,7 +272,7 @@ def _open_store(forks: int) -> None:
 
 def _register(forks: int) -> None:
     """Take a slot and hand it to the core; FaultplaneError or OSError when that fails."""
-    _refuse_forked(forks)
+    files.refuse_forked(forks)
     store, found, wanted = _process.store, _process.settings, _process.wanted
     assert store is not None
     assert found is not None
@@ -306,7 +297,7 @@ def _register(forks: int) -> None:
         owners.disown(store, registration)
         registration.close()
         raise
-    _refuse_forked(forks)
+    files.refuse_forked(forks)
     _process.registration = registration
     _finalize_with_multiprocessing()
     maintain.maintain_store(store)
@@ -332,7 +323,7 @@ def _bind(store: Store, registration: Registration, service: str, text: str, for
         aggregate_path=owners.aggregate_path(store, registration.slot),
         pid=_process.pid,
     )
-    _refuse_forked(forks)
+    files.refuse_forked(forks)
     core.bind(binding)
 
 
@@ -366,8 +357,8 @@ def _leave(forks: int) -> None:
 
 def _drop_slot(store: Store, registration: Registration, forks: int) -> None:
     try:
-        owners.say_exited(store, registration, 0)
-        _refuse_forked(forks)
+        owners.say_exited(store, registration, 0, forks)
+        files.refuse_forked(forks)
         owners.disown(store, registration)
     except (FaultplaneError, OSError):
         pass  # the application closed its descriptors: the slot goes when the process does

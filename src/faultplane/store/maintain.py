@@ -94,9 +94,15 @@ def maintain(domain_path: str) -> list[Report]:
 def maintain_store(store: Store, step: Step = no_step) -> Report:
     """One step of maintenance of one writable store; never raises for storage.
 
-    ``step`` is called with a name between any two stores that others can see.
+    ``step`` is called with a name between any two stores that others can see. In a child that a
+    signal handler forks meanwhile nothing more is done: it has not the lock.
     """
-    report = Report(store.name)
+    report, begun = Report(store.name), files.forks
+
+    def watched(name: str) -> None:
+        step(name)
+        files.refuse_forked(begun)
+
     if not store.writable or store.core_name != CORE_NAME:
         report.skipped = "not writable by this process"
         return report
@@ -111,7 +117,7 @@ def maintain_store(store: Store, step: Step = no_step) -> Report:
     try:
         for part in (_bury, _tidy, _segments):
             try:
-                part(store, report, step)
+                part(store, report, watched)
             except (FaultplaneError, OSError, ValueError) as error:
                 report.problems.append(f"{store.path}: {error}")
     finally:
@@ -124,6 +130,7 @@ def maintain_store(store: Store, step: Step = no_step) -> Report:
 
 def _bury(store: Store, report: Report, step: Step) -> None:
     """Find dead owners and take them through to a free slot."""
+    begun = files.forks
     if problem := owners.problem(owners.read_owners(store)):
         raise CorruptFile(problem)
     fold.finish_last(store, step)
@@ -140,7 +147,7 @@ def _bury(store: Store, report: Report, step: Step) -> None:
         # Once DEAD, always DEAD: its process was told to register anew. If it does live, it
         # gets the second that one in another namespace gets.
         alive = Life.SILENT if alive is Life.ALIVE else alive
-        marked = _declare_dead(store, row, alive, step)
+        marked = _declare_dead(store, row, alive, step, begun)
         if marked is not None:
             dead.append((marked, alive))
     if not dead:
@@ -162,7 +169,9 @@ def _bury(store: Store, report: Report, step: Step) -> None:
         report.folded = len(settled)
 
 
-def _declare_dead(store: Store, row: OwnerRow, alive: Life, step: Step) -> OwnerRow | None:
+def _declare_dead(
+    store: Store, row: OwnerRow, alive: Life, step: Step, begun: int
+) -> OwnerRow | None:
     """Fence a dead owner and mark it, once; its row as it is now, None if it changed meanwhile.
 
     The fence comes before: whoever sees DEAD knows that the process has been told.
@@ -171,9 +180,9 @@ def _declare_dead(store: Store, row: OwnerRow, alive: Life, step: Step) -> Owner
         step("end")
         if not row.end_unix_nano or alive is Life.SILENT:
             # Also the start of the second that a process in another namespace is given.
-            owners.write_fields(store, row.slot, end_unix_nano=time.time_ns())
+            owners.write_fields(store, row.slot, begun, end_unix_nano=time.time_ns())
         step("fence")
-        owners.set_fence(store, row.slot)
+        owners.set_fence(store, row.slot, begun)
     step("dead")
     if row.state_code == schema.OWNER_LIVE:
         return owners.change_state(store, row, schema.OWNER_DEAD)

@@ -23,6 +23,7 @@ _OWNER = schema.OWNER
 # The whole structure at once: its fields follow each other without gaps.
 _PACKED: Final = struct.Struct("<" + "".join(field.code for field in _OWNER.fields))
 _NAMES: Final = tuple(field.name for field in _OWNER.fields)
+_CODECS: Final = {field.name: struct.Struct("<" + field.code) for field in _OWNER.fields}
 GENERATION_MASK: Final = 0xFF_FFFF
 INCARNATION_MAX: Final = 0xFFFF_FFFF
 SETTLE_NANO: Final = 1_000_000_000
@@ -260,18 +261,29 @@ def change_state(store: Store, row: OwnerRow, state: int) -> OwnerRow | None:
     return read_owner(store, row.slot)
 
 
-def write_fields(store: Store, slot: int, **values: object) -> None:
-    """Store fields of a slot that the caller may change."""
+def write_fields(store: Store, slot: int, begun: int | None = None, **values: object) -> None:
+    """Store fields of a slot that the caller may change.
+
+    Raises StorageError in a child that was forked meanwhile, or since `files.forks` was ``begun``:
+    the slot is the parent's, and may be another's by now.
+    """
+    begun = files.forks if begun is None else begun
     with memoryview(store.owners) as view:
-        _OWNER.write(view, slot * _OWNER.size, **values)
+        for field, value in values.items():
+            data = _CODECS[field].pack(value)
+            start = slot * _OWNER.size + _OWNER.offset[field]
+            end = start + len(data)
+            files.refuse_forked(begun)
+            view[start:end] = data
 
 
-def set_fence(store: Store, slot: int) -> None:
+def set_fence(store: Store, slot: int, begun: int | None = None) -> None:
     """Tell the slot's process, should it live, to register anew before it writes again.
 
     The next owner writes its own incarnation there, so one that slept through all of it finds
-    out too.
+    out too. ``begun``: as in `write_fields`.
     """
+    files.refuse_forked(files.forks if begun is None else begun)
     store.owners.store32(slot * _OWNER.size + _OWNER.offset["fence"], 0)
 
 
@@ -314,7 +326,7 @@ def register(
     stores that others can see. Raises DomainNotFound when the store was removed meanwhile,
     StorageError or StorageFull when its files cannot be made.
     """
-    text = resource.encode()
+    begun, text = files.forks, resource.encode()
     if len(text) > _OWNER.width("resource"):
         raise ValueError(f"resource must be at most 384 bytes, got {len(text)}")
     # Shared: owners come at the same time as each other, but never while a gc removes the store.
@@ -328,7 +340,7 @@ def register(
                 continue
             registration = None
             try:
-                registration = _take_slot(store, slot, text, step)
+                registration = _take_slot(store, slot, text, step, begun)
             finally:
                 if registration is None:
                     store.locks.release(slot)
@@ -339,24 +351,30 @@ def register(
 
 
 def _take_slot(
-    store: Store, slot: int, resource: bytes, step: Callable[[str], None]
+    store: Store, slot: int, resource: bytes, step: Callable[[str], None], begun: int
 ) -> Registration | None:
-    """Fill a free slot whose lock is held, then say so with one compare-and-swap."""
+    """Fill a free slot whose lock is held, then say so with one compare-and-swap.
+
+    In a child that a signal handler has forked since `files.forks` was ``begun`` this fails, and
+    the parent, which has the lock, goes on.
+    """
     base = slot * _OWNER.size
     word = store.owners.load(base)
     if word & 0xFF != schema.OWNER_FREE:
         return None
     generation = word >> 8 & GENERATION_MASK
+    files.refuse_forked(begun)
     incarnation = store.registry.add(schema.REGISTRY.offset["incarnation_next"], 1)
     if not 0 < incarnation <= INCARNATION_MAX:
         raise StorageError(f"incarnation must be 1 to {INCARNATION_MAX}, got {incarnation}")
-    me, forks = host.this_process(), files.forks
+    me = host.this_process()
     step("fields")
     # A crash from here to the swap leaves a free slot with old fields and perhaps files. The next
     # owner writes over them, if maintenance has not removed the files before.
     write_fields(
         store,
         slot,
+        begun,
         random_id=host.boot_id()[:8] + host.cgroup_signature() + os.urandom(4),
         pid=me.pid,
         fence=incarnation,
@@ -371,13 +389,12 @@ def _take_slot(
         resource=resource,
     )
     step("files")
-    registration = _make_files(store, slot, incarnation, generation)
+    registration = _make_files(store, slot, incarnation, generation, begun)
     step("swap")
     # Known as our own first: a thread that maintains must not take it for a dead predecessor.
     _own.setdefault(store.locks.identity, set()).add(incarnation)
     live = registration.word
-    # The slot is the parent's, if a signal handler has forked meanwhile.
-    if forks != files.forks or not store.owners.cas(base, word, live):
+    if begun != files.forks or not store.owners.cas(base, word, live):
         _own.get(store.locks.identity, set()).discard(incarnation)
         registration.close()
         return None
@@ -385,9 +402,12 @@ def _take_slot(
     return registration
 
 
-def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> Registration:
+def _make_files(
+    store: Store, slot: int, incarnation: int, generation: int, begun: int
+) -> Registration:
     counts = aggregate.first_bytes(slot, incarnation)
     kind = f"own-{slot}-"
+    files.refuse_forked(begun)
     files.remove_kind(store.directory_fd, kind)
     aggregate_fd = files.create(
         store.directory_fd,
@@ -396,6 +416,7 @@ def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> R
         [(0, counts)],
         replace=True,
         kind=kind,
+        begun=begun,
     )
     try:
         counts_mapping = core.Mapping(
@@ -419,6 +440,7 @@ def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> R
             [(0, bytes(head))],
             replace=True,
             kind=kind,
+            begun=begun,
         )
         try:
             breath_mapping = core.Mapping(breath_fd, schema.BREATH_BYTES, True)
@@ -439,16 +461,22 @@ def _make_files(store: Store, slot: int, incarnation: int, generation: int) -> R
     )
 
 
-def say_exited(store: Store, registration: Registration, exit_code: int) -> bool:
+def say_exited(
+    store: Store, registration: Registration, exit_code: int, begun: int | None = None
+) -> bool:
     """Mark the end of an orderly life; False when the owner was declared dead before.
 
-    The lock stays held and counting goes on until the process is really gone.
+    The lock stays held and counting goes on until the process is really gone. ``begun``: as in
+    `write_fields`.
     """
+    begun = files.forks if begun is None else begun
     base, word = registration.slot * _OWNER.size, registration.word
     if store.owners.load(base) != word:
         return False
-    write_fields(store, registration.slot, end_unix_nano=time.time_ns(), exit_code=exit_code)
+    now = time.time_ns()
+    write_fields(store, registration.slot, begun, end_unix_nano=now, exit_code=exit_code)
     exited = pack_word(registration.incarnation, registration.generation, schema.OWNER_EXITED)
+    files.refuse_forked(begun)
     done: bool = store.owners.cas(base, word, exited)
     return done
 
