@@ -284,13 +284,6 @@ class Mapping(mmap.mmap):
         """Store a u64 at ``offset``, with release order."""
         self._put(offset, 8, "Q", value)
 
-    def store_unless_forked(self, offset: int, value: int, begun: int) -> None:
-        """The same, but StorageError in a child that was forked since `forks` was ``begun``.
-
-        The call that it goes on with has no lock there, and what it is about to store is old.
-        """
-        self._put(offset, 8, "Q", value, begun)
-
     def load32(self, offset: int) -> int:
         """The u32 at ``offset``, with acquire order."""
         return self._get(offset, 4, "I")
@@ -355,6 +348,14 @@ class Mapping(mmap.mmap):
             super().close()
         except BufferError as error:
             raise BufferError("the mapping has exported buffers") from error
+
+
+def store_unless_forked(mapping: Mapping, offset: int, value: int, begun: int) -> None:
+    """``mapping.store``, but StorageError in a child forked since `forks` was ``begun``.
+
+    The call that it goes on with has no lock there, and what it is about to store is old.
+    """
+    mapping._put(offset, 8, "Q", value, begun)  # noqa: SLF001
 
 
 def lane_words(mapping: Mapping, lanes: int) -> list[int]:

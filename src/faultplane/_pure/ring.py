@@ -146,7 +146,8 @@ class Segments:
         return self.registry.load(REGISTRY.offset[field])
 
     def _store(self, field: str, value: int, begun: int) -> None:
-        self.registry.store_unless_forked(REGISTRY.offset[field], value & WORD_MAX, begun)
+        at = REGISTRY.offset[field]
+        memory.store_unless_forked(self.registry, at, value & WORD_MAX, begun)
 
     # ------------------------------------------------------------------------------ preparing
 
@@ -396,7 +397,7 @@ class Segments:
                         return False
                     rows = 0  # gone, or not a segment of ours
                 noted = (number << SEGMENT_TABLE_ROWS_BITS | rows) & WORD_MAX
-                self.registry.store_unless_forked(entry, noted, begun)
+                memory.store_unless_forked(self.registry, entry, noted, begun)
             # The total says how many segments are in it: whoever comes after one that died here
             # adds what is missing, once.
             retired = self.load("retired")
