@@ -59,7 +59,7 @@ def bury():
         keep = owners.pack_word
         owners.pack_word = lambda i, g, state: keep(i, 0 if state == 0 else g, state)
     if "unfenced" in sys.argv:
-        owners.set_fence = lambda store, slot: None
+        owners.set_fence = lambda *_: None
     report = maintain.maintain_store(store)
     assert report.folded == 1, report
 
