@@ -10,7 +10,7 @@ alone, with a reader polling, and with a budget of rows for each fingerprint and
 * how often a writer gave its processor up of its own will, and how often it was taken away.
 
 The variant ``full`` is for a small file system, named by --directory: all but a little of it is
-taken, given back when rows have been refused, and taken again.
+taken before anybody records, given back when rows have been refused, and taken again.
 """
 
 from __future__ import annotations
@@ -93,12 +93,14 @@ def run(
     ]
     command.say(f"{variant}: {len(asked)} x {asked[0]['records']:,} records")
     with writers(asked, environment) as started, Domain.attach(DOMAIN, directory) as domain:
+        if variant == "full":
+            fill(directory, options.leaves)
         begun = time.monotonic()
         for writer in started:
             tell(writer)
         polls = poll(started, domain, variant) if variant == "reader" else 0
         if variant == "full":
-            polls = fill(started, domain, directory, options.leaves)
+            polls = fill_again(started, domain, directory, options.leaves)
         accounts = [json.loads(hear(writer)) for writer in started]
         seconds = time.monotonic() - begun
         problems = check(domain, accounts)
@@ -185,26 +187,34 @@ def poll(started: list[subprocess.Popen[str]], domain: Domain, variant: str) -> 
     return polls
 
 
-def fill(started: list[subprocess.Popen[str]], domain: Domain, directory: Path, leaves: int) -> int:
-    """Take all but ``leaves`` bytes of a small file system, and give them back, by turns."""
+def fill(directory: Path, leaves: int) -> None:
+    """Take all but ``leaves`` bytes of a small file system, by a file named ballast."""
     space = os.statvfs(directory)
     if space.f_blocks * space.f_frsize > FILE_SYSTEM_BYTES_MAX:
         raise ValueError(f"{directory} is on a file system of more than {FILE_SYSTEM_BYTES_MAX} B")
+    with (directory / "ballast").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(space.f_bavail * space.f_frsize - leaves, 1))
+
+
+def fill_again(
+    started: list[subprocess.Popen[str]], domain: Domain, directory: Path, leaves: int
+) -> int:
+    """How often it was full: given back when rows were refused, taken when some were written."""
     ballast = directory / "ballast"
-    times = 0
-    while not all_said(started):
-        space = os.statvfs(directory)
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(space.f_bavail * space.f_frsize - leaves, 1))
-        times += 1
-        refused = no_space(domain)
+    times = 1
+    refused = 0
+    while True:
         while no_space(domain) == refused and not all_said(started):
             time.sleep(0)
         ballast.unlink()
         rows = len(domain.records()) + retired_rows(domain)
         while len(domain.records()) + retired_rows(domain) == rows and not all_said(started):
             time.sleep(0)
-    return times
+        if all_said(started):
+            return times
+        fill(directory, leaves)
+        times += 1
+        refused = no_space(domain)
 
 
 def all_said(started: list[subprocess.Popen[str]]) -> bool:
