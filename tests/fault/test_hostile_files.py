@@ -135,7 +135,7 @@ def damage(path, how):
     elif how == "link":
         os.symlink(FOREIGN, path)
     elif how == "dangling":
-        os.symlink("/nonexistent/file", path)
+        os.symlink("/proc/nonexistent/file", path)
     elif how == "directory":
         os.mkdir(path)
         with open(os.path.join(path, "inside"), "w"):

@@ -65,7 +65,7 @@ print(json.dumps([imported, children]))
 
 WITHOUT_STORAGE = """
 from faultplane.store import location
-location.SHARED_MEMORY = "/nonexistent"
+location.SHARED_MEMORY = "/proc/nonexistent"
 sys.meta_path.insert(0, Watch)
 lifecycle.init(service="x")
 assert lifecycle.status().base_origin == "private"

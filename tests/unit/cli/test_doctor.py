@@ -37,7 +37,7 @@ def test_a_host_on_which_nothing_was_recorded_yet_is_in_order(run_python, tmp_pa
 
 def test_a_host_without_a_directory_to_share_is_not(run_python):
     done = run_python(
-        ELSEWHERE, "/nonexistent", FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None, check=False
+        ELSEWHERE, "/proc/nonexistent", FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None, check=False
     )
     assert done.returncode == 1
     (problem,) = json.loads(done.stdout)["problems"]

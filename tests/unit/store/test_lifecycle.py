@@ -136,7 +136,7 @@ def test_switched_off_nothing_is_created_or_counted(run, tmp_domain_dir):
 
 
 def test_without_storage_it_counts_by_itself_says_why_and_tries_again(run, tmp_domain_dir, stores):
-    (tmp_domain_dir / "base").symlink_to("/nonexistent")
+    (tmp_domain_dir / "base").symlink_to("/proc/nonexistent")
     code = """
     status = lifecycle.init(directory=sys.argv[1])
     assert not status.bound and "must be a directory, got a link" in status.reason, status
@@ -160,7 +160,7 @@ def test_without_storage_it_counts_by_itself_says_why_and_tries_again(run, tmp_d
 
 
 def test_the_wait_between_two_attempts_doubles_up_to_a_minute(run, tmp_domain_dir):
-    (tmp_domain_dir / "base").symlink_to("/nonexistent")
+    (tmp_domain_dir / "base").symlink_to("/proc/nonexistent")
     code = """
     lifecycle.init(directory=sys.argv[1])
     waits = []
@@ -240,7 +240,7 @@ def test_an_application_that_closes_every_descriptor_goes_on_and_registers_again
 def test_a_private_directory_goes_with_its_process(run, tmp_path):
     code = """
     from faultplane.store import location
-    location.SHARED_MEMORY = "/nonexistent"
+    location.SHARED_MEMORY = "/proc/nonexistent"
     status = lifecycle.init()
     assert status.base_origin == "private" and status.bound, status
     fail()
@@ -417,7 +417,7 @@ def test_a_forked_child_is_an_owner_of_its_own_and_inherits_no_count(run, stores
 
 
 def test_a_child_of_a_process_without_storage_inherits_no_count_either(run, tmp_domain_dir):
-    (tmp_domain_dir / "base").symlink_to("/nonexistent")
+    (tmp_domain_dir / "base").symlink_to("/proc/nonexistent")
     code = """
     lifecycle.init(directory=sys.argv[1])
     core.Counter("hits").add(10)

@@ -263,7 +263,7 @@ def test_counts_that_do_not_fit_on_a_full_disk_are_kept_and_the_slot_is_given_ba
 
 PRIVATE = """
 from faultplane.store import location
-location.SHARED_MEMORY = "/nonexistent"
+location.SHARED_MEMORY = "/proc/nonexistent"
 assert lifecycle.init().base_origin == "private"
 """
 NOWHERE = {"FAULTPLANE_DIR": None, "XDG_RUNTIME_DIR": None}
