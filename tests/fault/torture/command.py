@@ -17,15 +17,22 @@ from pathlib import Path
 CORES = ("cython", "python")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Paragraphs as they are written, and each default that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def parser(name: str, description: str, example: str) -> argparse.ArgumentParser:
     """Options of a run; a run adds its own sizes, whose defaults are its full length."""
     made = argparse.ArgumentParser(
         prog=f"python -m torture {name}",
         description=description,
         epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
-    made.add_argument("--core", choices=CORES, default="cython", help="default: cython")
+    made.add_argument("--core", choices=CORES, default="cython", help="which core")
     made.add_argument("--seed", type=int, help="the same moments again; default: a new one")
     made.add_argument("--directory", help="where domains are made; default: below /dev/shm")
     made.add_argument("--json", action="store_true", help="print what was found as JSON, alone")

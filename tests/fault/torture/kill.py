@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--kills", type=int, help="SIGKILLs; default: 1,000 (pure core: 200)")
     made.add_argument("--stops", type=int, help="SIGSTOPs; default: 1,000 (pure core: 200)")
     made.add_argument("--domains", type=int, help="one after another; default: 10 (pure core: 4)")
-    made.add_argument("--writers", type=int, default=4, help="at a time; default: 4")
+    made.add_argument("--writers", type=int, default=4, help="at a time")
     made.add_argument("--budget", type=int, help="MiB of each domain; default: others each time")
     made.add_argument("--one", help=argparse.SUPPRESS)
     return made

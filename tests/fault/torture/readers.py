@@ -333,7 +333,11 @@ class Run:
             self.problems.append(f"private bytes of the writers have grown: {told}")
         turns = store["segments_retired"] // store["segments_max"]
         if turns < self.options.turns_min:
-            self.problems.append(f"the ring turned over {turns} times: too few to tell")
+            least = self.options.turns_min
+            self.problems.append(
+                f"the ring turned over {turns} times, which proves nothing: it takes {least} "
+                f"(--seconds, --turns-min)"
+            )
         if self.options.mounted and (used := self.used_bytes()) > store["bytes_held"]:
             self.problems.append(f"{used} bytes are used after all, {store['bytes_held']} held")
         return {
@@ -386,9 +390,9 @@ def main(words: list[str]) -> int:
     """Run it; 0 when everything added up."""
     example = "python -m torture readers --seconds 3600 --readers 4 --pause 0.005"
     parser = command.parser("readers", __doc__ or "", example)
-    parser.add_argument("--seconds", type=float, default=300.0, help="default: 300")
-    parser.add_argument("--readers", type=int, default=50, help="that follow at once; default: 50")
-    parser.add_argument("--budget", default="4MiB", help="of the domain; default: 4MiB")
+    parser.add_argument("--seconds", type=float, default=300.0, help="how long")
+    parser.add_argument("--readers", type=int, default=50, help="that follow at once")
+    parser.add_argument("--budget", default="4MiB", help="of the domain")
     parser.add_argument("--kill-seconds", type=float, default=0.5, help="between kills, on average")
     parser.add_argument(
         "--pause", type=float, default=0.0, help="seconds that writers rest after 64 rows"

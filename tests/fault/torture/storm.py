@@ -41,8 +41,8 @@ FILE_SYSTEM_BYTES_MAX = 256 << 20
 """A larger one is somebody else's: it is not filled."""
 GROWTH_KIB_MAX = 1024
 PLACE_KIB_MAX = 3
-"""Private memory from a tenth of the way on, and for each of the places that are still to come, half
-of all; one byte a record would be more at full length."""
+"""Private memory from a tenth of the way on, and for each place still to come, which half of them
+are; one byte a record would be more at full length."""
 # These leave a record without a row; the others are about something else.
 WITHOUT_ROW = {
     "detail_budget", "no_storage", "no_space", "not_initialised", "reentrant", "row_lost",
@@ -55,8 +55,8 @@ def main(words: list[str]) -> int:
     parser = command.parser("storm", str(__doc__), EXAMPLE)
     parser.add_argument("--records", type=int, default=2_500_000, help="of each writer")
     parser.add_argument("--quiet-records", type=int, default=500_000, help="of the one alone")
-    parser.add_argument("--writers", type=int, default=4, help="default: 4")
-    parser.add_argument("--budget", default="16MiB", help="of the domain; default: 16MiB")
+    parser.add_argument("--writers", type=int, default=4, help="at once")
+    parser.add_argument("--budget", default="16MiB", help="of the domain")
     parser.add_argument("--places", type=int, default=600, help="errors that come anew on the way")
     parser.add_argument("--detail", type=int, default=100, help="rows a fingerprint and second")
     parser.add_argument("--variants", nargs="+", choices=(*VARIANTS, "full"), default=VARIANTS)
