@@ -230,13 +230,15 @@ def make_directory(
 def check_safe(descriptor: int, path: str, trust_root: bool = False) -> None:
     """Refuse (UnsafeDirectory) a directory in which another user could put or change files.
 
-    With ``trust_root`` one that root made is accepted whatever its mode, as a volume may be.
+    With ``trust_root`` one that root made is accepted whatever its mode, as a volume may be, and
+    one with the sticky bit, in which only the owner of a name can take it away.
     """
     status = os.fstat(descriptor)
     user = os.geteuid()
+    is_trusted = trust_root and (status.st_uid == 0 or bool(status.st_mode & stat.S_ISVTX))
     if status.st_uid != user and not (trust_root and status.st_uid == 0):
         raise UnsafeDirectory(f"{path} must belong to uid {user}, got uid {status.st_uid}")
-    if status.st_mode & 0o022 and not trust_root:
+    if status.st_mode & 0o022 and not is_trusted:
         raise UnsafeDirectory(
             f"{path} must not be writable by others, got mode {stat.S_IMODE(status.st_mode):04o}"
         )

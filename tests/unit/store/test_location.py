@@ -103,6 +103,20 @@ def test_a_volume_of_root_that_was_asked_for_is_accepted_but_not_one_that_was_gu
     assert location.writable_base(None, str(tmp_path / "volume")).origin != "shared memory"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_base_of_ones_own_that_others_may_change_is_refused_even_when_asked_for(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "base").mkdir()
+    os.chown(tmp_path / "base", 4321, 4321)
+    os.chmod(tmp_path / "base", 0o777)
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    with pytest.raises(UnsafeDirectory, match="got mode 0777"):
+        location.writable_base(str(tmp_path / "base"))
+    os.chmod(tmp_path / "base", 0o1777)  # nobody can take away what another one made
+    assert location.writable_base(str(tmp_path / "base")).origin == "given"
+
+
 def test_a_directory_that_others_can_write_to_is_refused(tmp_path):
     (tmp_path / "domain").mkdir()
     os.chmod(tmp_path / "domain", 0o720)
