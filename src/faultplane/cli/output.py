@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -136,22 +137,45 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line; fingerprints as text, because JSON readers lose the low bits.
 
     A fingerprint is what is called so, at any depth; attributes likewise, told as the mapping that
-    they stand for.
+    they stand for. JSON has no NaN and no infinity: among attributes they are text, as in OTLP's
+    JSON, because null is a value of its own there; elsewhere they are null.
     """
     for row in rows:
-        print(json.dumps(_jsonable(row), ensure_ascii=False, default=_unknown), flush=True)
+        text = json.dumps(_jsonable(row), ensure_ascii=False, allow_nan=False, default=_unknown)
+        print(text, flush=True)
 
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _jsonable(_told(key, inner)) for key, inner in value.items()}
+        return {_key(key): _jsonable(_told(key, inner)) for key, inner in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return [_jsonable(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def _told(name: str, value: Any) -> Any:
+def _key(key: Any) -> Any:
+    """A key of an object; those of a map in SQL may be dates, bytes and more."""
+    finite = isinstance(key, float) and math.isfinite(key)
+    return key if isinstance(key, (str, int)) or finite else _unknown(key)
+
+
+def _told(name: Any, value: Any) -> Any:
     if name == "fingerprint" and isinstance(value, int):
         return fingerprint_text(value)
-    return decoded(value) if name == "attributes" and isinstance(value, bytes) else value
+    if name == "attributes" and isinstance(value, bytes):
+        return _with_names_of_floats(decoded(value))
+    return value
+
+
+def _with_names_of_floats(value: Any) -> Any:
+    """Attributes with "NaN", "Infinity" and "-Infinity" for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _with_names_of_floats(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_names_of_floats(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def decoded(attributes: bytes) -> dict[str, Any] | bytes:

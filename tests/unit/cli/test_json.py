@@ -1,0 +1,52 @@
+"""``--json`` is JSON whatever was recorded and whatever SQL answers, on a terminal too."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+FLOATS = """
+import faultplane as fp
+fp.init()
+inf = float("inf")
+told = {"r": float("nan"), "in": [inf, 0.5, None], "of": {"x": -inf}, "none": None}
+fp.record(ValueError("x"), attributes=told)
+"""
+
+
+def strict(answer):
+    """Lines of JSON, in which NaN and Infinity are none."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in answer.lines]
+
+
+def test_floats_that_json_has_no_number_for_are_text_among_attributes(command, run_python):
+    run_python(FLOATS)
+    told = {"r": "NaN", "in": ["Infinity", 0.5, None], "of": {"x": "-Infinity"}, "none": None}
+    (tailed,) = strict(command("tail", "--no-follow", "--json"))
+    (queried,) = strict(command("query", "--json", "from records"))
+    (shown,) = strict(command("show", tailed["fingerprint"], "--json"))
+    for row in (tailed, queried, *shown["samples"]):
+        assert row["attributes"] == told
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("'nan'::double", None),
+        ("'inf'::float", None),
+        ("['-inf'::double, 1.5]", [None, 1.5]),
+        ("{'x': 'nan'::double}", {"x": None}),
+        ("map([date '2026-01-02'], ['nan'::double])", {"2026-01-02": None}),
+        ("map(['nan'::double], [1])", {"nan": 1}),
+        ("map(['\\xAB'::blob], [1])", {"ab": 1}),
+        ("map([true], [1])", {"true": 1}),
+    ],
+)
+def test_what_sql_answers_is_json(command, run_python, sql, told):
+    run_python("import faultplane as fp; fp.init()")
+    assert strict(command("query", "--json", f"select {sql} as answer")) == [{"answer": told}]
