@@ -138,11 +138,27 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
     A fingerprint is what is called so, at any depth; attributes likewise, told as the mapping that
     they stand for. JSON has no NaN and no infinity: among attributes they are text, as in OTLP's
-    JSON, because null is a value of its own there; elsewhere they are null.
+    JSON, because null is a value of its own there; elsewhere they are null. What `plain` does not
+    pass on to a terminal is escaped as JSON escapes, and so is what the output cannot encode.
     """
     for row in rows:
         text = json.dumps(_jsonable(row), ensure_ascii=False, allow_nan=False, default=_unknown)
-        print(text, flush=True)
+        print(_escaped(text, sys.stdout.encoding or "utf-8"), flush=True)
+
+
+def _escaped(text: str, encoding: str) -> str:
+    r"""JSON without control characters and what else is not printable; a reader sees no difference.
+
+    >>> print(_escaped('"é\x9b\u202e"', "utf-8"), _escaped('"é"', "ascii"))
+    "é\u009b\u202e" "\u00e9"
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
+    return text
 
 
 def _jsonable(value: Any) -> Any:

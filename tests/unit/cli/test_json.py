@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
+
+from faultplane.cli import output
 
 FLOATS = """
 import faultplane as fp
@@ -50,3 +53,36 @@ def test_floats_that_json_has_no_number_for_are_text_among_attributes(command, r
 def test_what_sql_answers_is_json(command, run_python, sql, told):
     run_python("import faultplane as fp; fp.init()")
     assert strict(command("query", "--json", f"select {sql} as answer")) == [{"answer": told}]
+
+
+HOSTILE = "a\x00\x1b[31mb\x7fc\x9b31md\u202ee\u2066f\u2028g\u200eh\ufeffi\U000e0001j"
+
+
+def test_json_passes_no_control_characters_to_a_terminal(command, run_python):
+    run_python(
+        "import faultplane as fp; fp.init(); "
+        f"fp.record(ValueError({HOSTILE!r} + 'é日本🙂'), attributes={{{HOSTILE!r}: 1}})"
+    )
+    shown = command("tail", "--no-follow", "--json")
+    (row,) = strict(shown)
+    for words in (("show", row["fingerprint"]), ("query", "from records")):
+        assert command(*words, "--json").out.rstrip("\n").isprintable()
+    assert shown.out.rstrip("\n").isprintable()
+    assert row["message"].endswith("é日本🙂")
+    assert "é日本🙂" in shown.out
+    assert row["message"].startswith(HOSTILE)
+    assert list(row["attributes"]) == [HOSTILE]
+
+
+def test_every_character_comes_back_and_none_of_them_commands(capsys):
+    text = "".join(map(chr, range(0x11_0000)))
+    output.print_json([{"text": text}])
+    printed = capsys.readouterr().out.removesuffix("\n")
+    assert json.loads(printed) == {"text": json.loads(json.dumps(text))}
+    assert not {unicodedata.category(c) for c in printed} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def test_an_output_that_cannot_encode_a_character_gets_its_escape(command, run_python):
+    run_python("import faultplane as fp; fp.init(); fp.record(ValueError('é🙂'))")
+    (row,) = strict(command("tail", "--no-follow", "--json", PYTHONIOENCODING="ascii"))
+    assert row["message"] == "é🙂"
