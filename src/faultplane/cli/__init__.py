@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"faultplane {options.command}: {error}", file=sys.stderr)
         _drop_output()
-        return EXIT_FOUND_TROUBLE
+        return EXIT_USAGE
     return status
 
 

@@ -468,7 +468,7 @@ def test_a_reader_that_goes_away_is_no_error(child_environment, shop):
 
 OUTPUTS = {
     "closed": (">&-", 0, ""),
-    "full": (">/dev/full", 1, "faultplane counted: [Errno 28] No space left on device\n"),
+    "full": (">/dev/full", 2, "faultplane counted: [Errno 28] No space left on device\n"),
     "ascii": ("", 0, ""),
 }
 
