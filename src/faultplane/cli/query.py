@@ -19,6 +19,7 @@ EXAMPLES: Final = (
     'faultplane query "select service, sum(count) from counts group by 1"',
     'faultplane query --json "from deaths select pid, how, summary"',
 )
+_ANSWER: Final = "_answer_of_the_query"
 _NUMBERS: Final = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
 
 
@@ -44,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
         except duckdb.Error as error:  # in the rows: what is wrong in the text is told before
             raise QueryError(str(error)) from error
     if options.json:
-        print_json(dict(zip(heads, row, strict=True)) for row in rows)
+        names = unique(heads)
+        print_json(dict(zip(names, row, strict=True)) for row in rows)
         return 0
     right = [
         head for head, kind in zip(heads, kinds, strict=True) if any(n in kind for n in _NUMBERS)
@@ -53,16 +55,35 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def unique(heads: Sequence[str]) -> list[str]:
+    """Names for the keys of an object: what comes again gets a number, as DuckDB gives them.
+
+    >>> unique(["a", "a", "A", "a", "a_1"])
+    ['a', 'a_2', 'A', 'a_3', 'a_1']
+    """
+    taken, names = set(heads), set[str]()
+    found = []
+    for head in heads:
+        name, number = head, 0
+        while name in names or (number and name in taken):
+            number += 1
+            name = f"{head}_{number}"
+        names.add(name)
+        found.append(name)
+    return found
+
+
 def _exact(relation: Any, heads: Sequence[str], kinds: Sequence[str]) -> Any:
     """The relation with times as what their names say: a time of Python has no nanoseconds."""
-    if len(set(heads)) < len(heads):
-        return relation
-    columns = []
-    for head, kind in zip(heads, kinds, strict=True):
-        name = '"' + head.replace('"', '""') + '"'
-        is_time = head.endswith("_unix_nano") and kind.startswith("TIMESTAMP")
-        columns.append(f"epoch_ns({name}) AS {name}" if is_time else name)
-    return relation.project(", ".join(columns))
+    numbered = [f"c{number}" for number in range(len(heads))]  # names may come twice
+    columns = [
+        f"epoch_ns({column})"
+        if head.endswith("_unix_nano") and kind.startswith("TIMESTAMP")
+        else column
+        for column, head, kind in zip(numbered, heads, kinds, strict=True)
+    ]
+    named = f"{_ANSWER} AS answer({', '.join(numbered)})"
+    return relation.query(_ANSWER, f"SELECT {', '.join(columns)} FROM {named}")  # noqa: S608
 
 
 def _cell(head: str, value: Any) -> Any:

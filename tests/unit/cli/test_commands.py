@@ -361,8 +361,6 @@ def test_what_a_record_carries_reads_alike_from_every_command(command, run_pytho
     ):
         assert tailed["fingerprint"] in text
         assert 'order=4711 tags=["a", "00"] who=x\\x1b' in text
-    twice = "select time_unix_nano, time_unix_nano, 1 as attributes from records"
-    assert rows(command("query", "--json", twice))[0]["attributes"] == 1
 
 
 def test_query_explains_what_it_cannot_run(command, shop):

@@ -86,3 +86,22 @@ def test_an_output_that_cannot_encode_a_character_gets_its_escape(command, run_p
     run_python("import faultplane as fp; fp.init(); fp.record(ValueError('é🙂'))")
     (row,) = strict(command("tail", "--no-follow", "--json", PYTHONIOENCODING="ascii"))
     assert row["message"] == "é🙂"
+
+
+def test_columns_of_one_name_are_all_told(command, run_python):
+    done = run_python(
+        "import faultplane as fp; fp.init(); fp.record(ValueError('x'))\n"
+        "print(fp.attach().records().rows()[0]['time_unix_nano'])"
+    )
+    time = int(done.stdout)
+    for sql, told in (
+        ("select 1 as a, 2 as a", {"a": 1, "a_1": 2}),
+        ("select 1 as a, 2 as a, 3 as a_1, 4 as a", {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}),
+        ('select 1 as a, 2 as "A"', {"a": 1, "A": 2}),
+        ('select 1 as "x""y"', {'x"y': 1}),
+        (
+            "select time_unix_nano, time_unix_nano, 1 as attributes from records",
+            {"time_unix_nano": time, "time_unix_nano_1": time, "attributes": 1},
+        ),
+    ):
+        assert strict(command("query", "--json", sql)) == [told]
