@@ -32,7 +32,8 @@ class Engine:
         """The answer to ``sql`` as a DuckDB relation.
 
         ``records()`` and ``rows(table)`` are asked for what the text mentions, and for nothing
-        else. Raises MissingExtra without DuckDB, QueryError for what DuckDB refuses.
+        else. None for a statement without an answer, where DuckDB says so. Raises MissingExtra
+        without DuckDB, QueryError for what DuckDB refuses and for a text without a statement.
         """
         if len(sql) > SQL_CHARS_MAX:
             raise QueryError(f"sql must be at most {SQL_CHARS_MAX} characters, got {len(sql)}")
@@ -51,6 +52,8 @@ class Engine:
             connection.execute(_VIEW)
         try:
             relation = connection.sql(sql)
+            if relation is None and not connection.extract_statements(sql):
+                raise QueryError(f"sql must have a statement, got none in {sql!r}")
         except duckdb.Error as error:
             # What DuckDB says may end with a caret below a place in the text.
             raise QueryError(f"{error}\n(tables and views: {', '.join(VIEWS)})") from error

@@ -395,7 +395,8 @@ class Domain:
 
         Tables are counts, counters, drops, deaths, owners and stacks; the view ``records`` is
         scanned where it lies and has ``kind_name``, ``category_name`` and ``severity_name`` besides
-        the record's columns. Times are UTC, without saying so. Raises QueryError and MissingExtra.
+        the record's columns. Times are UTC, without saying so. Gives None where DuckDB does, as
+        some versions do for SET. Raises QueryError and MissingExtra.
         """
         from faultplane.store import query
 

@@ -376,7 +376,13 @@ def test_query_explains_what_goes_wrong_in_the_rows(command, shop):
 
 
 def test_a_query_without_an_answer_prints_nothing(command, shop):
-    assert command("query", "-- only a comment").out == ""
+    assert command("query", "--json", "set threads = 1").out == ""
+
+
+@pytest.mark.parametrize("sql", ["", "  ", ";", "-- only a comment"])
+def test_a_query_without_a_statement_is_refused(command, shop, sql):
+    error = command("query", sql, status=2).err
+    assert error == f"faultplane query: sql must have a statement, got none in {sql!r}\n"
 
 
 def test_doctor_names_core_directory_and_limits(command, shop):
