@@ -38,7 +38,7 @@ HOOKS: Final = (
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
-_UNITS: Final = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_UNITS: Final = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 class Refused(ValueError):
@@ -72,9 +72,12 @@ def _parse_domain(text: str) -> str:
 
 
 def _parse_budget(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,16})\s*(|KiB|MiB|GiB)", text)
+    match = re.fullmatch(rf"([0-9]{{1,16}})\s*({'|'.join(_UNITS)})", text)
     if match is None:
-        raise Refused(f"must be a number of bytes such as 67108864 or 64MiB, got {text!r}")
+        raise Refused(
+            "must be a number of bytes such as 67108864, or of "
+            f"{', '.join(filter(None, _UNITS))} such as 64MiB, got {text!r}"
+        )
     value = int(match[1]) * _UNITS[match[2]]
     if value < schema.BUDGET_BYTES_MIN:
         raise Refused(f"must be at least {schema.BUDGET_BYTES_MIN} bytes, got {value}")
@@ -220,7 +223,8 @@ VARIABLES: Final = (
         "budget_bytes",
         schema.BUDGET_BYTES_DEFAULT,
         "bytes",
-        f"{schema.BUDGET_BYTES_MIN} to {BUDGET_BYTES_MAX}; `64MiB` is understood",
+        f"{schema.BUDGET_BYTES_MIN} to {BUDGET_BYTES_MAX}, as a number or with "
+        + ", ".join(f"`{unit}`" for unit in _UNITS if unit),
         _parse_budget,
         "Most that a domain takes of its file system, decided by the process that creates it. At "
         "most a quarter of what the file system and the cgroup have left is used.",
