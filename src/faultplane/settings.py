@@ -164,7 +164,7 @@ VARIABLES: Final = (
         "domain",
         "default",
         "name",
-        "1 to 64 of `A-Za-z0-9._-`",
+        "1 to 64 of `A-Za-z0-9._-`, the first a letter or digit",
         _parse_domain,
         "Domain to record into. Processes of one domain share counts and records.",
     ),

@@ -43,6 +43,11 @@ def test_every_variable_is_documented():
         assert variable.doc.endswith(".")
 
 
+def test_the_documented_bounds_of_a_domain_name_say_how_it_starts():
+    (domain,) = [v for v in settings.VARIABLES if v.name == "FAULTPLANE_DOMAIN"]
+    assert domain.bounds.endswith("the first a letter or digit")
+
+
 GOOD = [
     ("FAULTPLANE_DIR", "/tmp/x", "directory", "/tmp/x"),
     ("FAULTPLANE_DOMAIN", "a" * 64, "domain", "a" * 64),
@@ -82,6 +87,8 @@ BAD = [
     ("FAULTPLANE_DOMAIN", "a" * 65, "1 to 64"),
     ("FAULTPLANE_DOMAIN", "../etc", "1 to 64"),
     ("FAULTPLANE_DOMAIN", "a/b", "1 to 64"),
+    ("FAULTPLANE_DOMAIN", ".x", "starting with a letter or digit, got '.x'"),
+    ("FAULTPLANE_DOMAIN", "-x", "starting with a letter or digit, got '-x'"),
     ("FAULTPLANE_SERVICE", "é" * 128, "at most 255 bytes, got 256"),
     ("FAULTPLANE_SERVICE", "a\x07b", "printable"),
     ("FAULTPLANE_CORE", "rust", "one of auto, cython, python, got 'rust'"),
