@@ -104,6 +104,9 @@ def ignored_types(ignore: Ignored) -> tuple[type[BaseException], ...]:
     >>> issubclass(FileNotFoundError, ignored_types(["OSError", KeyError]))
     True
     """
+    given: object = ignore  # whatever a caller without a type checker gave
+    if not isinstance(given, (str, type, Iterable)):
+        raise InvalidSetting(f"ignore must hold exception classes or names, got {given!r}")
     wanted = [ignore] if isinstance(ignore, (str, type)) else list(ignore)
     if len(wanted) > IGNORE_MAX:
         raise InvalidSetting(f"ignore must have at most {IGNORE_MAX} types, got {len(wanted)}")

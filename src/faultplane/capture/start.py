@@ -9,6 +9,7 @@ from faultplane import settings
 from faultplane.capture import recorder
 from faultplane.capture.filters import Ignored, ignored_types
 from faultplane.classify import load, load_entry_points
+from faultplane.errors import InvalidSetting
 from faultplane.store import lifecycle
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def init(
     another call. Storage that cannot be had raises nothing: the process counts in its own memory,
     tries again later, and ``faultplane doctor`` says why. Raises `InvalidName` for a name that
     cannot be one, and `InvalidSetting` for a service, domain or directory other than an earlier
-    call gave, and for an ``ignore`` that is no exception type.
+    call gave, for an ``ignore`` that is no exception type, and for a ``redact`` that cannot be
+    called.
     """
     begin(service, domain, directory, ignore=ignore, redact=redact)
     # `capture` too: the first who asks for it may be a signal handler in the middle of an import.
@@ -56,11 +58,14 @@ def begin(
 ) -> lifecycle.Status:
     """`init` for a process that only writes: nothing that reads is imported."""
     loaded = settings.load()
-    ignored_types(ignore)  # refused before anything is changed
+    # Refused before anything is changed; and an iterator can be asked once.
+    ignored = ignored_types(ignore)
+    if redact is not None and not callable(redact):
+        raise InvalidSetting(f"redact must be a function of text that gives text, got {redact!r}")
     if not loaded.disabled:
         load()  # before: what a signal handler records from then on finds the rules
     status = lifecycle.init(service, domain, directory, loaded=loaded)
-    recorder.configure(loaded, ignore, redact)
+    recorder.configure(loaded, ignored, redact)
     if not loaded.disabled:
         load_entry_points()
     return status

@@ -79,8 +79,8 @@ def test_classes_and_single_values_are_taken() -> None:
     assert ignored_types(()) == ()
 
 
-@pytest.mark.parametrize("bad", [[int], [3], [None]])
-def test_what_is_no_exception_type_is_refused(bad: list[object]) -> None:
+@pytest.mark.parametrize("bad", [[int], [3], [None], 5, None, KeyError()])
+def test_what_is_no_exception_type_is_refused(bad: object) -> None:
     with pytest.raises(InvalidSetting, match="exception classes or names"):
         ignored_types(bad)  # type: ignore[arg-type]
 

@@ -242,3 +242,39 @@ except fp.errors.DomainNotFound as error:
 else:
     raise AssertionError
 """)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_changed(
+    run_python: Any, tmp_domain_dir: Path
+) -> None:
+    done = run_python("""
+import faultplane as fp
+from faultplane.errors import InvalidSetting
+for wrong in ({"ignore": 5}, {"ignore": [5]}, {"redact": 5}, {"redact": "x"}):
+    try:
+        fp.init(service="wrong", **wrong)
+    except InvalidSetting as error:
+        print(error)
+import os
+print(os.listdir(os.environ["FAULTPLANE_DIR"]))
+domain = fp.init(service="right")
+fp.record(ValueError("seen"))
+print([row["message"] for row in domain.records().rows()], domain.counts_rows()[0]["service"])
+""")
+    assert done.stdout.splitlines() == [
+        "ignore must hold exception classes or names, got 5",
+        "ignore must hold exception classes or names, got 5",
+        "redact must be a function of text that gives text, got 5",
+        "redact must be a function of text that gives text, got 'x'",
+        "[]",
+        "['seen'] right",
+    ]
+
+
+def test_types_to_ignore_may_come_from_an_iterator(rows: Rows) -> None:
+    found = rows("""
+fp.init(service="shop", ignore=iter([KeyError, "OSError"]))
+for kind in (KeyError, TimeoutError, ValueError):
+    fp.record(fail(kind=kind))
+""")
+    assert [row["type"] for row in found] == ["ValueError"]
