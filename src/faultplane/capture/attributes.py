@@ -37,9 +37,14 @@ def decode_attributes(encoded: bytes | bytearray | memoryview) -> dict[str, Attr
 
     Fields that it does not know are skipped, as protobuf asks; of equal keys the last is kept.
     Bytes that are no such message, or are nested deeper than `DECODE_DEPTH_MAX`, raise
-    ``ValueError``.
+    ``ValueError``; what is no bytes raises ``TypeError``.
     """
-    return _decode_pairs(bytes(encoded), 1)
+    try:
+        # Without the view, bytes(5) would be five zeros.
+        data = bytes(encoded if hasattr(encoded, "__bytes__") else memoryview(encoded))
+    except TypeError:
+        raise TypeError(f"encoded must be bytes, got {encoded!r}") from None
+    return _decode_pairs(data, 1)
 
 
 def _fields(encoded: bytes) -> Iterable[tuple[int, int, int | bytes]]:

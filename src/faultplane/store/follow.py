@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -110,6 +111,14 @@ class Keeper:
             self._store = None
 
 
+def _is_within(seconds: Any, most: float) -> bool:
+    """Whether that is a number from 0 to ``most``, whatever a caller gave."""
+    try:
+        return bool(0 <= seconds <= most)
+    except TypeError:
+        return False
+
+
 class Follow:
     """Iterator over `Records` with new rows, until it is closed or its time is over.
 
@@ -128,17 +137,17 @@ class Follow:
         maintain: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raise InvalidSetting for ``poll_seconds`` below 0 or over an hour.
+        """Raise InvalidSetting for ``poll_seconds`` below 0 or over an hour, and for no number.
 
         ``maintain=None`` keeps segments ready and buries the dead where there is permission,
         False never does.
         """
-        if not 0 <= poll_seconds <= POLL_SECONDS_MAX:
+        if not _is_within(poll_seconds, POLL_SECONDS_MAX):
             raise InvalidSetting(
-                f"poll_seconds must be 0 to {POLL_SECONDS_MAX:.0f}, got {poll_seconds}"
+                f"poll_seconds must be 0 to {POLL_SECONDS_MAX:.0f}, got {poll_seconds!r}"
             )
-        if timeout_seconds is not None and not timeout_seconds >= 0:
-            raise InvalidSetting(f"timeout_seconds must be at least 0, got {timeout_seconds}")
+        if timeout_seconds is not None and not _is_within(timeout_seconds, math.inf):
+            raise InvalidSetting(f"timeout_seconds must be at least 0, got {timeout_seconds!r}")
         self.cursor = Cursor.of(since)
         self.lost = 0
         self._source = source

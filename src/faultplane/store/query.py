@@ -35,6 +35,9 @@ class Engine:
         else. None for a statement without an answer, where DuckDB says so. Raises MissingExtra
         without DuckDB, QueryError for what DuckDB refuses and for a text without a statement.
         """
+        given: object = sql  # whatever a caller without a type checker gave
+        if not isinstance(given, str):
+            raise QueryError(f"sql must be text, got {given!r}")
         if len(sql) > SQL_CHARS_MAX:
             raise QueryError(f"sql must be at most {SQL_CHARS_MAX} characters, got {len(sql)}")
         duckdb = require("duckdb", "Domain.query()")

@@ -12,7 +12,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from faultplane import settings
-from faultplane.errors import DomainNotFound, FaultplaneError, StackNotFound, StorageError
+from faultplane.errors import (
+    DomainNotFound,
+    FaultplaneError,
+    InvalidSetting,
+    StackNotFound,
+    StorageError,
+)
 from faultplane.store import aggregate, counts, deaths, lifecycle, location, owners, unowned
 from faultplane.store import domain as domains
 
@@ -97,12 +103,16 @@ class Domain:
         """The domain of that name, in any process, also after its writers died.
 
         What is not given comes from ``FAULTPLANE_DOMAIN`` and ``FAULTPLANE_DIR``. Raises
-        DomainNotFound, naming the domains there are, InvalidName, and StorageError for a domain
-        of which nothing can be read.
+        DomainNotFound, naming the domains there are, InvalidName, InvalidSetting for a directory
+        that is no path, and StorageError for a domain of which nothing can be read.
         """
         found = settings.load()
         name = found.domain if domain is None else domain
-        base = found.directory if directory is None else os.fspath(directory)
+        given: object = directory  # whatever a caller without a type checker gave
+        path = os.fspath(given) if isinstance(given, os.PathLike) else given
+        if path is not None and not isinstance(path, str):
+            raise InvalidSetting(f"directory must be a path, got {given!r}")
+        base = found.directory if path is None else path
         try:
             attached = cls(domains.find(name, base, found.runtime_directory))
         except DomainNotFound as error:
@@ -365,7 +375,13 @@ class Domain:
         return found
 
     def stack(self, fingerprint: int) -> stacks.Stack:
-        """The stack of an error, with source text; StackNotFound when none is kept."""
+        """The stack of an error, with source text; StackNotFound when none is kept.
+
+        Raises TypeError for a fingerprint that is not a number, as its digits are not.
+        """
+        given: object = fingerprint  # whatever a caller without a type checker gave
+        if not hasattr(given, "__index__"):
+            raise TypeError(f"fingerprint must be a whole number, got {given!r}")
         from faultplane.store import stacks
 
         for file in self._stack_files():

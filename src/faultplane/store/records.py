@@ -117,8 +117,12 @@ class Records:
 
         With ``fingerprint`` only the rows that have it. Needs no other package, and takes some
         20 µs a row. ``kind`` and ``category`` are names, ``trace_id`` and ``span_id`` hexadecimal,
-        "" where there is none; times are integers. Raises ValueError for a negative ``last``.
+        "" where there is none; times are integers. Raises ValueError for a negative ``last``, and
+        TypeError where either is not a whole number.
         """
+        for name, given in (("last", last), ("fingerprint", fingerprint)):
+            if given is not None and not hasattr(given, "__index__"):
+                raise TypeError(f"{name} must be a whole number, got {given!r}")
         if last is not None and last < 0:
             raise ValueError(f"last must be 0 or more, got {last}")
         decoders = [_Decoder(run) for run in self._runs]

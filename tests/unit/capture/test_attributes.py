@@ -8,6 +8,7 @@ import enum
 import math
 import pathlib
 import uuid
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -395,3 +396,16 @@ def test_unknown_fields_are_skipped() -> None:
     known = encode_attributes({"a": 1})
     unknown = b"\x78\x01" + b"\x7a\x02xx" + b"\x79" + bytes(8) + b"\x7d" + bytes(4)
     assert decode_attributes(unknown + known + unknown) == {"a": 1}
+
+
+@pytest.mark.parametrize("wrong", ["x", 5, None])
+def test_what_is_no_bytes_is_named(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"^encoded must be bytes, got {wrong!r}$"):
+        decode_attributes(wrong)
+
+
+def test_all_that_holds_bytes_is_decoded() -> None:
+    encoded = encode_attributes({"order": 17})
+    holders: list[Any] = [encoded, bytearray(encoded), memoryview(encoded), array("B", encoded)]
+    for holder in holders:
+        assert decode_attributes(holder) == {"order": 17}

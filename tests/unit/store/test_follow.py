@@ -204,6 +204,8 @@ def test_async_for_ends_in_time(store, attach):
         ({"poll_seconds": 3600.1}, "poll_seconds must be 0 to 3600, got 3600.1"),
         ({"poll_seconds": float("nan")}, "poll_seconds must be 0 to 3600, got nan"),
         ({"timeout_seconds": -1}, "timeout_seconds must be at least 0, got -1"),
+        ({"timeout_seconds": "x"}, "timeout_seconds must be at least 0, got 'x'"),
+        ({"poll_seconds": None}, "poll_seconds must be 0 to 3600, got None"),
         ({"since": "now"}, "cursor must start with"),
     ],
 )

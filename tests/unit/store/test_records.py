@@ -390,6 +390,23 @@ def test_without_storage_a_process_still_sees_its_own_counts(run_python, tmp_dom
     assert lines[1:] == ["False 0 <Domain 'mine' without storage>", "[('KeyError', 1)] []"]
 
 
+def test_values_of_another_type_are_named_with_what_they_must_be(domain):
+    rows = domain.records().rows
+    number = "must be a whole number, got"
+    for call, kind, text in (
+        (lambda: domain.query(5), QueryError, "sql must be text, got 5"),
+        (lambda: rows(last="x"), TypeError, f"last {number} 'x'"),
+        (lambda: rows(last=1.5), TypeError, f"last {number} 1.5"),
+        (lambda: rows(fingerprint="7f"), TypeError, f"fingerprint {number} '7f'"),
+        (lambda: domain.stack("7f"), TypeError, f"fingerprint {number} '7f'"),
+        (lambda: Domain.attach("x", 5), InvalidSetting, "directory must be a path, got 5"),
+        (lambda: Domain.attach("x", b"/"), InvalidSetting, "directory must be a path, got b'/'"),
+        (lambda: Domain.attach(5), InvalidName, "domain must be .*, got 5"),
+    ):
+        with pytest.raises(kind, match=f"^{text}$"):
+            call()
+
+
 # -------------------------------------------------------------------------------------- stacks
 
 
