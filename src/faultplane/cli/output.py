@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 
 from faultplane import decode_attributes
 
+IDS: Final = ("trace_id", "span_id")
 WIDTH_MIN: Final = 40
 CELL_MIN: Final = 6
 _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
@@ -133,13 +134,23 @@ def fingerprint_text(fingerprint: int) -> str:
     return f"{fingerprint:016x}"
 
 
+def id_text(value: bytes) -> str:
+    """A trace or span id as its hexadecimal digits; zeros stand for none.
+
+    >>> id_text(bytes(8)), id_text(bytes(7) + bytes([26]))
+    ('', '000000000000001a')
+    """
+    return value.hex() if any(value) else ""
+
+
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line; fingerprints as text, because JSON readers lose the low bits.
 
     A fingerprint is what is called so, at any depth; attributes likewise, told as the mapping that
-    they stand for. JSON has no NaN and no infinity: among attributes they are text, as in OTLP's
-    JSON, because null is a value of its own there; elsewhere they are null. What `plain` does not
-    pass on to a terminal is escaped as JSON escapes, and so is what the output cannot encode.
+    they stand for, and ids of traces and spans as their digits, "" for none. JSON has no NaN and no
+    infinity: among attributes they are text, as in OTLP's JSON, because null is a value of its own
+    there; elsewhere they are null. What `plain` does not pass on to a terminal is escaped as JSON
+    escapes, and so is what the output cannot encode.
     """
     for row in rows:
         text = json.dumps(_jsonable(row), ensure_ascii=False, allow_nan=False, default=_unknown)
@@ -180,6 +191,8 @@ def _told(name: Any, value: Any) -> Any:
         return fingerprint_text(value)
     if name == "attributes" and isinstance(value, bytes):
         return _with_names_of_floats(decoded(value))
+    if name in IDS and isinstance(value, bytes):
+        return id_text(value)
     return value
 
 

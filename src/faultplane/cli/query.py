@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from faultplane.cli import add_domain, add_json, attach
-from faultplane.cli.output import fingerprint_text, pairs, print_json, print_table
+from faultplane.cli.output import (
+    IDS,
+    fingerprint_text,
+    id_text,
+    pairs,
+    print_json,
+    print_table,
+)
 from faultplane.errors import QueryError
 from faultplane.store.query import VIEWS
 
@@ -91,4 +98,6 @@ def _cell(head: str, value: Any) -> Any:
         return ""
     if head == "fingerprint" and isinstance(value, int):
         return fingerprint_text(value)
+    if head in IDS and isinstance(value, bytes):
+        return id_text(value)
     return pairs(value) if head == "attributes" and isinstance(value, bytes) else value

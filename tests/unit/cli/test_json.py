@@ -105,3 +105,29 @@ def test_columns_of_one_name_are_all_told(command, run_python):
         ),
     ):
         assert strict(command("query", "--json", sql)) == [told]
+
+
+TRACED = """
+import faultplane as fp
+from opentelemetry import context, trace
+fp.init()
+fp.record(ValueError("without"))
+span = trace.NonRecordingSpan(trace.SpanContext(0xAB << 120, 0xCD, is_remote=False))
+context.attach(trace.set_span_in_context(span))
+fp.record(ValueError("with"))
+"""
+
+
+def test_ids_of_traces_and_spans_read_alike_from_tail_and_query(command, run_python):
+    pytest.importorskip("opentelemetry")
+    run_python(TRACED)
+    names = ("trace_id", "span_id")
+    told = [("", ""), ("ab" + 30 * "0", 14 * "0" + "cd")]
+    sql = "select message, trace_id, span_id from records order by seq"
+    tailed = strict(command("tail", "--no-follow", "--json"))
+    queried = strict(command("query", "--json", sql))
+    for rows in (tailed, queried):
+        assert [tuple(row[name] for name in names) for row in rows] == told
+    assert [line.split() for line in command("query", sql).lines[1:]] == [
+        ["without"], ["with", *told[1]]
+    ]  # fmt: skip
