@@ -55,6 +55,13 @@ def test_verbs_that_documents_name_are_in_the_makefile(documents, root):
     assert unknown(documents, VERB, verbs.__contains__) == []
 
 
+def test_what_is_installed_by_the_name_of_the_package_is_told_for_a_checkout_too(documents):
+    lines = [line for text in documents.values() for line in text.splitlines()]
+    named = [line for line in lines if "pip install 'faultplane[" in line]
+    assert named
+    assert [line for line in named if "pip install '.[" not in line] == []
+
+
 def matrix(documents):
     """(Rows of the crash matrix without their heads, names of scenes that it has)."""
     text = documents["docs/protocol.md"]

@@ -3,7 +3,7 @@
 Each core and each peer is measured in a process of its own, in turn, several times; the tables show
 the minimum of interleaved rounds, net of raising and catching, and medians, in nanoseconds. It
 asserts that peers recorded every call, and that rows and counts are the calls. Peers that are not
-installed are left out: pip install 'faultplane[bench]' brings them.
+installed are left out: the extra bench brings them, in a checkout `pip install '.[bench]'`.
 """
 
 from __future__ import annotations
