@@ -62,6 +62,12 @@ def test_what_is_installed_by_the_name_of_the_package_is_told_for_a_checkout_too
     assert [line for line in named if "pip install '.[" not in line] == []
 
 
+def test_a_page_that_runs_asv_says_where_it_comes_from(documents):
+    pages = {place: text for place, text in documents.items() if "`asv run" in text}
+    assert pages
+    assert [place for place, text in pages.items() if "pip install '.[bench]'" not in text] == []
+
+
 def matrix(documents):
     """(Rows of the crash matrix without their heads, names of scenes that it has)."""
     text = documents["docs/protocol.md"]
