@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import faultplane as fp
+
 pytestmark = pytest.mark.unmeasured
 
 DAEMON = """
@@ -54,3 +56,34 @@ print(state["seq"] > 19_000, state["refusal"], domain.counts()["count"].to_pylis
 def test_files_of_the_application_are_neither_written_nor_closed(core_name, run_python, tmp_path):
     done = run_python(DAEMON, tmp_path / "own", core=core_name)
     assert done.stdout.split() == ["True", "0", "[25500]"]
+
+
+def _of(directory, name, rows):
+    with fp.attach(name, directory) as domain:
+        return getattr(domain, rows)()
+
+
+OPERATIONS_THAT_RAN = """
+import os, sys
+import faultplane as fp
+from faultplane import _backend
+
+fp.init(service="daemon")
+tokens = [_backend.core.enter(f"operation {number}") for number in range(256)]
+fp.init(domain="other")
+assert _backend.core.enter("here")
+for token in tokens:
+    _backend.core.leave(token)
+assert fp.attach("default").deaths_rows() == []
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_operations_stay_behind_as_ended_where_a_process_moves_on(
+    core_name, run_python, tmp_domain_dir
+):
+    run_python(OPERATIONS_THAT_RAN, core=core_name, check=False)
+    assert _of(tmp_domain_dir, "default", "deaths_rows") == []
+    (death,) = _of(tmp_domain_dir, "other", "deaths_rows")
+    assert "here" in str(death["in_flight"])
+    assert death["in_flight_count"] == 1

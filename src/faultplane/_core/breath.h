@@ -121,4 +121,18 @@ static inline void breath_leave(Breath *b, uint32_t token) {
     breath_unlock(b);
 }
 
+/* Frees every slot: what runs goes on, and ends, where nobody looks. */
+static inline void breath_leave_all(Breath *b) {
+    if (b->slots == NULL)
+        return;
+    breath_lock(b);
+    for (uint32_t i = 0; b->free_count < INFLIGHT_SLOTS && i < INFLIGHT_SLOTS; i++) {
+        if (fp_load_relaxed(&b->slots[i].word)) {
+            fp_store_release(&b->slots[i].word, 0);
+            b->free[b->free_count++] = (uint16_t)i;
+        }
+    }
+    breath_unlock(b);
+}
+
 #endif

@@ -12,6 +12,8 @@ cdef extern from "breath.h" nogil:
     ) noexcept
     # Frees the slot of a token; other tokens do nothing.
     void breath_leave(Breath* b, uint32_t token) noexcept
+    # Frees every slot: what runs goes on, and ends, where nobody looks.
+    void breath_leave_all(Breath* b) noexcept
 
 
 cdef void breath_start(Breath* b, uint8_t* base) noexcept nogil

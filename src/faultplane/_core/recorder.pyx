@@ -15,7 +15,7 @@ from posix.unistd cimport getpid
 
 from .aggregate cimport aggregate_clear, aggregate_local, aggregate_move
 from .atomics cimport fp_add, fp_load32_relaxed, fp_load_acquire, fp_store_release
-from .breath cimport breath_clear, breath_start
+from .breath cimport breath_clear, breath_leave_all, breath_start
 from .intern cimport dictionary_close, dictionary_open
 from .exception cimport Py_INCREF
 from .fingerprint cimport tables_flush
@@ -166,6 +166,7 @@ cdef void detach() noexcept:
     if not forked:
         if not fenced:
             fp_store_release(R.writer.mapped_segment_low, 0)
+            breath_leave_all(&R.breath)
         writer_stop(&R.writer)
     else:
         writer_forget(&R.writer)  # lane and preparation are the parent's

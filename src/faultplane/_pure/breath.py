@@ -17,7 +17,7 @@ from faultplane.schema import (
     INFLIGHT_SLOTS,
 )
 
-from .memory import Mapping, let_go, order
+from .memory import Mapping, let_go, order, refuse_forked
 from .message import cut_utf8
 
 __all__ = ["install_fatal_handler", "rearm_fatal_handler"]
@@ -29,6 +29,7 @@ SLOT_MASK: Final = (1 << SLOT_BITS) - 1
 NUMBER_MASK: Final = (1 << (32 - SLOT_BITS)) - 1
 DESCRIPTOR_MIN: Final = 512
 FRAMES_OFFSET: Final = BREATH_FATAL_OFFSET + FATAL_HEAD_BYTES
+NO_WORDS: Final = memoryview(bytes(8 * INFLIGHT_SLOTS)).cast("Q")
 
 
 class Breath:
@@ -53,8 +54,15 @@ class Breath:
         """Have the frames of a fatal signal written to the file of this breath."""
         _frames.target(directory_fd, name)
 
-    def close(self) -> None:
-        """Use no slots."""
+    def close(self, begun: int | None) -> None:
+        """Use no slots, and free those in use: what runs goes on, and ends, where nobody looks.
+
+        With None they stay: of a parent, or of one that was declared dead, others tell what they
+        hold. Raises OSError in a child that was forked since `memory.forks` was ``begun``.
+        """
+        if begun is not None:
+            refuse_forked(begun)
+            self._words[:: INFLIGHT.size // 8] = NO_WORDS
         _frames.forget()
         let_go(self._words, self._view)
 

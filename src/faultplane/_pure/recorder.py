@@ -208,7 +208,7 @@ class Recorder:
         self.handed = [0] * OVERFLOW_CELLS
         breath, self.breath = self.breath, None
         if breath is not None:
-            breath.close()
+            breath.close(None if forked or fenced else begun)
         memory.refuse_forked(begun)
         self._close_dictionaries()
         memory.refuse_forked(begun)
