@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import faultplane as fp
+from faultplane.store import maintain
 
 pytestmark = pytest.mark.unmeasured
 
@@ -56,6 +61,57 @@ print(state["seq"] > 19_000, state["refusal"], domain.counts()["count"].to_pylis
 def test_files_of_the_application_are_neither_written_nor_closed(core_name, run_python, tmp_path):
     done = run_python(DAEMON, tmp_path / "own", core=core_name)
     assert done.stdout.split() == ["True", "0", "[25500]"]
+
+
+JOB = """
+import os, sys
+import faultplane as fp
+
+fp.init(service="daemon")
+with fp.capture("service"):
+    fp.counter("seen").add(2)
+    os.closerange(3, 4096)
+    {then}
+    fp.record(KeyError("on"))
+    print("ready", flush=True)
+    input()
+"""
+FAILS = 'with fp.capture("job", reraise=False): raise ValueError("no")'
+MOVES = 'fp.init(domain="other")'
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [(FAILS, {"default": (2, 2)}), (MOVES, {"default": (2, 0), "other": (0, 1)})],
+    ids=["fails", "moves"],
+)
+def test_who_goes_on_after_it_is_one_process_and_leaves_no_death(
+    core_name, child_environment, tmp_domain_dir, then, expected
+):
+    """From outside, while it runs and when it has left: where it was before it is not any more."""
+    daemon = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", JOB.format(then=then)],
+        env=child_environment(core_name),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    last = list(expected)[-1]
+    try:
+        assert daemon.stdout.readline() == "ready\n"
+        for name in expected:
+            states = [row["state"] for row in _of(tmp_domain_dir, name, "owners_rows")]
+            assert states.count("live") == (name == last), (name, states)
+            assert states.count("exited") <= (name != last), (name, states)
+    finally:
+        daemon.communicate("\n", timeout=60)
+    assert daemon.returncode == 0
+    for name, (seen, errors) in expected.items():
+        for _ in range(2):
+            assert _of(tmp_domain_dir, name, "deaths_rows") == []
+            assert sum(row["value"] for row in _of(tmp_domain_dir, name, "counters_rows")) == seen
+            assert sum(row["count"] for row in _of(tmp_domain_dir, name, "counts_rows")) == errors
+            maintain.maintain(os.path.join(tmp_domain_dir, name))
 
 
 def _of(directory, name, rows):

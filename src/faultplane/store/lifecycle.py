@@ -357,12 +357,31 @@ def _leave(forks: int) -> None:
 
 def _drop_slot(store: Store, registration: Registration, forks: int) -> None:
     try:
-        owners.say_exited(store, registration, 0, forks)
-        files.refuse_forked(forks)
-        owners.disown(store, registration)
+        if store.locks.is_open():
+            _give_up(store, registration, forks)
+        else:
+            _give_up_anew(store, registration, forks)
     except (FaultplaneError, OSError):
-        pass  # the application closed its descriptors: the slot goes when the process does
+        pass  # it cannot be reached: the slot goes when the process does
     registration.close()
+
+
+def _give_up(store: Store, registration: Registration, forks: int) -> None:
+    owners.say_exited(store, registration, 0, forks)
+    files.refuse_forked(forks)
+    owners.disown(store, registration)
+
+
+def _give_up_anew(store: Store, registration: Registration, forks: int) -> None:
+    """The same where the application closed the descriptors of the store, as a daemon does.
+
+    Their numbers may be those of its own files by now, so the store is opened once more. Else
+    the slot would be that of a process which runs, and then of one that left without a word.
+    """
+    files.refuse_forked(forks)
+    with Store.open(store.path, writable=True) as again:
+        if again.locks.identity == store.locks.identity:
+            _give_up(again, registration, forks)
 
 
 def _rebind() -> None:
