@@ -33,11 +33,15 @@ def init(
     beside those of FAULTPLANE_IGNORE. ``redact`` is applied to each message and attribute text
     after the built-in redaction, unless FAULTPLANE_MESSAGES is ``raw``.
 
+    A library may call it and name nothing: the first call that names a service, a domain or a
+    directory replaces what the environment or the default said, and the process records there from
+    then on; what it recorded before stays where it is.
+
     What was counted before is handed over. A forked child records as a process of its own without
     another call. Storage that cannot be had raises nothing: the process counts in its own memory,
     tries again later, and ``faultplane doctor`` says why. Raises `InvalidName` for a name that
     cannot be one, and `InvalidSetting` for a service, domain or directory other than an earlier
-    call gave, for an ``ignore`` that is no exception type, and for a ``redact`` that cannot be
+    call named, for an ``ignore`` that is no exception type, and for a ``redact`` that cannot be
     called.
     """
     begin(service, domain, directory, ignore=ignore, redact=redact)

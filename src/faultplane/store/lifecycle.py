@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from faultplane import settings
@@ -71,6 +72,7 @@ class _Process:
         self.settings: settings.Settings | None = None
         self.wanted: Wanted | None = None
         self.base: location.Base | None = None
+        self.base_of: str | None = None  # the directory that was wanted when it was chosen
         self.store: Store | None = None
         self.registration: Registration | None = None
         self.reason = ""
@@ -98,10 +100,10 @@ def init(
     """Make this process an owner of ``domain`` and bind the core to it; idempotent.
 
     What is not given comes from the environment (``loaded``, default: `settings.load`). What a
-    caller names may replace what came from the environment before: the process then registers
-    anew. Raises InvalidName for a bad name, and InvalidSetting when two callers name different
-    domains, directories or services: a process writes to one domain. Never raises for storage:
-    the status says why there is none.
+    caller names may replace what came from the environment before, or was the default: the
+    process then registers anew, at once. Raises InvalidName for a bad name, and InvalidSetting
+    when two callers name different domains, directories or services: a process writes to one
+    domain. Never raises for storage: the status says why there is none.
     """
     asked = {"service": service, "domain": domain, "directory": directory}
     _check_names(service, domain, directory)
@@ -243,7 +245,7 @@ def _open_store(forks: int) -> None:
     assert found is not None
     assert wanted is not None
     store = _process.store
-    in_place = store is not None and store.in_place()
+    in_place = store is not None and _is_wanted(store) and store.in_place()
     files.refuse_forked(forks)
     if in_place:
         return
@@ -252,7 +254,8 @@ def _open_store(forks: int) -> None:
         _process.store = None
         store.close()
     base = _process.base
-    if base is None or not base.private or not os.path.isdir(base.path):
+    stays = base is not None and base.private and _process.base_of == wanted.directory
+    if base is None or not stays or not os.path.isdir(base.path):
         base = location.writable_base(
             wanted.directory,
             found.runtime_directory,
@@ -260,7 +263,7 @@ def _open_store(forks: int) -> None:
             found.temporary_directory,
         )
         files.refuse_forked(forks)
-        _process.base = base
+        _process.base, _process.base_of = base, wanted.directory
     opened = domain.open_or_create(
         base, wanted.domain, CORE_NAME, found.budget_bytes, found.group_readable
     )
@@ -346,13 +349,24 @@ def _leave(forks: int) -> None:
     wanted, base = _process.wanted, _process.base
     if wanted is None or base is None:
         return
-    stays = store.domain_path == os.path.join(base.path, wanted.domain)
+    stays, moves = _is_wanted(store), _process.base_of != wanted.directory
     if stays or forks != files.forks:
         return
     _process.store = None
-    if not base.private:
+    if moves and base.private:
+        with suppress(FaultplaneError, OSError):
+            _remove_private(store, base)
+    if moves or not base.private:
         _process.base = None
     store.close()
+
+
+def _is_wanted(store: Store) -> bool:
+    """Whether this process is to write to that store, and not in another domain or directory."""
+    wanted, base = _process.wanted, _process.base
+    if wanted is None or base is None or _process.base_of != wanted.directory:
+        return False
+    return store.domain_path == os.path.join(base.path, wanted.domain)
 
 
 def _drop_slot(store: Store, registration: Registration, forks: int) -> None:

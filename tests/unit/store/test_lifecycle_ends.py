@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from faultplane import schema
-from faultplane.store import counts, deaths, owners
+from faultplane.store import counts, deaths, domain, owners
 
 SPAWNED = """
 import multiprocessing
@@ -297,6 +297,18 @@ def test_a_private_directory_goes_with_its_last_process(run, tmp_path, last):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_private_directory_goes_when_its_process_is_told_of_another(run, tmp_path):
+    code = """
+    fail(2)
+    status = lifecycle.init(directory=os.path.join(os.environ["TMPDIR"], "later"))
+    assert status.bound and status.base_origin == "given", status
+    fail(3)
+    assert errors() == 3
+    """
+    run(PRIVATE + dedent(code), **NOWHERE, TMPDIR=str(tmp_path))
+    assert os.listdir(tmp_path) == ["later"]
+
+
 def test_what_somebody_else_put_into_a_private_directory_stays(run, tmp_path):
     code = """
     with open(os.path.join(lifecycle.status().base_path, "mine"), "w") as file:
@@ -331,6 +343,55 @@ def test_a_process_that_changes_its_domain_is_dead_in_neither(run, stores):
         store = stores(name)
         assert [row.count for row in counts.read_counts(store)] == [expected]
         assert deaths.read_deaths(store) == []
+
+
+@pytest.mark.parametrize("way", ["call", "removed"])
+def test_a_directory_that_is_named_later_is_moved_to_at_once(run, tmp_domain_dir, way):
+    """Not at the next change of the domain, nor when the store is lost and made anew."""
+    code = """
+    before = lifecycle.init()
+    core.Counter("hits").add(1)
+    status = lifecycle.init(directory=sys.argv[1])
+    assert status.bound and status.domain_path == os.path.join(sys.argv[1], "default"), status
+    assert lifecycle.init(directory=sys.argv[1]) == lifecycle.init() == status
+    core.Counter("hits").add(2)
+    if sys.argv[2] == "removed":
+        import shutil
+        shutil.rmtree(before.domain_path)
+        lifecycle._rebind()
+        assert lifecycle.status() == status
+    try:
+        lifecycle.init(directory=os.path.dirname(before.domain_path), domain="other")
+    except InvalidSetting as error:
+        print(str(error).split()[0])
+    assert lifecycle.status() == status
+    """
+    later = os.path.join(tmp_domain_dir, "later")
+    assert run(dedent(code), later, way) == "directory\n"
+    found = {}
+    for base in (str(tmp_domain_dir), later) if way == "call" else (later,):
+        (path,) = domain.store_paths(domain.find("default", base))
+        with domain.Store.open(path) as store:
+            found[base] = {row.name: row.value for row in counts.read_counters(store)}
+            assert deaths.read_deaths(store) == []
+    assert [found.get(base) for base in (str(tmp_domain_dir), later)] == [
+        {"hits": 1} if way == "call" else None,
+        {"hits": 2},
+    ]
+
+
+def test_a_directory_that_cannot_be_had_is_told_and_takes_no_record_elsewhere(run, stores):
+    code = """
+    lifecycle.init()
+    fail(2)
+    status = lifecycle.init(directory="/proc/nowhere")
+    assert not status.bound and "/proc/nowhere" in status.reason, status
+    fail(3)
+    rows = counts.count_rows(lifecycle.own_counts().tallies)
+    assert [row.count for row in rows] == [3], rows
+    """
+    run(dedent(code))
+    assert [row.count for row in counts.read_counts(stores())] == [2]
 
 
 # ------------------------------------------------------------------------------- the last breath
