@@ -266,5 +266,19 @@ def operation_names(core, path):
 
     bound(core, path)
     error = raised(ValueError, "x")
-    for name in ("", "é" * 127 + "ab", "é" * 130, Text("sub"), "\ud800"):
+    long = "é" * 127 + "ab", "é" * 130
+    for name in ("", *long, Text("sub"), "?", "\ud800", "a\udfff", "x" + "é" * 512):
         core.record(error, operation=name)
+        core.enter(name)
+
+
+def counter_names(core, path):
+    bound(core, path)
+    for n, name in enumerate(("?", "\ud800", "\udfff", "\ud83c\udf89")):
+        core.Counter(name).add(1 << n)
+    try:
+        core.Counter("\ud800" * 86)
+    except ValueError as refused:
+        assert "got 258" in str(refused)
+    else:
+        raise AssertionError

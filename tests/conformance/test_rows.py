@@ -119,9 +119,18 @@ def test_trace_ids_come_from_the_current_span_once_opentelemetry_is_loaded(
 def test_operations_are_kept_whole_or_cut_at_a_code_point(core_name, child, reader):
     child(core_name, "operation_names", reader.path)
     rows = reader.rows()
-    assert [row["operation"] for row in rows] == ["", "é" * 127 + "ab", "é" * 130, "sub", "?"]
+    plain = ["", "é" * 127 + "ab", "é" * 130, "sub", "?", "\ufffd", "a\ufffd"]
+    assert [row["operation"] for row in rows] == [*plain, "x" + "é" * 511]
     counted = [key[0] for key in domain_fixture.errors(reader.cells())]
-    assert counted == ["", "é" * 127 + "a", "é" * 127, "sub", "?"]
+    assert counted == ["", "é" * 127 + "a", "é" * 127, *plain[3:], "x" + "é" * 127]
+    shown = [slot["operation"][: slot["operation_bytes"]].decode() for slot in reader.inflight()]
+    assert shown == ["", "é" * 32, "é" * 32, *plain[3:], "x" + "é" * 31]
+
+
+def test_a_name_of_a_counter_has_no_lone_surrogates(core_name, child, reader):
+    child(core_name, "counter_names", reader.path)
+    cells = reader.cells()
+    assert domain_fixture.counters(cells) == {"?": 1, "\ufffd": 6, "\U0001f389": 8}
 
 
 def test_one_string_has_one_code(core_name, child, reader):

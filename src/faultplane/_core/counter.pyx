@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 
 from .aggregate cimport aggregate_series, cell_at, cell_count
 from .layout cimport OVERFLOW_CELLS, SERIES_COUNTER
+from .message cimport utf8_of
 from .recorder cimport (
     INACTIVE,
     Recorder,
@@ -37,7 +38,7 @@ cdef class Counter:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, got {type(name).__name__}")
         self.name = str.__str__(name)
-        cdef bytes text = self.name.encode("utf-8", "replace")
+        cdef bytes text = utf8_of(self.name)
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
         notice_fork()

@@ -167,12 +167,20 @@ cdef PyObject* beginning(PyObject* value) noexcept:
     return cut
 
 
+cdef bytes utf8_of(object text):
+    """UTF-8 of a str, with U+FFFD for every lone surrogate."""
+    try:
+        return str.encode(text)
+    except UnicodeEncodeError:
+        wide = str.encode(text, "utf-16-le", "surrogatepass")
+        return wide.decode("utf-16-le", "replace").encode()
+
+
 cdef PyObject* replaced(PyObject* value) noexcept:
     """UTF-8 with U+FFFD for every lone surrogate; NULL when memory is short."""
     cdef bytes encoded
     try:
-        text = <object>value
-        encoded = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+        encoded = utf8_of(<object>value)
     except BaseException:
         return NULL
     cdef PyObject* result = <PyObject*>encoded

@@ -94,6 +94,7 @@ from .message cimport (
     message_keyerror,
     message_oserror,
     message_plain,
+    utf8_of,
 )
 from .recorder cimport (
     COUNTING,
@@ -583,7 +584,7 @@ def enter(operation, uint32_t parent=0):
     text = PyUnicode_AsUTF8AndSize(<PyObject*>operation, &n)
     if text == NULL:
         PyErr_Clear()
-        return 0
+        return enter(utf8_of(operation).decode(), parent)
     token = breath_enter(
         &R.breath, <const uint8_t*>text, <size_t>n, trace_ids(&R.trace), parent
     )

@@ -59,7 +59,7 @@ from .layout cimport (
     SERIES_ERROR,
     UNKNOWN_CATEGORY,
 )
-from .message cimport Text, cut_utf8, message_form
+from .message cimport Text, cut_utf8, message_form, utf8_of
 from .recorder cimport OPERATIONS_RECENT, RAW, Recorder, drop, notice_fork, recorder
 from .template cimport template_bytes
 
@@ -472,6 +472,7 @@ cdef Site* portrayed(
     cdef size_t template_n = template_bytes(text.data, <size_t>n, template, MESSAGE_BYTES_MAX)
     cdef Py_ssize_t operation_n = 0
     cdef const char* operation_text = b""
+    cdef bytes operation_bytes
     cdef Site fresh
     cdef Site* slot
     cdef object refs
@@ -481,8 +482,9 @@ cdef Site* portrayed(
         operation_text = PyUnicode_AsUTF8AndSize(operation, &operation_n)
         if operation_text == NULL:
             PyErr_Clear()
-            operation_text = b"?"
-            operation_n = 1
+            operation_bytes = utf8_of(<object>operation)
+            operation_text = <const char*>operation_bytes
+            operation_n = len(operation_bytes)
     if T.site_count >= SITES_MAX:
         tables_flush(T)  # may run Python, which may bind anew: codes and cells come after it
     notice_fork()  # the cell that is new must not go into the parent's file

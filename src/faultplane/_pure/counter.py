@@ -8,6 +8,7 @@ from functools import partial
 from faultplane.schema import OVERFLOW_CELLS, SERIES_COUNTER
 
 from . import memory
+from .message import utf8_of
 from .recorder import bounded, state
 
 __all__ = ["Counter"]
@@ -31,7 +32,7 @@ class Counter:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, got {type(name).__name__}")
         self._name = str.__str__(name)
-        text = self._name.encode("utf-8", "replace")
+        text = utf8_of(self._name)
         if not 1 <= len(text) <= 255:
             raise ValueError(f"name must be 1 to 255 bytes, got {len(text)}")
         state.notice_fork()

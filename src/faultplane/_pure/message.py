@@ -29,6 +29,15 @@ def cut_utf8(data: bytes, limit: int) -> bytes:
     return data[:limit]
 
 
+def utf8_of(text: str) -> bytes:
+    """UTF-8 of a str, with U+FFFD for every lone surrogate."""
+    try:
+        return str.encode(text)
+    except UnicodeEncodeError:
+        wide = str.encode(text, "utf-16-le", "surrogatepass")
+        return wide.decode("utf-16-le", "replace").encode()
+
+
 def text_of(exception: BaseException) -> bytes:
     """The beginning of ``str(exception)``, at least `READ_BYTES_MAX` bytes where there are more.
 
@@ -41,11 +50,7 @@ def text_of(exception: BaseException) -> bytes:
     if str.__len__(text) > READ_BYTES_MAX:
         # Two more characters: the last ones may be surrogates that belong together.
         text = str.__getitem__(text, slice(READ_BYTES_MAX + 2))
-    try:
-        return str.encode(text)
-    except UnicodeEncodeError:
-        wide = str.encode(text, "utf-16-le", "surrogatepass")
-        return wide.decode("utf-16-le", "replace").encode()
+    return utf8_of(text)
 
 
 def prepare(

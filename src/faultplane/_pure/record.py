@@ -22,7 +22,7 @@ from faultplane.schema import (
 
 from . import memory
 from .fingerprint import traceback_of
-from .message import prepare, text_of
+from .message import prepare, text_of, utf8_of
 from .recorder import DROP, bounded, state
 from .sighting import Site, TypeInfo, encode, find_type, key_of, sight
 from .trace import trace_ids
@@ -311,10 +311,7 @@ def enter(operation: str, parent: int = 0) -> int:
         raise TypeError(f"operation must be a str, got {type(operation).__name__}")
     if (not state.live[0] or state.fence[0] != state.incarnation) and not state.wake():
         return 0
-    try:
-        text = operation.encode()
-    except UnicodeEncodeError:
-        return 0
+    text = utf8_of(operation)
     ids = trace_ids()
     with memory.process_lock:
         if state.breath is None:

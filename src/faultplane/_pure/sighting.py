@@ -24,6 +24,7 @@ from .fingerprint import (
     walk_chain,
     walk_group,
 )
+from .message import cut_utf8, utf8_of
 from .recorder import state
 from .redact import redact
 from .template import template
@@ -287,7 +288,7 @@ def sight(
     portrait = Portrait(exception)
     site = Site()
     site.template = template(message.decode()).encode()
-    name = _name(operation)
+    name = utf8_of(operation or "")
     site.classification = classification
     site.fingerprint = portrait.fingerprint
     site.kind, site.category, site.severity = info.kind, info.category, info.severity
@@ -297,7 +298,7 @@ def sight(
     )
     site.type = state.intern_name(portrait.type)
     site.site = state.intern_name(portrait.site)
-    site.operation = state.intern_name(name[:OPERATION_BYTES_MAX])
+    site.operation = state.intern_name(cut_utf8(name, OPERATION_BYTES_MAX))
     if state.stacks is not None:
         state.stacks.intern_stack(portrait.fingerprint, portrait.stack(message, site.template))
     site.refs = info.type, *references(exception)
@@ -307,14 +308,6 @@ def sight(
         # Else it changed while it was portrayed: no other error may have what was found.
         state.sites[key] = site
     return site
-
-
-def _name(operation: str | None) -> bytes:
-    """UTF-8 of an operation; ``?`` where it has none."""
-    try:
-        return (operation or "").encode()
-    except UnicodeEncodeError:
-        return b"?"
 
 
 def encode(attributes: Mapping[str, Any]) -> bytes | None:
