@@ -51,6 +51,17 @@ def test_times_of_a_count_are_those_of_its_rows(core_name, child, reader):
             )
 
 
+def test_a_counter_has_a_value_and_no_times(core_name, child, reader):
+    child(core_name, "before_bind", reader.path)
+    times = {
+        cell["series"]: (cell["first_seen_unix_nano"], cell["last_seen_unix_nano"])
+        for cell in reader.cells()
+        if cell["count"]
+    }
+    assert times[schema.SERIES_COUNTER] == times[schema.SERIES_DROP] == (0, 0)
+    assert min(times[schema.SERIES_ERROR]) > 1 << 60
+
+
 def test_past_the_last_series_counts_go_to_the_overflow_cells(core_name, child, reader):
     count = schema.SERIES_MAX + 10
     child(core_name, "many_series", reader.path, count)

@@ -291,7 +291,10 @@ class Domain:
         return [row._asdict() for row in counts.count_rows(self._tallies())]
 
     def counters_rows(self) -> list[dict[str, Any]]:
-        """Exact values of counters: service, name, value, first and last time."""
+        """Exact values of counters: service, name, value.
+
+        first_seen_unix_nano and last_seen_unix_nano are 0: a counter reads no clock.
+        """
         return [row._asdict() for row in counts.counter_rows(self._tallies())]
 
     def drops_rows(self) -> list[dict[str, Any]]:
