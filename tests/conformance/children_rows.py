@@ -282,3 +282,13 @@ def counter_names(core, path):
         assert "got 258" in str(refused)
     else:
         raise AssertionError
+
+
+def counter_values(core, path):
+    bound(core, path)
+    names = "below", "at", "above"
+    for n, name in enumerate(names):
+        counter = core.Counter(name)
+        for value in (2**63 - 1, 2**63 - 1, n):
+            counter.add(value)
+        counter.add()

@@ -133,6 +133,12 @@ def test_a_name_of_a_counter_has_no_lone_surrogates(core_name, child, reader):
     assert domain_fixture.counters(cells) == {"?": 1, "\ufffd": 6, "\U0001f389": 8}
 
 
+def test_a_counter_begins_again_past_its_bound(core_name, child, reader):
+    child(core_name, "counter_values", reader.path)
+    found = domain_fixture.counters(reader.cells())
+    assert found == {"below": 2**64 - 1, "at": 0, "above": 1}
+
+
 def test_one_string_has_one_code(core_name, child, reader):
     child(core_name, "dictionary_codes", reader.path)
     names = reader.names(1)

@@ -31,6 +31,7 @@ __all__: list[str] = []
 RESERVE_BYTES: Final = 1 << 20
 GROW_BYTES: Final = 1 << 16
 DROP_CELL_BYTES: Final = 128
+COUNT_MAX: Final = (1 << 64) - 1
 
 _USED: Final = AGGREGATE.offset["used"] // 8
 _COUNT: Final = CELL.offset["count"] // 8
@@ -64,9 +65,15 @@ class Aggregate:
         return len(self._index)
 
     def count(self, offset: int, n: int = 1) -> int:
-        """Add to a cell, and give the sum. Only this process writes it, under the process lock."""
+        """Add to a cell, and give the sum. Only this process writes it, under the process lock.
+
+        Past 2**64 - 1 it begins at zero again, as in the compiled core.
+        """
         words, at = self._words, offset // 8 + _COUNT
-        words[at] = total = words[at] + n
+        try:
+            words[at] = total = words[at] + n
+        except ValueError:
+            words[at] = total = words[at] + n & COUNT_MAX
         return total
 
     def count_at(self, offset: int, time_unix_nano: int, reason: int = 0) -> None:
