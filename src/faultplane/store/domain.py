@@ -361,7 +361,7 @@ def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
     begun = files.forks
     remove_stale_directories(domain_fd)
     wanted = budget_bytes
-    if any(location.STORE_NAME.fullmatch(other) for other in os.listdir(domain_fd)):
+    if _has_other(domain_fd, name):
         # Beside another core or layout version, as in a rolling upgrade: half for each.
         wanted = max(budget_bytes // 2, schema.BUDGET_BYTES_MIN)
     shape = schema.geometry(budget_allowed(domain_fd, wanted))
@@ -389,6 +389,25 @@ def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
         if begun == files.forks:
             remove_tree(domain_fd, temporary)
         raise
+
+
+def _has_other(domain_fd: int, name: str) -> bool:
+    """Whether a store of another name is there; a directory that was emptied is none."""
+    for other in os.listdir(domain_fd):
+        if other == name or not location.STORE_NAME.fullmatch(other):
+            continue
+        try:
+            directory_fd = location.open_directory(other, domain_fd)
+        except DomainNotFound:
+            continue  # removed by a gc in between
+        except StorageError:
+            return True  # nothing says that it takes no room
+        try:
+            if os.listdir(directory_fd):
+                return True
+        finally:
+            os.close(directory_fd)
+    return False
 
 
 def _fill(directory_fd: int, shape: schema.Geometry, begun: int) -> None:

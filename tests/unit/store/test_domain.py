@@ -129,6 +129,16 @@ def test_a_second_kind_of_store_gets_half_the_budget(make_store, tmp_domain_dir)
     ]
 
 
+def test_a_store_that_was_emptied_is_no_other_that_shares_the_budget(make_store, tmp_domain_dir):
+    first = make_store(budget_bytes=32 << 20)
+    other = "1-python" if first.core_name == "cython" else "1-cython"
+    (tmp_domain_dir / "default" / other).mkdir()  # emptied as well
+    for entry in Path(first.path).iterdir():
+        entry.unlink()
+    again = make_store(budget_bytes=32 << 20)
+    assert again.header.budget_bytes == 32 << 20
+
+
 def test_what_a_killed_creator_left_is_removed_after_a_minute(make_store, tmp_domain_dir):
     path = tmp_domain_dir / "default"
     path.mkdir()
