@@ -87,7 +87,8 @@ def _collect(base_fd: int, base_path: str, name: str, dry_run: bool) -> list[Rem
                 held = remove_store(domain_fd, store_path, dry_run)
             except (FaultplaneError, OSError) as error:
                 reason = str(error).removeprefix(f"{store_path} ")
-                removals.append(Removal(name, entry, store_path, "kept", reason, 0))
+                size = _size(domain_fd, entry)
+                removals.append(Removal(name, entry, store_path, "kept", reason, size))
                 continue
             action = "would be removed" if dry_run else "removed"
             removals.append(Removal(name, entry, store_path, action, "no owner lives", held))
@@ -99,6 +100,20 @@ def _collect(base_fd: int, base_path: str, name: str, dry_run: bool) -> list[Rem
         except OSError:
             pass  # another store is in it, or one was made just now
     return removals
+
+
+def _size(domain_fd: int, name: str) -> int:
+    """Bytes that a store which is kept takes, whatever is in it; 0 where that cannot be told."""
+    try:
+        directory_fd = location.open_directory(name, domain_fd)
+    except StorageError:
+        return 0
+    try:
+        return health.bytes_held(directory_fd)
+    except OSError:
+        return 0
+    finally:
+        os.close(directory_fd)
 
 
 def remove_store(domain_fd: int, path: str, dry_run: bool = False) -> int:
@@ -122,7 +137,7 @@ def remove_store(domain_fd: int, path: str, dry_run: bool = False) -> int:
             owned = f"{len(living)} live owner{'s' if len(living) > 1 else ''}"
             raise DomainBusy(f"{path} has {owned}: pid {pids}")
         if dry_run:
-            return health.bytes_held(store)
+            return health.bytes_held(store.directory_fd)
         # Out of its place first: from here on its path names nothing, or a new store.
         temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         os.rename(store.name, temporary, src_dir_fd=domain_fd, dst_dir_fd=domain_fd)

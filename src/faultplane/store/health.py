@@ -44,7 +44,7 @@ def describe_store(store: Store) -> dict[str, Any]:
         "store": store.name,
         "path": store.path,
         "budget_bytes": header.budget_bytes,
-        "bytes_held": bytes_held(store),
+        "bytes_held": bytes_held(store.directory_fd),
         "segments": len(segments),
         "segments_max": header.segments_max,
         "segment_bytes": schema.segment_shape(header.lanes_per_segment).file_bytes,
@@ -64,10 +64,10 @@ def describe_store(store: Store) -> dict[str, Any]:
     }
 
 
-def bytes_held(store: Store) -> int:
+def bytes_held(directory_fd: int) -> int:
     """Bytes that the files of a store take, those left out that are removed meanwhile."""
     total = 0
-    with os.scandir(store.directory_fd) as entries:
+    with os.scandir(directory_fd) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
                 total += entry.stat(follow_symlinks=False).st_blocks * 512

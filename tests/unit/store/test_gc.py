@@ -42,6 +42,17 @@ def test_an_exited_owner_that_still_runs_counts_as_living(store, owner, tmp_doma
     assert actions(gc.gc(str(tmp_domain_dir))) == {"default": "kept"}
 
 
+def test_what_is_kept_has_its_size_too(make_store, own_class, tmp_domain_dir):
+    own_class(live := make_store("live"))
+    damaged = make_store("damaged")
+    (tmp_domain_dir / "damaged" / damaged.name / "registry").write_bytes(b"")
+    for dry_run in (True, False):
+        held = {one.domain: one.bytes_held for one in gc.gc(str(tmp_domain_dir), dry_run=dry_run)}
+        for store in (live, damaged):
+            blocks = [entry.stat().st_blocks for entry in os.scandir(store.path)]
+            assert held[store.path.split(os.sep)[-2]] == 512 * sum(blocks) > 0
+
+
 def test_one_domain_can_be_named(make_store, tmp_domain_dir):
     make_store("a")
     make_store("b")
