@@ -16,7 +16,7 @@ from typing import Any, Final
 import faultplane
 from faultplane import _native, settings
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json
-from faultplane.cli.output import paint, print_json, size
+from faultplane.cli.output import counted, paint, print_json, size
 from faultplane.errors import DomainNotFound, FaultplaneError
 from faultplane.store import domain as domains
 from faultplane.store import health, location, reading
@@ -151,7 +151,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     for store in report["stores"]:
         out += ["", paint(f"{report['domain']}/{store['store']}", "bold"), *_store_lines(store)]
     if report["stores"]:
-        out.append(f"  {report['deaths']} deaths recorded")
+        out.append(f"  {counted(report['deaths'], 'death')} recorded")
     dropped = {reason: count for reason, count in report["drops"].items() if count}
     if dropped:
         out.append("  rows not written: " + ", ".join(f"{r} {c:,}" for r, c in dropped.items()))
@@ -166,8 +166,9 @@ def _store_lines(store: dict[str, Any]) -> list[str]:
     held, budget = size(store["bytes_held"]), size(store["budget_bytes"])
     pinned = size(store["bytes_pinned"])
     segments = f"{store['segments']} of {store['segments_max']} segments"
-    retired = f"{store['rows_retired']:,} rows retired in {store['segments_retired']:,} segments"
-    alive = f"{store['owners_alive']} processes alive of {store['owner_slots']} slots"
+    gone = counted(store["segments_retired"], "segment")
+    retired = f"{counted(store['rows_retired'], 'row')} retired in {gone}"
+    alive = f"{_processes(store['owners_alive'])} alive of {store['owner_slots']} slots"
     lines = [
         f"  {held} held of a budget of {budget}: {segments} of {size(store['segment_bytes'])}",
         f"  {retired}, {store['segments_pinned']} of them still mapped: {pinned}",
@@ -177,6 +178,10 @@ def _store_lines(store: dict[str, Any]) -> list[str]:
         for who in store["pinned_by"]
     ]
     if store["segments_retired"] and (hidden := store["processes_hidden"]):
-        lines.append(f"    {hidden} processes could not be looked at for what they map")
+        lines.append(f"    {_processes(hidden)} could not be looked at for what they map")
     lines.append(f"  {alive}, {store['owners_not_buried']} gone and not yet folded")
     return lines
+
+
+def _processes(number: int) -> str:
+    return counted(number, "process", "processes")

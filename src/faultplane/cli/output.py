@@ -129,6 +129,15 @@ def size(count: float) -> str:
     return f"{count / 1024:.1f} GiB"
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """A number with what it counts: ``one`` of it, else ``more`` (default: with an s).
+
+    >>> counted(1, "death"), counted(1200, "death"), counted(0, "process", "processes")
+    ('1 death', '1,200 deaths', '0 processes')
+    """
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
 def fingerprint_text(fingerprint: int) -> str:
     """A fingerprint as users see and type it: 16 hexadecimal digits."""
     return f"{fingerprint:016x}"

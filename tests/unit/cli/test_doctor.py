@@ -9,6 +9,7 @@ import struct
 import pytest
 
 from faultplane import schema
+from faultplane.cli import doctor
 from faultplane.store.files import crc32
 
 ELSEWHERE = """
@@ -151,8 +152,21 @@ def test_deaths_and_what_is_held_are_numbers_of_the_store(command, shop):
     assert store["owners_alive"] == 0
     assert store["bytes_held"] > store["segment_bytes"] > 0
     text = command("doctor").out
-    assert "1 deaths recorded" in text
+    assert "  1 death recorded\n" in text
     assert "0 processes alive of " in text
+
+
+def test_one_of_a_thing_is_told_as_one(shop, tmp_domain_dir):
+    report = doctor.examine(None, str(tmp_domain_dir))
+    numbers = ("rows_retired", "segments_retired", "processes_hidden", "owners_alive")
+    for number, told in (
+        (1, ["1 death rec", "1 row retired in 1 segment,", "1 process could", "1 process alive"]),
+        (2, ["2 deaths r", "2 rows retired in 2 segments,", "2 processes c", "2 processes alive"]),
+    ):
+        report["stores"][0].update(dict.fromkeys(numbers, number))
+        report["deaths"] = number
+        text = "\n".join(doctor.lines(report))
+        assert [part for part in told if f" {part}" not in text] == []
 
 
 def test_a_store_of_another_schema_says_what_to_do_and_errors_have_no_storage(
