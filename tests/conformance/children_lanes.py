@@ -206,6 +206,28 @@ def foreign_segment(core, path):
         core.record(error)
 
 
+def no_descriptors(core, path, before, left, records):
+    """Records of a program that, after some, has used up its descriptors but ``left`` of them."""
+    bound(core, path)
+    error = raised(ValueError, "x" * 90)
+    for _ in range(before):
+        core.record(error)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    taken = []
+    while True:
+        try:
+            taken.append(os.dup(1))
+        except OSError:
+            break
+    for descriptor in taken[:left]:
+        os.close(descriptor)
+    for _ in range(records):
+        core.record(error)
+    for descriptor in taken[left:]:
+        os.close(descriptor)
+    return core.writer_state()
+
+
 def no_space(core, path, records):
     bound(core, path)
     error = raised(ValueError, "x" * 90)

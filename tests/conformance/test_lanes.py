@@ -161,3 +161,22 @@ def test_a_full_file_system_costs_rows_and_no_counts(core_name, child, small_dis
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
     assert sum(cell["suppressed"] for cell in cells) == dropped["no_space"]
     assert not [name for name in os.listdir(path) if name.startswith("tmp-pub")]
+
+
+@pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_program_out_of_descriptors_is_no_full_disk(
+    core_name, child, tmp_domain_dir, before, left
+):
+    """The first files cannot be made, or not those of names, or not those of another segment."""
+    path = domain_fixture.make(tmp_domain_dir / "d", lanes=4, segments_max=8)
+    reader = domain_fixture.Reader(path)
+    records = 2 * 4 * schema.LANE_ROWS
+    child(core_name, "no_descriptors", path, before, left, records)
+    cells = reader.cells()
+    assert domain_fixture.errors(cells) == {("", "ValueError"): before + records}
+    dropped = domain_fixture.drops(cells)
+    assert set(dropped) <= {"row_lost"}
+    assert len(reader.rows()) == before + records - dropped.get("row_lost", 0)
+    if left == 0 or before == 0:
+        assert dropped["row_lost"] >= records - 4 * schema.LANE_ROWS

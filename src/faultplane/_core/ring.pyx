@@ -15,6 +15,7 @@ from .layout cimport (
     COLUMN_WIDTHS,
     DROP_NO_SPACE,
     DROP_NO_STORAGE,
+    DROP_ROW_LOST,
     LANE_CLOSED_WORD,
     LANE_FREE,
     LANE_GENERATION_MASK,
@@ -35,8 +36,10 @@ from .layout cimport (
 from .memory cimport Mapping
 from .posix cimport (
     MADV_DONTNEED,
+    EDQUOT,
     EEXIST,
     ENOENT,
+    ENOSPC,
     close,
     errno,
     fp_clock_monotonic,
@@ -262,6 +265,13 @@ cdef bint take_lane(Writer* w) noexcept nogil:
     return False
 
 
+cdef int refusal_of(int failed) noexcept nogil:
+    """Drop reason for an errno; 0 stands for segments that had no lane left."""
+    if failed == ENOENT:
+        return DROP_NO_STORAGE
+    return DROP_NO_SPACE if failed == ENOSPC or failed == EDQUOT else DROP_ROW_LOST
+
+
 cdef int claim(Writer* w) noexcept nogil:
     """A new lane; CLAIM_OK, CLAIM_NEW_DICTIONARY or a drop reason."""
     cdef int _attempt, failed
@@ -284,7 +294,7 @@ cdef int claim(Writer* w) noexcept nogil:
         failed = next_segment(w)
         if failed != 0:
             break
-    w.refusal = DROP_NO_STORAGE if failed == ENOENT else DROP_NO_SPACE
+    w.refusal = refusal_of(failed)
     w.retry_mono_nano = fp_clock_monotonic() + RETRY_NANO
     return w.refusal
 

@@ -261,8 +261,11 @@ cdef bint dictionary_is_nearly_full(
     return full
 
 
-cdef uint64_t generation_for_new_segment(Files* f) noexcept nogil:
-    """Current dictionary generation; a new one when the current one is nearly full."""
+cdef uint64_t generation_for_new_segment(Files* f, int* failed) noexcept nogil:
+    """Current dictionary generation; a new one when the current one is nearly full.
+
+    0 where there is none and none can be made; ``failed`` is why a new one could not be.
+    """
     cdef uint64_t* word = &f.registry.dictionary_generation[0]
     cdef uint64_t generation = fp_load_acquire(word)
     if generation != 0 and not (
@@ -270,9 +273,12 @@ cdef uint64_t generation_for_new_segment(Files* f) noexcept nogil:
         or dictionary_is_nearly_full(f, b"stacks", generation)
     ):
         return generation
-    if dictionary_create(f.directory, b"dict", generation + 1, f.dictionary_bytes, f.tag):
-        return generation
-    if dictionary_create(f.directory, b"stacks", generation + 1, f.dictionary_bytes, f.tag):
+    failed[0] = dictionary_create(f.directory, b"dict", generation + 1, f.dictionary_bytes, f.tag)
+    if failed[0] == 0:
+        failed[0] = dictionary_create(
+            f.directory, b"stacks", generation + 1, f.dictionary_bytes, f.tag
+        )
+    if failed[0] != 0:
         return generation
     fp_cas(word, generation, generation + 1)
     return fp_load_acquire(word)
@@ -286,7 +292,7 @@ cdef int publish_file(Files* f, int fd, const char* name, uint64_t number) noexc
     cdef char segment[NAME_BYTES]
     cdef segment_t header  # aligned as its type asks for, as plain bytes would not be
     cdef segment_t* h = &header
-    cdef int failed = 0
+    cdef int failed = 0, unnamed = 0
     cdef uint64_t magic = MAGIC_SEGMENT
     snprintf(segment, sizeof(segment), "seg-%llu", <unsigned long long>number)
     memset(h, 0, PAGE_BYTES)
@@ -295,7 +301,7 @@ cdef int publish_file(Files* f, int fd, const char* name, uint64_t number) noexc
     h.lanes = f.lanes
     h.schema_hash = SCHEMA_HASH
     h.number = number
-    h.dictionary_generation = generation_for_new_segment(f)
+    h.dictionary_generation = generation_for_new_segment(f, &unnamed)
     h.created_unix_nano = fp_clock_realtime()
     h.lane_rows = LANE_ROWS
     h.row_bytes = ROW_BYTES
@@ -305,7 +311,7 @@ cdef int publish_file(Files* f, int fd, const char* name, uint64_t number) noexc
     h.crc = fp_crc32(<uint8_t*>h, SEGMENT_CRC_OFFSET)
     # Linked only when complete, and never over another: a half-made segment is never visible.
     if h.dictionary_generation == 0:
-        failed = ENOENT
+        failed = unnamed if unnamed else ENOENT
     elif pwrite(fd, h, PAGE_BYTES, 0) != PAGE_BYTES:
         failed = errno
     elif name != NULL and linkat(f.directory, name, f.directory, segment, 0):

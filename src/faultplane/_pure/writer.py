@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from errno import EDQUOT, ENOSPC
 from struct import Struct
 from typing import Final, Literal
 from zlib import crc32
@@ -290,9 +291,10 @@ class Writer:
             return self._claim()
         except FileNotFoundError:
             self.refusal = DROP["no_storage"]
-        except (OSError, CorruptFile):
-            self.refusal = DROP["no_space"]
-        except StorageError:  # a lock was not to be had
+        except OSError as error:
+            full = error.errno in (ENOSPC, EDQUOT)
+            self.refusal = DROP["no_space" if full else "row_lost"]
+        except StorageError:  # a lock was not to be had, or no lane
             self.refusal = DROP["row_lost"]
         self._retry_mono_nano = time.monotonic_ns() + RETRY_NANO
         return self.refusal

@@ -116,6 +116,11 @@ def _judge(report: dict[str, Any]) -> Iterator[str]:
         yield "storage was full at times: lower FAULTPLANE_BUDGET_BYTES or enlarge the file system"
     if report["drops"].get("no_storage"):
         yield "some errors were counted while there was no storage; they have no rows"
+    if report["drops"].get("row_lost"):
+        yield (
+            "some rows were lost though storage was not full: the process was out of descriptors "
+            "(ulimit -n), memory or stack, or the file system refused it"
+        )
     for store in report["stores"]:
         if store["owners_alive"] >= store["owner_slots"] * _FULL_SHARE:
             yield f"{store['store']}: {store['owners_alive']} of {store['owner_slots']} owner slots"

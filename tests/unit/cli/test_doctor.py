@@ -93,15 +93,39 @@ def test_rows_that_had_no_room_and_errors_without_storage_are_counted(
     with open(store / "agg-0", "r+b") as file:
         # The first cells of the file are the reasons, in the order of their codes.
         for reason in schema.DROP_REASONS:
-            if reason.name in ("no_space", "no_storage"):
+            if reason.name in ("no_space", "no_storage", "row_lost"):
                 at = schema.AGGREGATE.size + (reason.code - 1) * 128
                 file.seek(at + schema.CELL.offset["count"])
                 file.write(struct.pack("<Q", 7000 + reason.code))
     text = command("doctor", status=1).out
     assert "! storage was full at times" in text
     assert "! some errors were counted while there was no storage" in text
+    assert "! some rows were lost though storage was not full: " in text
     assert "rows not written: " in text
-    assert text.count(" 7,00") == 2
+    assert text.count(" 7,00") == 3
+
+
+def test_running_out_of_descriptors_is_not_called_a_full_disk(command, run_python, core_name):
+    code = """
+import os, resource
+import faultplane as fp
+fp.init()
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+taken = []
+try:
+    while True:
+        taken.append(os.dup(1))
+except OSError:
+    pass
+for _ in range(3):
+    fp.record(ValueError(1))
+os.closerange(taken[0], taken[-1] + 1)
+"""
+    run_python(code, core=core_name)
+    text = command("doctor", status=1).out
+    assert "! some rows were lost though storage was not full: " in text
+    assert "(ulimit -n)" in text
+    assert "storage was full" not in text
 
 
 def test_a_store_from_before_the_last_start_is_named(command, build_store):
