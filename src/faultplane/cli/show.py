@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any, Final
 
 from faultplane import Domain
-from faultplane.cli import EXIT_FOUND_TROUBLE, add_domain, add_json, attach, whole
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json, attach, whole
 from faultplane.cli.output import (
     clock,
     duration,
@@ -47,7 +47,7 @@ def _prefix(text: str) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the group; status 1 when no group, or more than one, starts like that."""
+    """Print the group; status 1 when no single group starts like that, or its stack is damaged."""
     with attach(options) as domain:
         prefix = options.fingerprint
         groups = [
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         print_json([report])
     else:
         _print(report)
-    return 0
+    return EXIT_FOUND_TROUBLE if report["problems"] else EXIT_OK
 
 
 def describe(
@@ -78,11 +78,13 @@ def describe(
 ) -> dict[str, Any]:
     """Everything the domain knows about one group."""
     rows = domain.records().rows(fingerprint=fingerprint)
+    problems: list[str] = []
     try:
         stack = domain.stack(fingerprint)
         rendered, template, message = str(stack), stack.template, stack.message
     except StackNotFound:
         rendered, template, message = "", "", ""
+        problems = [f"the stack cannot be read: {told}" for told in domain.stack_problems()]
     return {
         "fingerprint": fingerprint,
         "type": groups[0]["type"],
@@ -100,6 +102,7 @@ def describe(
         "first_message": message,
         "stack": rendered,
         "samples": rows[len(rows) - samples :] if samples else [],
+        "problems": problems,
     }
 
 
@@ -118,6 +121,8 @@ def _print(report: dict[str, Any]) -> None:
     if report["suppressed"]:
         print(f"{report['suppressed']:,} of them without a row")
     print(f"template: {plain(report['template'])}\n")
+    for problem in report["problems"]:
+        print(paint(f"! {plain(problem)}", "yellow"))
     for line in report["stack"].split("\n"):
         print(paint(plain(line), "dim") if line.startswith("    ") else plain(line))
     print()

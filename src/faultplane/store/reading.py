@@ -207,7 +207,11 @@ class Domain:
                 reader.close()
 
     def problems(self) -> list[str]:
-        """What could not be read, a sentence each; everything else is shown."""
+        """What could not be read, a sentence each; everything else is shown.
+
+        Rows, and the names in them, are looked at by `records`; the rest is looked at here.
+        """
+        self._stack_files()
         found = [f"{name}: {problem}" for name, problem in list(self._refused.items())]
         for name, reader in self._stores().items():
             found += [f"{name}: {problem}" for problem in list(reader.problems.values())]
@@ -368,14 +372,25 @@ class Domain:
         found = []
         for reader in self._stores().values():
             for generation in range(reader.store.load("dictionary_generation"), 0, -1):
+                name = f"stacks-{generation}"
                 try:
-                    name = f"stacks-{generation}"
                     found.append(DictionaryFile(reader.store.directory_fd, name))
-                except DomainNotFound:
-                    break
+                    reader.problems.pop(name, None)
                 except (FaultplaneError, OSError) as error:
                     reader.problems[name] = str(error)
+                    if isinstance(error, DomainNotFound):
+                        break  # a generation that is damaged would count for ever
         return found
+
+    def stack_problems(self) -> list[str]:
+        """Files of stacks that cannot be read, a sentence each: `stack` may miss what was there."""
+        self._stack_files()
+        return [
+            f"{store}: {problem}"
+            for store, reader in self._stores().items()
+            for name, problem in list(reader.problems.items())
+            if name.startswith("stacks-")
+        ]
 
     def stack(self, fingerprint: int) -> stacks.Stack:
         """The stack of an error, with source text; StackNotFound when none is kept.

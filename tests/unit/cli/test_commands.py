@@ -271,12 +271,32 @@ for _ in range(50):
     (store,) = (tmp_domain_dir / "default").iterdir()
     for path in [*store.glob("seg-*"), *store.glob("stacks-*")]:
         path.unlink()
-    bare = command("show", group["fingerprint"]).out
+    bare = command("show", group["fingerprint"], status=1).out
     assert "50 times" in bare
+    assert f"! the stack cannot be read: {store.name}: stacks-1 does not exist" in bare
     assert "rows kept" not in bare
     assert "template: \n" in bare
-    (report,) = rows(command("show", group["fingerprint"], "--json"))
+    (report,) = rows(command("show", group["fingerprint"], "--json", status=1))
     assert (report["stack"], report["samples"], report["rows_by_owner"]) == ("", [], {})
+
+
+@pytest.mark.parametrize("length", [0, 100, 4096, None])
+def test_stacks_that_are_damaged_are_told_by_show_and_by_doctor(
+    command, shop, tmp_domain_dir, length
+):
+    group = rows(command("top", "--once", "--json"))[0]["fingerprint"]
+    (store,) = (tmp_domain_dir / "default").iterdir()
+    if length is None:
+        (store / "stacks-1").unlink()
+    else:
+        os.truncate(store / "stacks-1", length)
+    shown = command("show", group, status=1)
+    assert f"! the stack cannot be read: {store.name}: " in shown.out
+    (report,) = rows(command("show", group, "--json", status=1))
+    assert len(report["problems"]) == 1 and "stacks-1" in report["problems"][0]
+    (report,) = rows(command("doctor", "--json", status=1))
+    (told,) = report["problems"]
+    assert told.startswith(f"{store.name}: ") and "stacks-1" in told
 
 
 def test_deaths_names_what_was_in_flight(command, shop):
