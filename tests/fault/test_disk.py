@@ -5,6 +5,7 @@ Whoever records goes on and loses no count; whoever looks is told what is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -103,6 +104,45 @@ def test_a_disk_that_becomes_read_only_under_those_who_write_costs_no_count(work
     settle_all(disk, last, one, late)
     assert (one.end(), late.end()) == ("", "")
     assert found(disk) == expected(last, one, late)
+
+
+REASON = """
+import faultplane as fp
+from faultplane.store import lifecycle
+fp.init()
+print(end=lifecycle.status().reason)
+"""
+
+
+@AS_ROOT
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("fault", ["read-only", "full", "no names left", "somebody else's"])
+def test_doctor_tells_what_a_recorder_would_run_into(
+    worker, command, run_python, core_name, small_disk, fault, existing
+):
+    disk = small_disk(16)
+    if existing:
+        first = worker(FAULTPLANE_DIR=str(disk))
+        first.do("record", 3)
+        first.end()
+    if fault == "read-only":
+        mount("-o", "remount,ro", disk)
+    elif fault == "full":
+        with open(disk / "ballast", "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
+    elif fault == "no names left":
+        mount("-o", f"remount,nr_inodes={1 + sum(1 for _ in disk.rglob('*'))}", disk)
+    else:
+        os.chown(disk, NOBODY, NOBODY)
+    before = sorted(disk.rglob("*"))
+    told = command("doctor", status=1, FAULTPLANE_DIR=str(disk)).stdout
+    assert sorted(disk.rglob("*")) == before
+    (line,) = (line for line in told.splitlines() if "init()" in line)
+    assert line.startswith("! a process that calls init() here finds no storage: ")
+    said = run_python(REASON, core=core_name, FAULTPLANE_DIR=str(disk)).stdout
+    assert said
+    assert line.endswith(said.rpartition(": ")[2]), said
 
 
 def settle_all(disk, gone, *living):

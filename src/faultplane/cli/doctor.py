@@ -19,7 +19,7 @@ from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json
 from faultplane.cli.output import counted, paint, print_json, size
 from faultplane.errors import DomainNotFound, FaultplaneError
 from faultplane.store import domain as domains
-from faultplane.store import health, location, reading
+from faultplane.store import health, location, reading, trial
 
 EXAMPLES: Final = (
     "faultplane doctor",
@@ -72,10 +72,11 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
         "deaths": 0,
         "problems": list(found.problems),
     }
+    obstacle = None if found.disabled else trial.obstacle(name, base, found)
     try:
         _examine_domain(report, domains.find(name, base, found.runtime_directory))
     except DomainNotFound as error:
-        told = f"{error}; a process makes it when it calls init()"
+        told = f"{error}" + ("" if obstacle else "; a process makes it when it calls init()")
         if domain or "domain" in found.given:
             report["problems"].append(told)  # somebody counts on it to be there
         else:
@@ -85,7 +86,24 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
     except (FaultplaneError, ImportError) as error:
         report["problems"].append(str(error))
     report["problems"] += _judge(report)
+    if obstacle and report["directories"]:
+        _tell_obstacle(report, obstacle, directory not in (None, found.directory))
     return report
+
+
+def _tell_obstacle(report: dict[str, Any], obstacle: trial.Obstacle, to_read: bool) -> None:
+    """Say why nothing can be recorded here.
+
+    A problem, unless the directory was named ``to_read`` what is in it, by an option that no
+    service has: that is what somebody does who looks at the domain of another user, or at a view
+    of it that is read-only.
+    """
+    if to_read and report["stores"] and not obstacle.full:
+        who = f"uid {os.geteuid()} can read this domain and not record into it"
+        report["note"] = f"{who}: {obstacle.reason}"
+    elif not any(obstacle.reason in problem for problem in report["problems"]):
+        told = f"a process that calls init() here finds no storage: {obstacle.reason}"
+        report["problems"].append(told)
 
 
 def _examine_domain(report: dict[str, Any], path: str) -> None:

@@ -29,6 +29,7 @@ OWNERS_NAME: Final = "owners"
 SHARE_OF_SPACE_LEFT: Final = 4
 """A domain takes at most one part in so many of the space that is left."""
 STORES_MAX: Final = 32
+_STAYING: Final = frozenset({REGISTRY_NAME, OWNERS_NAME, locks.NAME})
 CREATE_ATTEMPTS_MAX: Final = 8
 AGREEMENT_ATTEMPTS_MAX: Final = 3
 BOUNDS: Final = {
@@ -340,17 +341,30 @@ def _is_made(domain_fd: int, name: str) -> bool:
     """
     if name not in os.listdir(domain_fd):
         return False
-    directory_fd = location.open_directory(name, domain_fd)
+    directory_fd = location.open_safe(name, domain_fd, name)
     try:
-        location.check_safe(directory_fd, name)
         left = os.listdir(directory_fd)
-        if {REGISTRY_NAME, OWNERS_NAME, locks.NAME} & set(left):
+        if _STAYING & set(left):
             return True
         for entry in left:
             files.remove(directory_fd, entry)
     finally:
         os.close(directory_fd)
     return False
+
+
+def is_whole(domain_fd: int, name: str) -> bool:
+    """Whether a creator would leave what has that name, as `_is_made` says; changes nothing.
+
+    Raises UnsafeDirectory or StorageError where a creator would.
+    """
+    if name not in os.listdir(domain_fd):
+        return False
+    directory_fd = location.open_safe(name, domain_fd, name)
+    try:
+        return bool(_STAYING & set(os.listdir(directory_fd)))
+    finally:
+        os.close(directory_fd)
 
 
 def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:

@@ -74,7 +74,7 @@ def store_name(core_name: str) -> str:
 # -------------------------------------------------------------------------------------- bases
 
 
-def _candidates(runtime_directory: str | None) -> Iterator[Base]:
+def candidates(runtime_directory: str | None) -> Iterator[Base]:
     """Where to look without being told, first choice first; the private one is not among them."""
     if os.path.isdir(SHARED_MEMORY):
         yield Base(f"{SHARED_MEMORY}/faultplane-{os.geteuid()}", "shared memory")
@@ -98,7 +98,7 @@ def writable_base(
     if directory is not None:
         os.close(_open_base(Base(directory, "given"), mode))
         return Base(os.path.abspath(directory), "given")
-    for base in _candidates(runtime_directory):
+    for base in candidates(runtime_directory):
         try:
             os.close(_open_base(base, mode))
         except StorageError:
@@ -133,7 +133,7 @@ def readable_bases(directory: str | None, runtime_directory: str | None = None) 
     if directory is not None:
         return [os.path.abspath(directory)]
     paths = []
-    for base in _candidates(runtime_directory):
+    for base in candidates(runtime_directory):
         try:
             descriptor = open_directory(base.path)
         except StorageError:
@@ -150,7 +150,7 @@ def bases_to_make(runtime_directory: str | None = None) -> list[str]:
     """Directories that are not there yet, and that a writer makes when it needs one."""
     return [
         base.path
-        for base in _candidates(runtime_directory)
+        for base in candidates(runtime_directory)
         if not os.path.lexists(base.path)
         and os.access(os.path.dirname(base.path), os.W_OK | os.X_OK)
     ]
@@ -216,11 +216,21 @@ def make_directory(
         pass
     except OSError as error:
         raise StorageError(f"{path} cannot be made: {error.strerror}") from error
+    descriptor = open_safe(name, parent_fd, path, trust_root)
+    try:
+        if made:
+            os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_safe(name: str, parent_fd: int | None, path: str, trust_root: bool = False) -> int:
+    """A descriptor of a directory that is there, as `open_directory`, and safe (`check_safe`)."""
     descriptor = open_directory(name, parent_fd, path)
     try:
         check_safe(descriptor, path, trust_root)
-        if made:
-            os.fchmod(descriptor, mode)
     except BaseException:
         os.close(descriptor)
         raise

@@ -61,6 +61,100 @@ def test_a_domain_that_nobody_has_made_is_no_problem_unless_it_was_named(command
         assert "Nothing is wrong." not in named.out
 
 
+RECORDER = "import faultplane as fp; fp.init(); fp.record(ValueError(1))"
+NONE = "! a process that calls init() here finds no storage: "
+
+
+def listing(path):
+    return sorted((str(one), one.stat().st_ino, one.stat().st_size) for one in path.rglob("*"))
+
+
+def in_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    return tmp_path / "file"
+
+
+def in_proc(tmp_path):
+    return "/proc/nobody-makes-this"
+
+
+def a_file_in_the_place_of_the_domain(tmp_path):
+    (tmp_path / "base").mkdir(mode=0o700)
+    (tmp_path / "base" / "default").write_text("")
+    return tmp_path / "base"
+
+
+def a_domain_that_others_may_write(tmp_path):
+    (tmp_path / "base" / "default").mkdir(parents=True)
+    (tmp_path / "base" / "default").chmod(0o777)
+    return tmp_path / "base"
+
+
+def a_link(tmp_path):
+    (tmp_path / "there").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    return tmp_path / "link"
+
+
+PLACES = [
+    in_a_file, in_proc, a_file_in_the_place_of_the_domain, a_domain_that_others_may_write, a_link,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
+def test_what_init_would_run_into_is_a_problem_and_nothing_stays(
+    command, run_python, tmp_path, place
+):
+    where = str(place(tmp_path))
+    before = listing(tmp_path)
+    said = run_python(RECORDER, FAULTPLANE_DIR=where).stderr
+    reason = said.partition("counted and kept nowhere: 1 error (")[2].partition(")\n")[0]
+    assert reason
+    told = command("doctor", status=1, FAULTPLANE_DIR=where).out
+    assert reason in told.partition(NONE)[2]
+    assert "a process makes it when it calls init()" not in told
+    assert "Nothing is wrong" not in told
+    assert listing(tmp_path) == before
+
+
+def test_directories_that_cannot_be_made_are_tried_where_they_would_begin(command, tmp_path):
+    (file := tmp_path / "file").write_text("")
+    told = command("doctor", status=1, FAULTPLANE_DIR=f"{file}/a/b").out
+    assert f"{NONE}{file}/a/b cannot be made: Not a directory\n" in told
+    assert "Nothing is wrong." in command("doctor", FAULTPLANE_DIR=f"{tmp_path}/a/b").out
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_domain_that_only_can_be_read_is_a_problem_to_a_service_and_none_to_a_reader(
+    command, run_python, tmp_domain_dir
+):
+    run_python(RECORDER)
+    (tmp_domain_dir / "default").chmod(0o777)
+    before = listing(tmp_domain_dir)
+    reason = f"{tmp_domain_dir}/default must not be writable by others, got mode 0777"
+    assert f"{NONE}{reason}\n" in command("doctor", status=1).out
+    told = command("doctor", "--directory", tmp_domain_dir, FAULTPLANE_DIR=None).out
+    assert f"uid {os.geteuid()} can read this domain and not record into it: {reason}\n" in told
+    assert "Nothing is wrong." in told
+    assert listing(tmp_domain_dir) == before
+    (tmp_domain_dir / "default").chmod(0o700)
+    assert "record into" not in command("doctor", "--directory", tmp_domain_dir).out
+    assert listing(tmp_domain_dir) == before
+
+
+def test_a_directory_that_writers_pass_by_is_a_problem(run_python, tmp_path):
+    here = tmp_path / f"faultplane-{os.geteuid()}"
+    here.mkdir()
+    for mode, told in ((0o777, 1), (0o700, 0)):
+        here.chmod(mode)
+        done = run_python(
+            ELSEWHERE, tmp_path, FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None, check=False
+        )
+        problems = json.loads(done.stdout)["problems"]
+        assert done.returncode == len(problems) == told
+        assert all(f"{here} must not be writable by others" in text for text in problems)
+
+
 def test_a_name_that_no_domain_can_have_is_a_usage_error(command):
     assert "domain must be" in command("doctor", "--domain", "a b", status=2).err
 
