@@ -149,7 +149,7 @@ def test_a_counter_says_its_name_and_counts_only_while_active(core_name, child):
 
 
 def test_what_raises_when_it_is_looked_at_is_an_unknown_error(core_name, child, reader):
-    assert child(core_name, "odd_answers", reader.path) == [0, False]
+    assert child(core_name, "odd_answers", reader.path) == [True, False]
     rows = reader.rows()
     assert [row["type"] for row in rows] == ["ValueError", "ValueError", "MemoryError"]
     assert {(row["kind"], row["severity_number"]) for row in rows} == {(schema.KIND_INTERNAL, 17)}
