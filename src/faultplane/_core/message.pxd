@@ -74,4 +74,5 @@ cdef bint message_oserror(PyObject* exception, Text* text, uint8_t* scratch) noe
 cdef bint message_keyerror(PyObject* exception, Text* text, uint8_t* scratch) noexcept
 cdef void message_call(PyObject* exception, Text* text) noexcept
 cdef bytes utf8_of(object text)
+cdef object without_surrogates(object text)
 cdef Py_ssize_t cut_utf8(const uint8_t* data, Py_ssize_t n, Py_ssize_t limit) noexcept nogil

@@ -176,6 +176,17 @@ cdef bytes utf8_of(object text):
         return wide.decode("utf-16-le", "replace").encode()
 
 
+cdef object without_surrogates(object text):
+    """A str that had no UTF-8, with U+FFFD for lone surrogates; None when memory was short."""
+    PyErr_Clear()
+    try:
+        plain = utf8_of(text).decode()
+    except MemoryError:
+        return None
+    # The same text: it was memory that failed, and would fail again.
+    return None if str.__eq__(plain, text) else plain
+
+
 cdef PyObject* replaced(PyObject* value) noexcept:
     """UTF-8 with U+FFFD for every lone surrogate; NULL when memory is short."""
     cdef bytes encoded

@@ -49,7 +49,6 @@ from .breath cimport breath_enter, breath_leave
 from .exception cimport (
     PyBytes_AS_STRING,
     PyBytes_GET_SIZE,
-    PyErr_Clear,
     PyExceptionInstance_Check,
     PyTuple_GET_ITEM,
     PyUnicode_AsUTF8AndSize,
@@ -94,7 +93,7 @@ from .message cimport (
     message_keyerror,
     message_oserror,
     message_plain,
-    utf8_of,
+    without_surrogates,
 )
 from .recorder cimport (
     COUNTING,
@@ -583,8 +582,8 @@ def enter(operation, uint32_t parent=0):
             return 0
     text = PyUnicode_AsUTF8AndSize(<PyObject*>operation, &n)
     if text == NULL:
-        PyErr_Clear()
-        return enter(utf8_of(operation).decode(), parent)
+        plain = without_surrogates(operation)
+        return 0 if plain is None else enter(plain, parent)
     token = breath_enter(
         &R.breath, <const uint8_t*>text, <size_t>n, trace_ids(&R.trace), parent
     )

@@ -311,7 +311,10 @@ def enter(operation: str, parent: int = 0) -> int:
         raise TypeError(f"operation must be a str, got {type(operation).__name__}")
     if (not state.live[0] or state.fence[0] != state.incarnation) and not state.wake():
         return 0
-    text = utf8_of(operation)
+    try:
+        text = utf8_of(operation)
+    except MemoryError:
+        return 0
     ids = trace_ids()
     with memory.process_lock:
         if state.breath is None:

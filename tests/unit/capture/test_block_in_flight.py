@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -221,3 +222,24 @@ def test_a_block_left_in_another_context_leaves_the_slot(innermost: Callable[[],
     contextvars.copy_context().run(opened.__enter__)
     assert opened.__exit__(None, None, None) is False
     assert innermost() == 0
+
+
+SHORT = """
+import resource
+from pathlib import Path
+import faultplane as fp
+fp.init()
+name = "\\ud800" + "é" * (200 << 20)  # twice as many bytes; in another encoding once more
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20), -1))
+with fp.capture(name):
+    print("inside")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.unmeasured
+def test_a_block_whose_name_needs_more_memory_than_there_is_runs_all_the_same(
+    run_python: Any, core: Any, core_name: str
+) -> None:
+    assert run_python(SHORT, core=core_name).stdout == "inside\n"
