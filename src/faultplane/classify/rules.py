@@ -4,7 +4,8 @@ Order of precedence, which ends at the first answer:
 
 1. User rules. Along the type's method resolution order, so a rule for a class beats one for its
    base; for one class the newest rule first. A rule function that returns None has no opinion.
-2. The built-in row for the type itself.
+2. The built-in row for the type itself: of `faultplane.classify.stdlib`, or of the module that
+   `faultplane.classify.libraries` names for its package.
 3. The built-in row of its nearest base that has one.
 4. Internal, of low confidence, with the rule ``default``; a ``__cause__`` that is known answers
    for an exception that is not.
@@ -35,6 +36,7 @@ from faultplane.classify.classification import Classification, shared
 from faultplane.classify.judgement import BY_TYPE, NEVER, Judgement, Remembered, narrower
 from faultplane.classify.judges import UNKNOWN
 from faultplane.classify.kinds import Kind
+from faultplane.classify.libraries import row_of
 from faultplane.classify.stdlib import BUILT_IN
 from faultplane.errors import InvalidSetting
 
@@ -385,7 +387,12 @@ class _Inquiry:
                     if said is not None:
                         return said, remembered
         for cls in line:
-            row = BUILT_IN.get(type_name(cls))
+            name = type_name(cls)
+            row = BUILT_IN.get(name)
+            if row is None:
+                row, complete = row_of(name)
+                if not complete:
+                    remembered = NEVER
             if row is not None:
                 if row.judge is None:
                     return row.answer, remembered

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from failures import WAIT_SECONDS_MAX, answers, server  # noqa: E402
-from failures_network import reset, silence, tls_server, unused_port  # noqa: E402
+from failures import WAIT_SECONDS_MAX, answers, server
+from failures_network import reset, silence, tls_server, unused_port
 
 ENTRIES = {}
 
@@ -42,6 +42,13 @@ def case(name, expected):
         return function
 
     return decorate
+
+
+def load():
+    """The entries of the siblings, too."""
+    for sibling in ("corpus_services_rpc", "corpus_services_web"):
+        import_module(sibling)
+    return ENTRIES
 
 
 def raised(error):
@@ -262,6 +269,7 @@ made("urllib3.exceptions", "ResponseNotChunked BodyNotHttplibCompatible", MISUSE
 made("urllib3.exceptions", "UnrewindableBodyError TimeoutStateError", MISUSED, "text")
 made("urllib3.exceptions", "InvalidHeader", BAD_BODY, "Retry-After: soon")
 made("urllib3.exceptions", "HTTPError", "DependencyService final unknown", "text")
+made("urllib3.exceptions", "InsecureRequestWarning", "Permission ValidateConfig", "not verified")
 made("urllib3.exceptions", "ProxySchemeUnknown", "Configuration no", "gopher")
 
 # ----------------------------------------------------------------------------------- requests
@@ -440,6 +448,7 @@ case("httpcore: refused", REFUSED)(lambda: by_httpcore(url(unused_port())))
 case("httpcore: scheme unknown", BAD_URL)(lambda: by_httpcore("gopher://127.0.0.1/"))
 made("httpcore", "ConnectTimeout", CONNECT_TIMEOUT, "text")
 made("httpcore", "ReadTimeout WriteTimeout", READ_TIMEOUT, "text")
+made("httpcore", "ConnectionNotAvailable", "Concurrency no ignored")
 made("httpcore", "PoolTimeout", POOL_EMPTY, "text")
 made("httpcore", "ReadError WriteError NetworkError", UNREAD, "text")
 made("httpcore", "RemoteProtocolError", "Transport target", "text")
@@ -460,9 +469,11 @@ def by_aiohttp(address, *, read=None, timeout=WAIT_SECONDS_MAX, **settings):
 
     async def ask():
         limits = aiohttp.ClientTimeout(sock_read=timeout, sock_connect=WAIT_SECONDS_MAX)
-        async with aiohttp.ClientSession(raise_for_status=True, timeout=limits) as session:
-            async with session.get(address, **settings) as reply:
-                await (read(reply) if read else reply.read())
+        async with (
+            aiohttp.ClientSession(raise_for_status=True, timeout=limits) as session,
+            session.get(address, **settings) as reply,
+        ):
+            await (read(reply) if read else reply.read())
 
     asyncio.run(ask())
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from corpus_services_http import WAIT_SECONDS_MAX, case, made
-from failures import server
-from failures_network import silence, unused_port
+from failures_network import unused_port
 
 # The text of grpc.StatusCode, and what an error of that code is.
 CODES = {
@@ -32,6 +32,7 @@ CODES = {
     "DATA_LOSS": "Internal category=Data ManualIntervention target yes",
     "UNAUTHENTICATED": "Permission yes success",
 }
+FLOW = "Processing Fallback ignored"
 SAME = bytes  # what a request and a reply are, unchanged
 
 
@@ -56,12 +57,16 @@ def retry_info(seconds, nanos=0):
 
 @contextlib.contextmanager
 def served(code, trailers=(), text="text"):
-    """Address of a server that ends each call with that code."""
+    """Address of a server that ends each call with that code, or that waits until it has ended."""
     import grpc
 
     def unary(request, context):
+        if code is None:
+            ended = threading.Event()
+            if context.add_callback(ended.set):
+                ended.wait(WAIT_SECONDS_MAX)
         context.set_trailing_metadata(trailers)
-        context.abort(grpc.StatusCode[code], text)
+        context.abort(grpc.StatusCode[code or "UNKNOWN"], text)
 
     def stream(request, context):
         yield b"first"
@@ -173,8 +178,8 @@ def _():
 
 @case("grpc: no answer in time", "Timeout")
 def _():
-    with server(silence) as (host, port):
-        call(f"{host}:{port}", timeout=0.2)
+    with served(None) as address:
+        call(address, timeout=0.05)
 
 
 @case("grpc: the reply cannot be read", "DependencyService final")
@@ -231,6 +236,9 @@ def _():
 made("grpc", "RpcError", "DependencyService final unknown", "text")
 made("grpc", "FutureCancelledError", "Concurrency final Fallback ignored")
 made("grpc.aio", "UsageError", "Internal ignored", "text")
+made("grpc.aio", "BaseError InternalError", "Internal", "text")
+made("grpc.aio", "AbortError", FLOW, "text")
+made("grpc._cython.cygrpc", "ExecuteBatchError", "Transport", "text")
 
 # ---------------------------------------------------------------------------------- protobuf
 

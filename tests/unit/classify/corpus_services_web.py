@@ -124,11 +124,7 @@ def sql(*statements):
 
 
 case("django: constraint", "DataValidation yes success")(
-    lambda: sql(
-        "create table t (a integer primary key)",
-        "insert into t values (1)",
-        "insert into t values (1)",
-    )  # fmt: skip
+    lambda: sql("create table t (a integer primary key)", *["insert into t values (1)"] * 2)
 )
 case("django: SQL that is none", "Internal no ignored")(lambda: sql("selec"))
 
@@ -174,6 +170,9 @@ made("django.core.exceptions", "ValidationError", "DataValidation", "text")
 made("django.http", "Http404", BAD_REQUEST, "text")
 made("django.http", "UnreadablePostError", CLIENT_LEFT, "text")
 made("django.http.multipartparser", "MultiPartParserError", BAD_REQUEST, "text")
+made("django.http", "BadHeaderError", "DataValidation no", "text")
+made("django.core.cache.backends.base", "InvalidCacheKey", "DataValidation no", "text")
+made("django.db.migrations.exceptions", "InconsistentMigrationHistory", "VersionMismatch no", "x")
 made("django.urls", "NoReverseMatch", PROGRAM, "text")
 made("django.core.paginator", "EmptyPage PageNotAnInteger", BAD_REQUEST, "text")
 
@@ -263,6 +262,7 @@ def _():
 
 
 made("jinja2", "TemplateRuntimeError", "Processing", "text")
+made("jinja2", "TemplateError", "Internal", "text")
 
 # ---------------------------------------------------------------------------------- pydantic
 
@@ -398,6 +398,10 @@ made("celery.exceptions", "AlreadyRegistered", PROGRAM, "text")
 made("celery.exceptions", "InvalidTaskError", "DataValidation", "text")
 made("celery.exceptions", "BackendGetMetaError BackendStoreError", "DependencyService unknown", "x")
 made("billiard.exceptions", "SoftTimeLimitExceeded TimeLimitExceeded", TIME_LIMIT, 5)
+made("celery.exceptions", "IncompleteStream", "Transport", "text")
+made("celery.backends.rpc", "BacklogLimitExceeded", "ResourceExhausted", "text")
+made("celery.platforms", "LockFailed", "Concurrency final ignored", "text")
+made("billiard.managers", "RemoteError", "DependencyService final", "text")
 made("billiard.exceptions", "WorkerLostError", WORKER_DIED, "signal 9")
 made("billiard.exceptions", "Terminated", "Concurrency final Fallback ignored", 15)
 
@@ -443,9 +447,15 @@ def _():
 
 made("kombu.exceptions", "OperationalError", "Transport", "text")
 made("kombu.exceptions", "MessageStateError NotBoundError", PROGRAM, "text")
+made("kombu.exceptions", "KombuError InconsistencyError", "DependencyService final unknown", "text")
+made("kombu.exceptions", "HttpError", "DependencyService", 503, "text")
 made("kombu.exceptions", "VersionMismatch", "VersionMismatch", "text")
 made("amqp.exceptions", "AccessRefused", FORBIDDEN, "text")
 made("amqp.exceptions", "NotFound PreconditionFailed", "Configuration yes success", "text")
+made("amqp.exceptions", "AMQPError ChannelError InternalError",
+     "DependencyService final unknown", "text")  # fmt: skip
+made("amqp.exceptions", "FrameError UnexpectedFrame", "VersionMismatch", "text")
+made("amqp.exceptions", "ContentTooLarge", BAD_REQUEST, "text")
 made("amqp.exceptions", "ConnectionForced", "DependencyService", "text")
 made("amqp.exceptions", "RecoverableConnectionError", "Transport", "text")
 made("amqp.exceptions", "ResourceLocked", "Concurrency target yes success", "text")
@@ -457,6 +467,7 @@ made("rq.timeouts", "JobTimeoutException HorseMonitorTimeoutException", TIME_LIM
 made("rq.exceptions", "NoSuchJobError", BAD_REQUEST, "text")
 made("rq.exceptions", "DeserializationError", "Serialization", "text")
 made("rq.exceptions", "AbandonedJobError", WORKER_DIED, "text")
+made("rq.exceptions", "DuplicateJobError", "Concurrency final ignored", "text")
 made("rq.exceptions", "StopRequested", FLOW)
 made("rq.exceptions", "ShutDownImminentException", FLOW, "text", {})
 made("rq.exceptions", "DequeueTimeout", "Concurrency ignored", 1, ["q"])
@@ -503,3 +514,5 @@ def wrapped():
 case("json: an error that nobody knows", "Internal")(
     lambda: raised(type("Odd", (Exception,), {})())
 )
+made("pydantic.v1.env_settings", "SettingsError", SETTING, "text")
+made("pydantic_core", "PydanticOmit PydanticUseDefault", FLOW)
