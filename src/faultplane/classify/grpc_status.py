@@ -111,8 +111,9 @@ def _ended(exc: Any) -> tuple[str, str, object]:
     else:
         code, text, trailers = state.code, state.details, state.trailing_metadata
     name = getattr(code, "name", None)
-    known = type(name) is str and name in CODES
-    return name if known else "", text if type(text) is str else "", trailers  # type: ignore[return-value]
+    if type(name) is not str or name not in CODES:
+        name = ""
+    return name, text if type(text) is str else "", trailers
 
 
 def _said(trailers: Any) -> dict[str, object]:
