@@ -14,6 +14,7 @@ import pytest
 from faultplane.classify import classify_for_core, libraries, type_name
 from faultplane.classify.grpc_status import CODES, DETAILS, PUSHBACK, retry_info_seconds
 from faultplane.classify.judgement import NEVER
+from faultplane.classify.service_judges import by_wrapped
 from faultplane.classify.stdlib import BUILT_IN
 
 
@@ -140,6 +141,23 @@ def test_what_is_wrapped_and_changed_is_asked_about_again(classify):
     assert classify(error).reached_server == "unknown"
 
 
+def test_what_changes_while_it_is_judged_is_not_remembered():
+    inner = OSError(111, "refused")
+    error = wrapper()(inner)
+
+    class Changing:
+        def judge(self, exc):
+            told = classify_for_core(exc)
+            inner.errno = self.errno
+            return told
+
+    inquiry, row = Changing(), BUILT_IN["ConnectionError"].answer
+    inquiry.errno = 104
+    assert by_wrapped(error, row, inquiry)[1] == NEVER
+    inquiry.errno = inner.errno
+    assert by_wrapped(error, row, inquiry)[1] != NEVER
+
+
 @pytest.mark.parametrize("depth", [5, 6, 7, 40])
 def test_wrappers_in_wrappers_end(depth, classify):
     kind = wrapper()
@@ -194,6 +212,16 @@ def test_a_status_that_changes_changes_the_answer(classify):
     assert classify(error).retry_after == 7.0
     error.response.headers = {}
     assert classify(error).retry_after is None
+
+
+def test_a_status_of_the_parser_is_told_from_one_of_the_server(classify):
+    kind = named("aiohttp.client_exceptions.ClientResponseError", status=400, headers=None)
+    parser = named("aiohttp.http_exceptions.HttpProcessingError")
+    unparsed = kind()
+    unparsed.__cause__ = parser()
+    assert classify(kind()).rule == "http[400]"
+    assert classify(unparsed).rule == f"cause: {type_name(parser)}"
+    assert classify(kind()).rule == "http[400]"
 
 
 @pytest.mark.parametrize("value", ["soon", b"\xff", 3.5, None, object(), "9" * 100])
