@@ -1,4 +1,4 @@
-"""What urllib3 (1.26 and 2), requests, httpx with httpcore and h11, and aiohttp's client raise.
+"""What urllib3 (1.26 and 2), requests, httpx with what is below it, and aiohttp's client raise.
 
 Decisions that could have gone another way:
 
@@ -9,6 +9,8 @@ Decisions that could have gone another way:
 * A body that breaks off is Transport and has reached the server; one that cannot be decoded (JSON,
   gzip) is Serialization, from the target. Which of the two a RemoteProtocolError of httpx is, it
   does not say: it is Transport, mostly a connection that was closed while it was idle.
+* A proxy that refuses with a status says so in the text of the error alone, where it is read: a 407
+  is Permission. Else the way to a proxy is Transport, and the server has seen nothing.
 * Redirects without end are Configuration: the server answered, and will answer the same again.
 * A URL, scheme or header of the caller that cannot be is DataValidation and was not sent; that of a
   proxy is Configuration.
@@ -26,6 +28,7 @@ from faultplane.classify.stdlib import (
     _ANSWERED,
     _BUG,
     _CERTAIN,
+    _FLOW,
     _GUESS,
     _LATER,
     _MEDIUM,
@@ -110,6 +113,7 @@ ROWS: Final = rows(
         "Transport",
         "urllib3.exceptions: NewConnectionError NameResolutionError SSLError "
         "requests.exceptions: SSLError httpx: ConnectError httpcore: ConnectError "
+        "anyio: ConnectionFailed anyio._core._exceptions: ConnectionFailed "
         "aiohttp.client_exceptions: ClientConnectorError ClientConnectorDNSError "
         "UnixClientConnectorError ClientSSLError ClientConnectorSSLError",
         judge=judges.by_connecting,
@@ -139,8 +143,27 @@ ROWS: Final = rows(
         "Transport",
         "httpx: ProtocolError RemoteProtocolError httpcore: ProtocolError RemoteProtocolError "
         "h11._util: ProtocolError RemoteProtocolError "
-        "aiohttp.http_exceptions: HttpProcessingError",
+        "aiohttp.http_exceptions: HttpProcessingError "
+        "aiohttp._websocket.models: WebSocketError aiohttp.http_websocket: WebSocketError",
         origin="target",
+    ),
+    _says(
+        "Transport",
+        "anyio: BrokenResourceError EndOfStream IncompleteRead "
+        "anyio._core._exceptions: BrokenResourceError EndOfStream IncompleteRead",
+        judge=judges.by_wrapped,
+    ),
+    _says(
+        "DataValidation",
+        "anyio: DelimiterNotFound anyio._core._exceptions: DelimiterNotFound",
+        counts_as="failure",
+    ),
+    _says("Concurrency", "anyio: WouldBlock anyio._core._exceptions: WouldBlock", **_FLOW),
+    _says(
+        "ResourceExhausted",
+        "anyio: BrokenWorkerProcess BrokenWorkerInterpreter "
+        "anyio._core._exceptions: BrokenWorkerProcess BrokenWorkerInterpreter",
+        **{**_NEVER, "severity": "High", "confidence": 0.6},
     ),
     _says("Concurrency", "httpcore: ConnectionNotAvailable", **_UNSENT, counts_as="ignored"),
     _says(
@@ -230,7 +253,9 @@ ROWS: Final = rows(
         "Internal",
         "urllib3.exceptions: BodyNotHttplibCompatible ResponseNotChunked UnrewindableBodyError "
         "TimeoutStateError requests.exceptions: StreamConsumedError UnrewindableBodyError "
-        "requests.cookies: CookieConflictError httpx: StreamError CookieConflict",
+        "requests.cookies: CookieConflictError httpx: StreamError CookieConflict "
+        "anyio: ClosedResourceError BusyResourceError "
+        "anyio._core._exceptions: ClosedResourceError BusyResourceError",
         **_BUG,
     ),
     # A certificate that is not looked at: no error, but somebody should know.

@@ -25,7 +25,7 @@ Rows = Table[str, _Written, Entry]
 
 # Module of rows: the first parts of the names that it holds. A package may be in several.
 _PACKAGES: Final[dict[str, str]] = {
-    "http_clients": "urllib3 requests httpx httpcore h11 aiohttp",
+    "http_clients": "urllib3 requests httpx httpcore h11 anyio aiohttp",
     "web_frameworks": "aiohttp werkzeug starlette fastapi django jinja2",
     "grpc_status": "grpc",
     "task_queues": "celery kombu billiard amqp rq",

@@ -110,8 +110,34 @@ by_wrapped: Final = _wrapping(None)
 """What is inside answers."""
 by_connecting: Final = _wrapping(_unsent)
 """What is inside answers, and nothing was sent: no connection came about."""
-by_proxying: Final = _wrapping(_on_the_way)
-"""What is inside answers, and it went wrong between here and a proxy, or at the proxy."""
+_proxied: Final = _wrapping(_on_the_way)
+_TUNNEL: Final = "Tunnel connection failed: "  # the words of http.client
+
+
+def _tunnel_status(exc: BaseException) -> int:
+    """The status by which a proxy refused a connection, which is in the text alone; else 0."""
+    for said in _args_of(exc)[:2]:
+        inside = issubclass(type(said), BaseException)
+        text = _text(_args_of(cast("BaseException", said)) if inside else (said,))
+        code, _, reason = text.removeprefix(_TUNNEL).partition(" ")
+        if reason and len(code) == 3 and code.isascii() and code.isdigit() and code[0] in "45":
+            return int(code)
+    return 0
+
+
+def _proxy_key(exc: BaseException) -> object:
+    key = _wrapped_key(exc)
+    return None if key is None else (_tunnel_status(exc), key)
+
+
+def by_proxying(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
+    """It went wrong on the way to a proxy, or at it: its status answers, else what is inside."""
+    found, remembered = _proxied(exc, answer, inquiry)
+    status = _tunnel_status(exc)
+    if status:
+        found = _on_the_way(by_status(status))
+    lasting = type(remembered) is tuple
+    return found, (_proxy_key, (status, remembered[1])) if lasting else NEVER  # type: ignore[index]
 
 
 # ------------------------------------------------------------------------ status of an answer

@@ -121,6 +121,7 @@ UNREAD = "Transport"
 CUT_OFF = "Transport yes"
 UNRESOLVED = "Configuration category=Network no"
 UNTRUSTED = "Permission path no failure"
+PROXY_PERMISSION = "Permission path no"
 NO_TLS = "VersionMismatch path no failure"
 CONNECT_TIMEOUT = "Timeout no"
 READ_TIMEOUT = "Timeout"
@@ -215,7 +216,8 @@ def by_proxy(proxy):
     return urllib3.ProxyManager(proxy)
 
 
-@case("urllib3: the proxy wants a password", "Transport no")
+# The refusal of a proxy is in the text alone, but it is one, and will be the same again.
+@case("urllib3: the proxy wants a password", PROXY_PERMISSION)
 def _():
     with server(PROXY_REFUSES) as address:
         by_proxy(url(address)).request("GET", "https://shop.invalid/", retries=False)
@@ -320,6 +322,14 @@ case("requests: header with a line end", BAD_URL)(
 case("requests: proxy refuses a connection", "Transport no")(
     lambda: by_requests("https://shop.invalid/", proxies={"https": url(unused_port())})
 )
+
+
+@case("requests: the proxy wants a password", PROXY_PERMISSION)
+def _():
+    with server(PROXY_REFUSES) as address:
+        by_requests("https://shop.invalid/", proxies={"https": url(address)})
+
+
 case("requests: proxy URL without a host", "Configuration no")(
     lambda: by_requests("http://shop.invalid/", proxies={"http": "http:///"})
 )
@@ -429,7 +439,7 @@ case("httpx: proxy refuses", REFUSED)(
 case("httpx: busy, come back in 7 s", "DependencyService after=7")(lambda: sent(BUSY))
 
 
-@case("httpx: the proxy wants a password", "Transport no")
+@case("httpx: the proxy wants a password", PROXY_PERMISSION)
 def _():
     with server(PROXY_REFUSES) as address:
         by_httpx("https://shop.invalid/", proxy=url(address))
@@ -453,7 +463,9 @@ made("httpcore", "PoolTimeout", POOL_EMPTY, "text")
 made("httpcore", "ReadError WriteError NetworkError", UNREAD, "text")
 made("httpcore", "RemoteProtocolError", "Transport target", "text")
 made("httpcore", "LocalProtocolError", MISUSED_UNSENT, "text")
-made("httpcore", "ProxyError", "Transport no", "407 Proxy Authentication Required")
+made("httpcore", "ProxyError", PROXY_PERMISSION, "407 Proxy Authentication Required")
+made("httpcore", "ProxyError", "DependencyService path no", "502 Bad Gateway")
+made("httpcore", "ProxyError", "Transport no", "Proxy Server could not connect: refused")
 
 # ----------------------------------------------------------------------------------- aiohttp
 
@@ -521,7 +533,7 @@ case("aiohttp: no upgrade, but 404", "DataValidation yes success")(
 case("aiohttp: no upgrade, but 200", "VersionMismatch target yes")(lambda: upgrade(http("200 OK")))
 
 
-@case("aiohttp: the proxy wants a password", "Permission path no")
+@case("aiohttp: the proxy wants a password", PROXY_PERMISSION)
 def _():
     with server(PROXY_REFUSES) as address:
         by_aiohttp("https://shop.invalid/", proxy=url(address))
@@ -535,6 +547,16 @@ made("aiohttp", "ServerTimeoutError SocketTimeoutError", READ_TIMEOUT, "text")
 made("aiohttp", "ConnectionTimeoutError", CONNECT_TIMEOUT, "text")
 made("aiohttp", "ServerFingerprintMismatch", UNTRUSTED, b"a", b"b", "shop", 443)
 made("aiohttp", "ClientError", "DependencyService final unknown", "text")
+made("aiohttp.http_websocket", "WebSocketError", "Transport target", 1002, "text")
+made("anyio", "BrokenResourceError EndOfStream IncompleteRead", UNREAD)
+made("anyio", "ClosedResourceError", MISUSED)
+made("anyio", "BusyResourceError", MISUSED, "reading")
+made("anyio", "WouldBlock", "Concurrency ignored")
+made("anyio", "DelimiterNotFound", "DataValidation failure", 100)
+made("anyio", "BrokenWorkerProcess", "ResourceExhausted final")
+case("anyio: refused", REFUSED)(
+    lambda: asyncio.run(import_module("anyio").connect_tcp(*unused_port()))
+)
 made("aiohttp.http_exceptions", "BadStatusLine", "Transport target", "text")
 made("aiohttp.http_exceptions", "TransferEncodingError ContentLengthError", CUT_OFF, "text")
 made("aiohttp.http_exceptions", "ContentEncodingError InvalidHeader", BAD_BODY, "text")

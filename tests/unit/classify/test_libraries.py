@@ -173,6 +173,21 @@ def test_a_wrapper_of_itself_ends(classify):
     assert classify(error).rule == type_name(type(error))
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [("407 Proxy Authentication Required", "http[407]"), ("502 x", "http[502]"),
+     ("Tunnel connection failed: 503 x", "http[503]"), ("200 OK", None), ("600 x", None),
+     ("40\u0667 x", None), ("407", None), ("4070 x", None), ("refused", None),
+     (b"407 x", "http[407]")],
+)  # fmt: skip
+def test_the_refusal_of_a_proxy_is_in_its_text(text, rule, classify):
+    kind = named("httpx.ProxyError")
+    for error in (kind(text), kind("cannot connect", OSError(text))):
+        answer = classify(error)
+        assert (answer.rule, answer.reached_server) == (rule or "httpx.ProxyError", "no")
+        assert answer.origin == "path"
+
+
 def test_context_never_counts(classify):
     error = wrapper()("text")
     error.__context__ = PermissionError(13, "denied")
