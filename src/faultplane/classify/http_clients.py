@@ -4,6 +4,8 @@ Decisions that could have gone another way:
 
 * Nothing was sent where no connection came about, whatever is the reason: ``reached_server`` is
   "no" for ConnectTimeout, ConnectError and the like. A read that timed out may have been acted on.
+* urllib3 1.26 does not say what the system said of a connection that failed: there, and in requests
+  above it, a host that does not exist is Transport like a refused connection, nothing sent.
 * A pool without a free connection (PoolTimeout, EmptyPoolError) is ResourceExhausted, retryable and
   ``ignored``: the server was not asked, so it is no evidence against it.
 * A body that breaks off is Transport and has reached the server; one that cannot be decoded (JSON,
@@ -128,8 +130,7 @@ ROWS: Final = rows(
     _says(
         "Permission",
         "aiohttp.client_exceptions: ServerFingerprintMismatch "
-        "urllib3.util.ssl_match_hostname: CertificateError "
-        "urllib3.packages.ssl_match_hostname._implementation: CertificateError",
+        "urllib3.util.ssl_match_hostname: CertificateError",
         **_REFUSED_PEER,
     ),
     _says(

@@ -90,7 +90,6 @@ def test_a_failure_is_what_its_documentation_says(name, classify):
 OURS = ("http_clients", "web_frameworks", "grpc_status", "task_queues", "data_formats")
 # Names that the versions tested with do not have, and who has them.
 ELSEWHERE = {
-    "urllib3.packages.ssl_match_hostname._implementation.CertificateError": "urllib3 1.26",
     "aiohttp.http_websocket.WebSocketError": "aiohttp before 3.11",
     "pydantic.error_wrappers.ValidationError": "pydantic 1",
     "pydantic.env_settings.SettingsError": "pydantic 1",
