@@ -3,7 +3,7 @@
 A heading gives the answer: kind, "retryable" or "later" (temporary, but the same call is no help)
 or "final", strategy, whether the server was reached, what the call counts as, the origin, and
 where it differs from that of the kind the category. Below it, one a line, how the exceptions come
-about: an expression that makes one, or the name of a function of `failures_services` in brackets,
+about: an expression that makes one, or the name of a function of `services_failing` in brackets,
 which has the library really fail.
 
 The answers come from the documentation of the servers and libraries (PostgreSQL, appendix A;
@@ -49,6 +49,9 @@ ResourceExhausted retryable ScaleResources yes failure target
     asyncpg.OutOfMemoryError("x")
 ResourceExhausted retryable ScaleResources no failure target
     psycopg.errors.TooManyConnections("sorry, too many clients already")
+    psycopg.OperationalError("connection failed: FATAL:  sorry, too many clients already")
+    psycopg.OperationalError("connection failed: FATAL:  remaining connection slots are reserved")
+    redis.exceptions.ConnectionError("max number of clients reached")
     asyncpg.TooManyConnectionsError("x")
 ResourceExhausted final ScaleResources yes failure target
     psycopg.errors.DiskFull("x")
@@ -67,9 +70,11 @@ DependencyService retryable RetryWithBackoff yes failure target
     asyncpg.AdminShutdownError("x")
 DependencyService retryable RetryWithBackoff no failure target
     psycopg.errors.CannotConnectNow("the database system is starting up")
+    psycopg.OperationalError("connection failed: FATAL:  the database system is starting up")
     asyncpg.CannotConnectNowError("x")
 Configuration final ValidateConfig no failure caller
     psycopg.errors.DatabaseDropped("x")
+    psycopg.OperationalError('connection failed: FATAL:  database "x" does not exist')
     psycopg.errors.InvalidCatalogName('database "x" does not exist')
     asyncpg.InvalidCatalogNameError("x")
 Transport retryable RetryWithBackoff no ignored caller
@@ -94,6 +99,8 @@ DataValidation final FixCode yes success caller
     [asyncpg_value_of_the_wrong_type]
 Permission final ManualIntervention no success caller
     psycopg.errors.InvalidPassword("x")
+    psycopg.OperationalError('connection failed: FATAL:  password authentication failed for "x"')
+    psycopg.OperationalError('connection failed: FATAL:  no pg_hba.conf entry for host "x"')
     psycopg.errors.InvalidAuthorizationSpecification("x")
     asyncpg.InvalidPasswordError("x")
 Permission final ManualIntervention yes success caller
@@ -146,6 +153,7 @@ DependencyService retryable RetryWithBackoff no failure target
     asyncpg.exceptions.TargetServerAttributeNotMatched("x")
 Transport retryable RetryWithBackoff no failure path
     [psycopg_refused]
+    psycopg.OperationalError('connection to server at "db" failed: Connection refused')
     [asyncpg_refused] target
 # SQLAlchemy
 DataValidation final FixCode yes success caller
@@ -392,19 +400,19 @@ Timeout retryable IncreaseTimeout yes failure target
 Timeout retryable IncreaseTimeout unknown failure path
     kafka.errors.KafkaTimeoutError("x")
     aiokafka.errors.KafkaTimeoutError("x")
+    [kafka_python_refused]
     confluent("_TIMED_OUT")
     confluent("_MSG_TIMED_OUT")
-    [confluent_refused]
 Transport retryable RetryWithBackoff unknown failure path
     kafka.errors.KafkaConnectionError("x")
     aiokafka.errors.KafkaConnectionError("x")
     kafka.errors.NetworkExceptionError("x")
+    [confluent_refused]
     confluent("_TRANSPORT")
 Transport retryable RetryWithBackoff no failure path
     aiokafka.errors.NoBrokersAvailable("x")
     aiokafka.errors.NodeNotReadyError("x")
     confluent("_ALL_BROKERS_DOWN")
-    [kafka_python_refused]
     [aiokafka_refused] unknown
 Permission final ManualIntervention yes success caller
     kafka.errors.TopicAuthorizationFailedError("x")
@@ -448,7 +456,6 @@ Transport retryable RetryWithBackoff unknown failure path
     pika.exceptions.StreamLostError("x")
     pika.exceptions.AMQPConnectionError("x")
     [pika_refused]
-    [pika_hangs_up]
 DependencyService retryable RetryWithBackoff yes failure target
     pika.exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broker forced it")
     pika.exceptions.NackError([])
@@ -478,6 +485,7 @@ Timeout retryable IncreaseTimeout unknown failure path
     pika.exceptions.AMQPHeartbeatTimeout("x")
 VersionMismatch final ManualIntervention no failure path
     pika.exceptions.IncompatibleProtocolError("x")
+    [pika_hangs_up]
 # MongoDB
 Transport retryable RetryWithBackoff no failure path
     [mongo_refused]
