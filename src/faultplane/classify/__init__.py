@@ -123,6 +123,7 @@ def load() -> Callable[[object], Judgement]:
         if get_ident() in _readers:
             return _undecided
         rules = _read("rules")
+        rules.libraries.prepare()
         _judge = rules.classify_for_core
         _backend.core.configure(unclassified=rules.UNKNOWN)
     return _judge

@@ -1,4 +1,4 @@
-"""From an exception to its classification: user rules first, then the built-in table.
+"""From an exception to its classification: user rules first, then the built-in tables.
 
 Order of precedence, which ends at the first answer:
 
@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from faultplane import _backend, schema
+from faultplane.classify import libraries
 from faultplane.classify.classification import Classification, shared
 from faultplane.classify.judgement import BY_TYPE, NEVER, Judgement, Remembered, narrower
 from faultplane.classify.judges import UNKNOWN
@@ -385,7 +386,13 @@ class _Inquiry:
                     if said is not None:
                         return said, remembered
         for cls in line:
-            row = BUILT_IN.get(type_name(cls))
+            name = type_name(cls)
+            row = BUILT_IN.get(name)
+            if row is None:
+                try:
+                    row = libraries.row_of(name)
+                except libraries.Unread:
+                    remembered = NEVER
             if row is not None:
                 if row.judge is None:
                     return row.answer, remembered

@@ -455,19 +455,23 @@ Internal final FixCode no ignored caller
 Transport retryable RetryWithBackoff unknown failure path
     pika.exceptions.StreamLostError("x")
     pika.exceptions.AMQPConnectionError("x")
+    amqp.exceptions.RecoverableConnectionError("connection already closed")
     [pika_refused]
 DependencyService retryable RetryWithBackoff yes failure target
     pika.exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broker forced it")
     pika.exceptions.NackError([])
+    amqp.exceptions.ConnectionForced("x")
 DependencyService final ManualIntervention yes failure target
     pika.exceptions.ConnectionClosedByBroker(541, "INTERNAL_ERROR")
 Permission final ManualIntervention yes success caller
     pika.exceptions.ChannelClosedByBroker(403, "ACCESS_REFUSED")
+    amqp.exceptions.AccessRefused("x")
 Permission final ManualIntervention no success caller
     pika.exceptions.ProbableAuthenticationError("x")
     pika.exceptions.AuthenticationError("x")
 DataValidation final FixCode yes success caller
     pika.exceptions.ChannelClosedByBroker(404, "NOT_FOUND - no queue 'x'")
+    amqp.exceptions.NotFound("no queue 'x'")
 Concurrency retryable RetryWithBackoff yes success target
     pika.exceptions.ChannelClosedByBroker(405, "RESOURCE_LOCKED")
 Configuration final ValidateConfig yes success caller
@@ -519,6 +523,7 @@ DataValidation final FixCode yes success caller
     mongo(121)
     mongo(2)
     mongo(26)
+    gridfs.errors.NoFile("x")
     pymongo.errors.BulkWriteError({"writeErrors": [{"index": 0, "code": 11000}]})
 Timeout retryable IncreaseTimeout yes failure target
     pymongo.errors.ExecutionTimeout("operation exceeded time limit", 50)
@@ -544,7 +549,9 @@ VersionMismatch final ManualIntervention yes success caller
 """
 
 PERMANENCE = {"retryable": (True, True), "later": (False, True), "final": (False, False)}
-FIELDS = "kind permanence recovery_strategy reached_server counts_as origin category".split()
+FIELDS = (
+    "kind", "permanence", "recovery_strategy", "reached_server", "counts_as", "origin", "category",
+)  # fmt: skip
 OTHER = {"no", "unknown", "yes"}
 
 

@@ -442,15 +442,21 @@ def redis_read_only():
 
 
 def redis_auth_wanted():
-    with _redis() as client, _configured(client, "requirepass", "secret"):
-        with _redis(lib_name=None, lib_version=None) as other:
-            other.ping()
+    with (
+        _redis() as client,
+        _configured(client, "requirepass", "secret"),
+        _redis(lib_name=None, lib_version=None) as other,
+    ):
+        other.ping()
 
 
 def redis_auth_wrong():
-    with _redis() as client, _configured(client, "requirepass", "secret"):
-        with _redis(password="another") as other:
-            other.ping()
+    with (
+        _redis() as client,
+        _configured(client, "requirepass", "secret"),
+        _redis(password="another") as other,
+    ):
+        other.ping()
 
 
 def redis_no_permission():
