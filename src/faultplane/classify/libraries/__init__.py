@@ -15,11 +15,11 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from faultplane.classify.libraries.rows import table_of
-from faultplane.classify.stdlib import Entry
-from faultplane.classify.table import Table
+if TYPE_CHECKING:
+    from faultplane.classify.stdlib import Entry
+    from faultplane.classify.table import Table
 
 __all__ = ["MODULES", "Unread", "prepare", "row_of", "table_named"]
 
@@ -59,9 +59,9 @@ def table_named(module: str) -> Table[str, object, Entry]:
             raise Unread(module)
         try:
             _reading.add(me)
-            table = _tables.setdefault(
-                module, table_of(import_module(f"{__name__}.{module}").GROUPS)
-            )
+            table_of = import_module(f"{__name__}.rows").table_of
+            groups = import_module(f"{__name__}.{module}").GROUPS
+            table = _tables.setdefault(module, table_of(groups))
         except (ImportError, OSError) as error:
             raise Unread(module) from error
         finally:
