@@ -4,7 +4,7 @@ Order of precedence, which ends at the first answer:
 
 1. User rules. Along the type's method resolution order, so a rule for a class beats one for its
    base; for one class the newest rule first. A rule function that returns None has no opinion.
-2. The built-in row for the type itself.
+2. The built-in row for the type itself, of the standard library's table or of a library's.
 3. The built-in row of its nearest base that has one.
 4. Internal, of low confidence, with the rule ``default``; a ``__cause__`` that is known answers
    for an exception that is not.

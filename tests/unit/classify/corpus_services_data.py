@@ -3,8 +3,8 @@
 A heading gives the answer: kind, "retryable" or "later" (temporary, but the same call is no help)
 or "final", strategy, whether the server was reached, what the call counts as, the origin, and
 where it differs from that of the kind the category. Below it, one a line, how the exceptions come
-about: an expression that makes one, or the name of a function of `services_failing` in brackets,
-which has the library really fail.
+about: an expression that makes one, or in brackets the name of a function of `databases_failing`
+or `services_failing`, which has the library really fail.
 
 The answers come from the documentation of the servers and libraries (PostgreSQL, appendix A;
 MySQL, server and client error reference; Redis, protocol errors; Kafka, protocol error codes with

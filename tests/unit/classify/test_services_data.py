@@ -31,6 +31,7 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 import corpus_services_data as corpus  # noqa: E402
+import databases_failing  # noqa: E402
 import services_failing as failing  # noqa: E402
 from failures import NotPossible  # noqa: E402
 
@@ -56,6 +57,16 @@ IMPORTED = {
 MAKERS = {"aws": "botocore", "mongo": "pymongo", "confluent": "confluent_kafka"}
 FAILING = {"s3": "botocore", "stubbed": "botocore", "aws": "botocore", "mongo": "pymongo",
            "confluent": "confluent_kafka"}  # fmt: skip
+
+
+# The functions that have a library really fail, by name.
+REAL = {
+    name: value
+    for module in (databases_failing, failing)
+    for name, value in vars(module).items()
+    if inspect.isfunction(value) and value.__module__ == module.__name__
+    and name.partition("_")[0] in {*FAILING, *IMPORTED} and "_" in name
+}  # fmt: skip
 
 
 def libraries_of(how):
@@ -87,7 +98,7 @@ def made(how):
             if not how.startswith("["):
                 makers = {name: getattr(failing, name) for name in MAKERS}
                 return eval(how, {**makers, **namespace})
-            getattr(failing, how[1:-1])()
+            REAL[how[1:-1]]()
         except NotPossible as reason:
             pytest.skip(str(reason))
         except Exception as error:
@@ -126,13 +137,7 @@ def test_the_corpus_has_each_failure_once_and_enough_of_them():
     assert len(names) == len(set(names)) > 160
     for library in [*IMPORTED]:
         assert any(library in libraries_of(how) for how in names), library
-    functions = {
-        name
-        for name, value in vars(failing).items()
-        if inspect.isfunction(value) and value.__module__ == "services_failing"
-        and name.partition("_")[0] in {*FAILING, *IMPORTED} and "_" in name
-    }  # fmt: skip
-    assert functions == {name[1:-1] for name in names if name.startswith("[")}
+    assert set(REAL) == {name[1:-1] for name in names if name.startswith("[")}
 
 
 # --------------------------------------------------------------------------------- the names
