@@ -37,6 +37,7 @@ Timeout retryable IncreaseTimeout no failure path
 Concurrency retryable RetryWithBackoff yes success target
     psycopg.errors.SerializationFailure("could not serialize access")
     psycopg.errors.DeadlockDetected("deadlock detected")
+    psycopg2.errors.DeadlockDetected("x")
     psycopg.errors.TransactionRollback("x")
     psycopg.errors.LockNotAvailable("x")
     psycopg.errors.ObjectInUse("x")
@@ -154,6 +155,8 @@ DependencyService retryable RetryWithBackoff no failure target
 Transport retryable RetryWithBackoff no failure path
     [psycopg_refused]
     psycopg.OperationalError('connection to server at "db" failed: Connection refused')
+    psycopg2.OperationalError('connection to server at "db" failed: Connection refused')
+    mysql.connector.errors.InterfaceError(errno=2003, msg="x")
     [asyncpg_refused] target
 # SQLAlchemy
 DataValidation final FixCode yes success caller
@@ -185,6 +188,8 @@ Transport retryable RetryWithBackoff unknown failure path
     sqlalchemy.exc.DisconnectionError("x")
 ResourceExhausted retryable ScaleResources no ignored caller
     [sqlalchemy_pool_timeout]
+    psycopg_pool.PoolTimeout("couldn't get a connection after 30.00 sec")
+    mysql.connector.errors.PoolError("pool exhausted")
 Configuration final ValidateConfig no failure caller
     [sqlalchemy_unknown_dialect]
     sqlalchemy.exc.NoSuchModuleError("x")
@@ -199,6 +204,7 @@ ResourceExhausted retryable ScaleResources no failure target
     pymysql.err.OperationalError(1203, "max_user_connections")
 Concurrency retryable RetryWithBackoff yes success target
     pymysql.err.OperationalError(1205, "Lock wait timeout exceeded")
+    mysql.connector.errors.DatabaseError(errno=1205, msg="x", sqlstate="HY000")
     pymysql.err.OperationalError(1213, "Deadlock found when trying to get lock")
     pymysql.err.OperationalError(3572, "lock NOWAIT")
 Transport retryable RetryWithBackoff no failure path
@@ -381,6 +387,8 @@ DataValidation final FixCode no ignored caller
 Transport retryable RetryWithBackoff yes failure path
     botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2)
     botocore.exceptions.ResponseStreamingError(error="x")
+DependencyService retryable CircuitBreak unknown failure target
+    boto3.exceptions.S3UploadFailedError("Failed to upload x to y")
 Permission final ManualIntervention no ignored caller
     botocore.exceptions.UnauthorizedSSOTokenError()
 # Kafka

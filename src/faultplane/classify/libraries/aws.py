@@ -126,6 +126,11 @@ def by_aws_code(exc: BaseException, answer: Classification, inquiry: Inquiry) ->
     return found, NEVER
 
 
+# Around what really happened, of which only the text is left.
+_TRANSFER: Final[r.Written] = (
+    "DependencyService", {"reached_server": "unknown", **r.GUESS},
+)  # fmt: skip
+
 GROUPS: Final[tuple[r.Group, ...]] = (
     (
         "botocore.exceptions",
@@ -184,14 +189,21 @@ GROUPS: Final[tuple[r.Group, ...]] = (
         "boto3.exceptions",
         {
             "Boto3Error": ("Internal", {**r.MISUSE[1], **r.GUESS}),
-            "S3UploadFailedError RetriesExceededError": (
-                "DependencyService", {"reached_server": "unknown", **r.GUESS},
-            ),
+            "S3UploadFailedError S3TransferFailedError RetriesExceededError": _TRANSFER,
+            "ResourceLoadException NoVersionFound InvalidCrtTransferConfigError": r.SETTING,
+            "PythonDeprecationWarning": ("VersionMismatch", r.WARNED[1]),
         },
     ),
-    ("s3transfer.exceptions", {
-        "RetriesExceededError S3UploadFailedError S3DownloadFailedError": (
-            "DependencyService", {"reached_server": "unknown", **r.GUESS},
-        ),
-    }),
+    (
+        "s3transfer.exceptions",
+        {
+            "RetriesExceededError S3UploadFailedError S3DownloadFailedError S3CopyFailedError": (
+                _TRANSFER
+            ),
+            "S3ValidationError": ("Transport", {"reached_server": "yes"}),
+            "FatalError": r.STOPPED,
+            "InvalidSubscriberMethodError TransferNotDoneError": r.MISUSE,
+        },
+    ),
+    ("s3transfer", {"QueueShutdownError": r.STOPPED}),
 )  # fmt: skip

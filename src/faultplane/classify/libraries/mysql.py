@@ -81,14 +81,23 @@ _DATABASE: Final[dict[str, r.Written]] = {
         {**r.FINAL, **r.BY_HAND, **r.GUESS, "reached_server": "unknown"},
         by_mysql_number,
     ),
-    "PoolError": r.POOL_EMPTY,
     "IntegrityError DataError": (*r.INVALID, by_mysql_number),
     "ProgrammingError InterfaceError": (*r.MISUSE, by_mysql_number),
     "NotSupportedError": (*r.UNSUPPORTED, by_mysql_number),
     "Warning": r.WARNED,
 }
 
-GROUPS: Final[tuple[r.Group, ...]] = tuple(
-    (module, _DATABASE)
-    for module in ("pymysql.err", "MySQLdb._exceptions", "mysql.connector.errors", "asyncmy.errors")
+GROUPS: Final[tuple[r.Group, ...]] = (
+    ("pymysql.err", _DATABASE),
+    ("MySQLdb._exceptions", _DATABASE),
+    ("asyncmy.errors", _DATABASE),
+    (
+        "mysql.connector.errors",
+        {
+            **_DATABASE,
+            "ConnectionTimeoutError": r.UNREACHED_IN_TIME,
+            "ReadTimeoutError WriteTimeoutError": r.SLOW,
+            "PoolError": r.POOL_EMPTY,
+        },
+    ),
 )

@@ -137,7 +137,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
     # psycopg2 has only these apart from the classes of the codes.
     ("psycopg2.extensions", {"QueryCanceledError": r.SLOW_SERVER, "TransactionRollbackError": (
         *r.CONFLICT, by_sqlstate)}),
-    ("psycopg_pool.errors", {
+    ("psycopg_pool", {
         "PoolTimeout TooManyRequests": r.POOL_EMPTY,
         "PoolClosed": r.MISUSE,
     }),

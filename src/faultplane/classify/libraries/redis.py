@@ -116,7 +116,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
             "AuthenticationWrongNumberOfArgsError ModuleError": r.REFUSED_SETTING,
             "DataError": r.UNFIT,
             "InvalidResponse": ("Serialization", {**r.TARGET}),
-            "PubSubError ChildDeadlockedError": r.MISUSE,
+            "PubSubError ChildDeadlockedError IncorrectPolicyType": r.MISUSE,
         },
     ),
     ("redis.sentinel", _ABSENT_SENTINEL),
