@@ -42,12 +42,14 @@ CODES: Final = answers_by_word(
 """Answers by reply code."""
 
 
+_WORDS: Final = {int(word): word for word in CODES}
+
+
 def _reply_key(exc: Any) -> object:
     code = getattr(exc, "reply_code", None)
     if code is None:
         code = getattr(exc, "code", None)
-    word = str(code) if type(code) is int and 0 < code < 1000 else ""
-    return word if word in CODES else ""
+    return _WORDS.get(code, "") if type(code) is int else ""
 
 
 by_reply_code: Final = keyed(_reply_key, CODES.get)

@@ -82,6 +82,9 @@ CODES: Final = answers_by_word(
 """Answers by error code, and by status where AWS says more of it than HTTP does."""
 
 
+_KNOWN: Final = frozenset(CODES)
+
+
 def _code_key(exc: Any) -> object:
     """Code or status of an answer that says nothing of when to try again."""
     response = exc.response
@@ -94,14 +97,14 @@ def _code_key(exc: Any) -> object:
 
 def _key(error: Any, metadata: Any) -> str | int:
     code = error.get("Code")
-    if type(code) is str and code in CODES:
+    if type(code) is str and code in _KNOWN:
         return code
     status = metadata.get("HTTPStatusCode")
     if type(status) is not int and type(code) is str and code.isascii() and code.isdecimal():
         status = int(code[:3])  # an answer without a body: HeadObject
     if type(status) is not int or not 300 <= status <= 599:
         return ""
-    return str(status) if str(status) in CODES else status
+    return str(status) if str(status) in _KNOWN else status
 
 
 def _answer(key: Any, answer: Classification) -> Classification:

@@ -84,11 +84,12 @@ CODES: Final = answers_by_word(
 """Answers by error code: the protocol's, and below -1 those of librdkafka."""
 
 
+_WORDS: Final = {int(word): word for word in CODES if not word.isalpha()}
+
+
 def _word(code: object, retriable: object) -> str:
-    word = str(code) if type(code) is int and -1000 < code < 10_000 else ""
-    if word in CODES:
-        return word
-    return "retriable" if retriable is True else ""
+    word = _WORDS.get(code) if type(code) is int else None
+    return word or ("retriable" if retriable is True else "")
 
 
 def _code_key(exc: Any) -> object:

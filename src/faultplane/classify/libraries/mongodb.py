@@ -47,6 +47,7 @@ CODES: Final = answers_by_word(
 )
 """Answers by error code."""
 
+_WORDS: Final = {int(word): word for word in CODES}
 _RETRY_LABELS: Final = ("RetryableWriteError", "TransientTransactionError")
 
 
@@ -62,8 +63,7 @@ def _code_of(exc: Any) -> object:
 
 def _code_key(exc: Any) -> object:
     code = _code_of(exc)
-    word = str(code) if type(code) is int and 0 < code < 100_000 else ""
-    word = word if word in CODES else ""
+    word = _WORDS.get(code, "") if type(code) is int else ""
     labelled = any(exc.has_error_label(label) is True for label in _RETRY_LABELS)
     return f"{word} again" if labelled else word
 

@@ -65,10 +65,12 @@ NUMBERS: Final = answers_by_word(
 """Answers by error number."""
 
 
+_WORDS: Final = {int(word): word for word in NUMBERS}
+
+
 def _number_key(exc: BaseException) -> object:
     number = exc.args[0] if exc.args else None
-    word = str(number) if type(number) is int and 1000 <= number < 10_000 else ""
-    return word if word in NUMBERS else ""
+    return _WORDS.get(number, "") if type(number) is int else ""
 
 
 by_mysql_number: Final = keyed(_number_key, NUMBERS.get)

@@ -85,6 +85,9 @@ _SAID: Final = {
 }
 
 
+_KNOWN: Final = frozenset(SQLSTATES)
+
+
 def _text_key(exc: BaseException) -> str:
     """What the text of an error without a code says of a connection that could not be had."""
     text = exc.args[0] if exc.args else None
@@ -100,10 +103,10 @@ def _sqlstate_key(exc: Any) -> object:
         code = getattr(exc, "pgcode", None)
     if type(code) is not str or len(code) != 5:
         return _text_key(exc)
-    if code in SQLSTATES:
+    if code in _KNOWN:
         return code
     code = f"{code[:2]}xxx"
-    return code if code in SQLSTATES else ""
+    return code if code in _KNOWN else ""
 
 
 by_sqlstate: Final = keyed(_sqlstate_key, SQLSTATES.get)
