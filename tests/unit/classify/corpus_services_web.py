@@ -340,7 +340,7 @@ async def asked(application, path):
     await application(scope, receive, send)
 
 
-# ------------------------------------------------------------------- Celery, kombu, billiard, amqp
+# ------------------------------------------------------------------- Celery, kombu, billiard
 
 TIME_LIMIT = "Timeout later target yes"
 WORKER_DIED = "ResourceExhausted final target"
@@ -450,16 +450,6 @@ made("kombu.exceptions", "MessageStateError NotBoundError", PROGRAM, "text")
 made("kombu.exceptions", "KombuError InconsistencyError", "DependencyService final unknown", "text")
 made("kombu.exceptions", "HttpError", "DependencyService", 503, "text")
 made("kombu.exceptions", "VersionMismatch", "VersionMismatch", "text")
-made("amqp.exceptions", "AccessRefused", FORBIDDEN, "text")
-made("amqp.exceptions", "NotFound PreconditionFailed", "Configuration yes success", "text")
-made("amqp.exceptions", "AMQPError ChannelError InternalError",
-     "DependencyService final unknown", "text")  # fmt: skip
-made("amqp.exceptions", "FrameError UnexpectedFrame", "VersionMismatch", "text")
-made("amqp.exceptions", "ContentTooLarge", BAD_REQUEST, "text")
-made("amqp.exceptions", "ConnectionForced", "DependencyService", "text")
-made("amqp.exceptions", "RecoverableConnectionError", "Transport", "text")
-made("amqp.exceptions", "ResourceLocked", "Concurrency target yes success", "text")
-made("amqp.exceptions", "ResourceError", "ResourceExhausted retry target yes", "text")
 
 # ---------------------------------------------------------------------------------- RQ
 
@@ -516,3 +506,6 @@ case("json: an error that nobody knows", "Internal")(
 )
 made("pydantic.v1.env_settings", "SettingsError", SETTING, "text")
 made("pydantic_core", "PydanticOmit PydanticUseDefault", FLOW)
+made("aiohttp.web_runner", "GracefulExit", FLOW)
+made("aiohttp.web", "RequestPayloadError", BAD_REQUEST, "text")
+made("kombu.exceptions", "BatchPublishError", "DependencyService", 1, "text")

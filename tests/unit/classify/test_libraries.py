@@ -12,9 +12,9 @@ import types
 import pytest
 
 from faultplane.classify import classify_for_core, libraries, type_name
-from faultplane.classify.grpc_status import CODES, DETAILS, PUSHBACK, retry_info_seconds
 from faultplane.classify.judgement import NEVER
-from faultplane.classify.service_judges import by_wrapped
+from faultplane.classify.libraries.grpc_status import CODES, DETAILS, PUSHBACK, retry_info_seconds
+from faultplane.classify.libraries.service_judges import by_wrapped
 from faultplane.classify.stdlib import BUILT_IN
 
 
@@ -35,13 +35,15 @@ import faultplane as fp
 from faultplane.classify import load, libraries
 load()
 fp.classify(KeyError("k")), fp.classify(type("Odd", (Exception,), {})())
-read = {module for module in libraries._PACKAGES if f"faultplane.classify.{module}" in sys.modules}
+prefix = libraries.__name__
+read = {module for module in libraries.MODULES if f"{prefix}.{module}" in sys.modules}
 assert read == set(), read
 before = set(sys.modules)
 odd = type("ReadTimeout", (Exception,), {"__module__": "httpx"})()
 assert fp.classify(odd).kind == "Timeout"
 new = set(sys.modules) - before
-assert new == {"faultplane.classify.http_clients", "faultplane.classify.service_judges"}, new
+wanted = {f"{prefix}.{module}" for module in ("rows", "http_clients", "service_judges")}
+assert new == wanted, new
 """,
         core=core_name,
     )
@@ -54,8 +56,8 @@ import sys, types
 sys.modules["grpc"] = types.ModuleType("grpc")
 from faultplane.classify import load
 load()
-assert "faultplane.classify.grpc_status" in sys.modules
-assert "faultplane.classify.http_clients" not in sys.modules
+assert "faultplane.classify.libraries.grpc_status" in sys.modules
+assert "faultplane.classify.libraries.http_clients" not in sys.modules
 """,
         core=core_name,
     )
@@ -63,7 +65,7 @@ assert "faultplane.classify.http_clients" not in sys.modules
 
 @pytest.fixture
 def unread(monkeypatch):
-    monkeypatch.setattr(libraries, "_read", {})
+    monkeypatch.setattr(libraries, "_tables", {})
 
 
 def test_an_answer_without_the_rows_is_not_remembered(unread, monkeypatch):
@@ -115,7 +117,7 @@ def test_a_type_of_such_a_library_without_any_base_that_is_known_is_unknown(clas
 
 
 def test_a_row_of_a_library_is_no_row_of_the_standard_library():
-    assert not [name for name in BUILT_IN if name.partition(".")[0] in libraries._modules]
+    assert not [name for name in BUILT_IN if name.partition(".")[0] in libraries._MODULE_OF]
 
 
 # -------------------------------------------------------------------------- what is inside

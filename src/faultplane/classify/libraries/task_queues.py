@@ -1,4 +1,4 @@
-"""What Celery with kombu, billiard and amqp, and RQ raise.
+"""What Celery with kombu and billiard, and RQ raise.
 
 Decisions that could have gone another way:
 
@@ -8,8 +8,7 @@ Decisions that could have gone another way:
   and as long a limit would not do for the next either. A worker that died is ResourceExhausted, as
   a broken pool of processes is.
 * An error of kombu around another one is what that says: a broker that refuses a connection is
-  ECONNREFUSED. An error of AMQP that closes a channel because of what was asked (no such queue,
-  another declaration, no access) counts as a success of the broker.
+  ECONNREFUSED.
 * Content of a type that is not accepted is Permission: it is refused for what it could do.
 """
 
@@ -17,8 +16,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from faultplane.classify import service_judges as judges
-from faultplane.classify.libraries import rows
+from faultplane.classify.libraries import service_judges as judges
+from faultplane.classify.libraries.rows import Group, by_answer
 from faultplane.classify.stdlib import (
     _ANSWERED,
     _BUG,
@@ -33,12 +32,12 @@ from faultplane.classify.stdlib import (
     _says,
 )
 
-__all__ = ["ROWS"]
+__all__ = ["GROUPS"]
 
 _SUCCESS: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
 _BASE: Final[dict[str, Any]] = {**_NEVER, **_GUESS, "reached_server": "unknown"}
 
-ROWS: Final = rows(
+GROUPS: Final[tuple[Group, ...]] = by_answer(
     _says(
         "Processing",
         "celery.exceptions: TaskPredicate billiard.exceptions: CoroStop billiard.pool: "
@@ -137,30 +136,6 @@ ROWS: Final = rows(
     ),
     _says("DependencyService", "billiard.managers: RemoteError", **_NEVER, **_GUESS),
     _says("Transport", "celery.exceptions: IncompleteStream", **_CERTAIN),
-    _says(
-        "DependencyService",
-        "amqp.exceptions: AMQPError ChannelError InternalError "
-        "kombu.exceptions: InconsistencyError",
-        **_BASE,
-    ),
-    _says(
-        "DependencyService",
-        "amqp.exceptions: ConnectionForced RecoverableChannelError MessageNacked "
-        "kombu.exceptions: BatchPublishError",
-    ),
-    _says("Transport", "amqp.exceptions: ConnectionError RecoverableConnectionError", **_GUESS),
-    _says("Permission", "amqp.exceptions: AccessRefused NotAllowed", **_SUCCESS),
-    _says("Configuration", "amqp.exceptions: NotFound PreconditionFailed InvalidPath", **_SUCCESS),
-    _says("Concurrency", "amqp.exceptions: ResourceLocked", **{**_SUCCESS, "origin": "target"}),
-    _says(
-        "ResourceExhausted",
-        "amqp.exceptions: ResourceError Blocked",
-        **{**_LATER, **_ANSWERED, "severity": "High"},
-    ),
-    _says("DataValidation", "amqp.exceptions: ContentTooLarge", **_SUCCESS),
-    _says(
-        "VersionMismatch",
-        "amqp.exceptions: IrrecoverableConnectionError AMQPNotImplementedError",
-    ),
+    _says("DependencyService", "kombu.exceptions: InconsistencyError", **_BASE),
+    _says("DependencyService", "kombu.exceptions: BatchPublishError"),
 )
-"""Rows by the name of the type."""

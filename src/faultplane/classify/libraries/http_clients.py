@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from faultplane.classify import service_judges as judges
-from faultplane.classify.libraries import rows
+from faultplane.classify.libraries import service_judges as judges
+from faultplane.classify.libraries.rows import Group, by_answer
 from faultplane.classify.stdlib import (
     _ANSWERED,
     _BUG,
@@ -36,11 +36,12 @@ from faultplane.classify.stdlib import (
     _MEDIUM,
     _NEVER,
     _QUIET,
+    _STOPPED,
     _UNSENT,
     _says,
 )
 
-__all__ = ["ROWS"]
+__all__ = ["GROUPS"]
 
 _REFUSED_PEER: Final[dict[str, Any]] = {
     **_UNSENT,
@@ -51,7 +52,7 @@ _REFUSED_PEER: Final[dict[str, Any]] = {
 _CUT_OFF: Final[dict[str, Any]] = {**_CERTAIN, "reached_server": "yes"}
 _GUESS_OF_BASE: Final[dict[str, Any]] = {**_NEVER, **_GUESS, "reached_server": "unknown"}
 
-ROWS: Final = rows(
+GROUPS: Final[tuple[Group, ...]] = by_answer(
     _says(
         "DependencyService",
         "urllib3.exceptions: HTTPError PoolError RequestError MaxRetryError "
@@ -259,6 +260,21 @@ ROWS: Final = rows(
         "anyio._core._exceptions: ClosedResourceError BusyResourceError",
         **_BUG,
     ),
+    # ------------------------------------------------------------------ aiohttp's server
+    _says(
+        "DependencyService",
+        "aiohttp.web_exceptions: HTTPException",
+        judge=judges.by_server_status,
+        **_GUESS_OF_BASE,
+    ),
+    _says(
+        "DataValidation",
+        "aiohttp.web_protocol: RequestPayloadError PayloadAccessError",
+        reached_server="yes",
+        counts_as="success",
+        severity="Low",
+    ),
+    _says("Processing", "aiohttp.web_runner: GracefulExit aiohttp.streams: EofStream", **_STOPPED),
     # A certificate that is not looked at: no error, but somebody should know.
     _says(
         "Permission",
@@ -267,4 +283,3 @@ ROWS: Final = rows(
         recovery_strategy="ValidateConfig",
     ),
 )
-"""Rows by the name of the type."""

@@ -19,11 +19,11 @@ from faultplane.classify.judges import (
     _args_of,
     _attribute,
     _cause_of,
-    _inner,
     _reason_key,
     _text,
     _whole,
     by_cause,
+    inner_answer,
 )
 
 __all__ = [
@@ -92,7 +92,7 @@ def _wrapping(change: _Change | None) -> Judge:
             return answer, NEVER
         told, remembered = found
         if told.confidence >= KNOWN_CONFIDENCE_MIN:
-            answer = _inner("cause", told)
+            answer = inner_answer("cause", told)
             if change is not None:
                 answer = change(answer)
         # Type and errno are what its answer rests on, or that of the innermost one.

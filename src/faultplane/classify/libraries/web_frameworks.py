@@ -1,4 +1,4 @@
-"""What Django, Flask with Werkzeug, Starlette with FastAPI, aiohttp's server and Jinja2 raise.
+"""What Django, Flask with Werkzeug, Starlette with FastAPI, and Jinja2 raise.
 
 Decisions that could have gone another way:
 
@@ -6,6 +6,7 @@ Decisions that could have gone another way:
   client: kind, retryable and ``counts_as`` are those of the status, so that a 404 does not count
   against a service. Below 500 it is Low: the program gave that answer on purpose. A redirect, like
   anything else that is raised to end a handler, is Processing, Low and ``ignored``.
+* The rows of aiohttp's server are beside those of its client.
 * A client that went away is Transport, not retryable, Low and ``ignored``.
 * What is refused because of the request (SuspiciousOperation, PermissionDenied, a body that is too
   large or does not fit) has reached the server and counts as a success of it. A response that does
@@ -21,9 +22,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from faultplane.classify import service_judges as judges
 from faultplane.classify.judges import by_cause
-from faultplane.classify.libraries import rows
+from faultplane.classify.libraries import service_judges as judges
+from faultplane.classify.libraries.rows import Group, by_answer
 from faultplane.classify.stdlib import (
     _BUG,
     _CERTAIN,
@@ -35,7 +36,7 @@ from faultplane.classify.stdlib import (
     _says,
 )
 
-__all__ = ["ROWS"]
+__all__ = ["GROUPS"]
 
 _ASKED_FOR: Final[dict[str, Any]] = {
     "reached_server": "yes",
@@ -44,11 +45,10 @@ _ASKED_FOR: Final[dict[str, Any]] = {
 }
 _UNCLEAR: Final[dict[str, Any]] = {**_GUESS, "reached_server": "unknown"}
 
-ROWS: Final = rows(
+GROUPS: Final[tuple[Group, ...]] = by_answer(
     _says(
         "DependencyService",
-        "werkzeug.exceptions: HTTPException starlette.exceptions: HTTPException "
-        "aiohttp.web_exceptions: HTTPException",
+        "werkzeug.exceptions: HTTPException starlette.exceptions: HTTPException",
         judge=judges.by_server_status,
         **{**_NEVER, **_UNCLEAR},
     ),
@@ -63,7 +63,7 @@ ROWS: Final = rows(
         "Processing",
         "django.core.exceptions: MiddlewareNotUsed EmptyResultSet FullResultSet "
         "django.core.files.uploadhandler: UploadFileException werkzeug.routing.exceptions: "
-        "RoutingException aiohttp.web_runner: GracefulExit aiohttp.streams: EofStream",
+        "RoutingException",
         **_STOPPED,
     ),
     _says(
@@ -71,7 +71,6 @@ ROWS: Final = rows(
         "starlette.formparsers: MultiPartException starlette.exceptions: WebSocketException "
         "starlette.responses: MalformedRangeHeader RangeNotSatisfiable "
         "fastapi.exceptions: RequestValidationError WebSocketRequestValidationError "
-        "aiohttp.web_protocol: RequestPayloadError PayloadAccessError "
         "django.http.response: Http404 django.http.multipartparser: MultiPartParserError "
         "django.core.paginator: InvalidPage django.core.exceptions: BadRequest RequestDataTooBig "
         "TooManyFieldsSent TooManyFilesSent ObjectDoesNotExist",
@@ -177,4 +176,3 @@ ROWS: Final = rows(
     # on_delete=PROTECT: the program says so, no database does.
     _says("BusinessLogic", "django.db.models.deletion: ProtectedError RestrictedError"),
 )
-"""Rows by the name of the type."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from faultplane.classify.libraries import rows
+from faultplane.classify.libraries.rows import Group, by_answer
 from faultplane.classify.stdlib import _BUG, _CERTAIN, _STOPPED, _UNSENT, _says
 
-__all__ = ["ROWS"]
+__all__ = ["GROUPS"]
 
-ROWS: Final = rows(
+GROUPS: Final[tuple[Group, ...]] = by_answer(
     _says(
         "DataValidation",
         "pydantic_core._pydantic_core: ValidationError PydanticCustomError PydanticKnownError "
@@ -55,4 +55,3 @@ ROWS: Final = rows(
     ),
     _says("VersionMismatch", "google.protobuf.runtime_version: VersionError", **_UNSENT),
 )
-"""Rows by the name of the type."""

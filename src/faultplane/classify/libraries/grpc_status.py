@@ -31,7 +31,7 @@ from typing import Any, Final
 
 from faultplane.classify.classification import RETRY_AFTER_SECONDS_MAX, Classification, shared
 from faultplane.classify.judgement import NEVER, Inquiry, Judgement
-from faultplane.classify.libraries import rows
+from faultplane.classify.libraries.rows import Group, by_answer
 from faultplane.classify.stdlib import (
     _BUG,
     _CERTAIN,
@@ -43,7 +43,7 @@ from faultplane.classify.stdlib import (
 )
 from faultplane.classify.table import answers_by_word
 
-__all__ = ["CODES", "ROWS", "by_grpc_status", "retry_info_seconds"]
+__all__ = ["CODES", "GROUPS", "by_grpc_status", "retry_info_seconds"]
 
 _ANSWERED: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
 
@@ -252,7 +252,7 @@ def _duration_seconds(delay: bytes) -> float | None:
 
 # ------------------------------------------------------------------------------------ rows
 
-ROWS: Final = rows(
+GROUPS: Final[tuple[Group, ...]] = by_answer(
     _says(
         "DependencyService",
         "grpc: RpcError",
@@ -267,4 +267,3 @@ ROWS: Final = rows(
     _says("Internal", "grpc._cython.cygrpc: BaseError InternalError", **_GUESS),
     _says("Transport", "grpc._cython.cygrpc: ExecuteBatchError", **_GUESS),
 )
-"""Rows by the name of the type."""
