@@ -145,8 +145,11 @@ def sqlalchemy_locked():
             poolclass=sqlalchemy.pool.NullPool,
         )
         with engine.connect() as first, engine.connect() as second:
-            first.exec_driver_sql("BEGIN IMMEDIATE")
-            second.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                first.exec_driver_sql("BEGIN IMMEDIATE")
+                second.exec_driver_sql("BEGIN IMMEDIATE")
+            finally:
+                engine.dispose()
 
 
 def sqlalchemy_pool_timeout():

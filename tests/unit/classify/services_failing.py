@@ -105,23 +105,26 @@ def stop():
 def redis_refused():
     import redis
 
-    redis.Redis(port=unused_port()).ping()
+    with redis.Redis(port=unused_port()) as client:
+        client.ping()
 
 
 def redis_hangs_up():
     import redis
 
-    with server(hangs_up) as (host, port):
-        redis.Redis(host=host, port=port, lib_name=None, lib_version=None).ping()
+    with (
+        server(hangs_up) as (host, port),
+        redis.Redis(host=host, port=port, lib_name=None, lib_version=None) as client,
+    ):
+        client.ping()
 
 
 def redis_silent():
     import redis
 
-    with server(silent) as (host, port):
-        redis.Redis(
-            host=host, port=port, socket_timeout=0.05, lib_name=None, lib_version=None
-        ).ping()
+    settings = {"socket_timeout": 0.05, "lib_name": None, "lib_version": None}
+    with server(silent) as (host, port), redis.Redis(host=host, port=port, **settings) as client:
+        client.ping()
 
 
 def redis_wrong_type():
@@ -237,7 +240,7 @@ def redis_pool_exhausted():
 # --------------------------------------------------------------------------------- botocore
 
 
-def _s3(port, **settings):
+def _s3(port, read_timeout=SECONDS_MAX, **settings):
     import botocore.config
     import botocore.session
 
@@ -247,7 +250,7 @@ def _s3(port, **settings):
         region_name=settings.pop("region_name", "eu-central-1"),
         endpoint_url=f"http://127.0.0.1:{port}",
         config=botocore.config.Config(
-            retries={"max_attempts": 0}, connect_timeout=5, read_timeout=0.2
+            retries={"max_attempts": 0}, connect_timeout=5, read_timeout=read_timeout
         ),
         **settings,
     )
@@ -291,7 +294,7 @@ def aws_refused():
 
 def aws_read_timeout():
     with server(silent) as (_, port):
-        _s3(port).get_object(Bucket="b", Key="k")
+        _s3(port, read_timeout=0.2).get_object(Bucket="b", Key="k")
 
 
 def aws_closed():
