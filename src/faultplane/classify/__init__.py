@@ -5,7 +5,9 @@ exceptions are to be classified; packages do so by an entry point in the group
 ``faultplane.rules``, which `load_entry_points` (called by ``init()``) loads.
 
 Importing this package makes its rules those of the core that this process runs, and reads none of
-them: `load` does, which ``init()`` calls, and else the first error of the process.
+them: `load` does, which ``init()`` calls, and else the first error of the process. The tables of
+other people's libraries are read by then for those that the program has loaded, and for others
+with their first error.
 """
 
 from __future__ import annotations
@@ -123,6 +125,7 @@ def load() -> Callable[[object], Judgement]:
         if get_ident() in _readers:
             return _undecided
         rules = _read("rules")
+        _read("libraries").prepare()
         _judge = rules.classify_for_core
         _backend.core.configure(unclassified=rules.UNKNOWN)
     return _judge

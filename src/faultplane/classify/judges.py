@@ -32,7 +32,7 @@ from faultplane.classify.judgement import (
 from faultplane.classify.kinds import CountsAs, ReachedServer, Severity
 from faultplane.classify.table import Row, answers_by_word
 
-__all__ = ["UNKNOWN"]
+__all__ = ["UNKNOWN", "inner_answer"]
 
 UNKNOWN: Final = shared(Classification("Internal", confidence=0.1, rule="default"))
 """The answer where no rule knows better."""
@@ -88,7 +88,7 @@ def _text(args: tuple[object, ...]) -> str:
 
 
 @lru_cache(maxsize=DERIVED_MAX)
-def _inner(label: str, answer: Classification) -> Classification:
+def inner_answer(label: str, answer: Classification) -> Classification:
     """``answer`` of an inner exception, as the answer for the one around it."""
     rule = answer.rule if answer.rule.startswith(label) else f"{label}: {answer.rule}"
     confidence = round(answer.confidence * INNER_CONFIDENCE, 4)
@@ -107,7 +107,7 @@ def by_cause(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Ju
     if found is None:
         return answer, NEVER
     inner, remembered = found
-    chosen = answer if inner is UNKNOWN else _inner("cause", inner)
+    chosen = answer if inner is UNKNOWN else inner_answer("cause", inner)
     return chosen, narrower(BY_CAUSES, remembered)
 
 
@@ -147,7 +147,7 @@ def _merged(
     failed: bool,
 ) -> Classification:
     return shared(
-        _inner("member", worst).replace(
+        inner_answer("member", worst).replace(
             severity=severity,
             retry_after=retry_after,
             reached_server=reached,
@@ -185,7 +185,7 @@ def by_url_reason(exc: BaseException, answer: Classification, inquiry: Inquiry) 
     inner, remembered = found
     # Nobody changed it in between, and type and errno are what its own answer rests on.
     lasting = remembered == BY_TYPE and key is not None and _reason_key(reason) == key
-    return _inner("reason", inner), (_url_key, key) if lasting else NEVER
+    return inner_answer("reason", inner), (_url_key, key) if lasting else NEVER
 
 
 # ------------------------------------------------------------------------- operating system

@@ -1,10 +1,10 @@
-"""From an exception to its classification: user rules first, then the built-in table.
+"""From an exception to its classification: user rules first, then the built-in tables.
 
 Order of precedence, which ends at the first answer:
 
 1. User rules. Along the type's method resolution order, so a rule for a class beats one for its
    base; for one class the newest rule first. A rule function that returns None has no opinion.
-2. The built-in row for the type itself.
+2. The built-in row for the type itself, of the standard library's table or of a library's.
 3. The built-in row of its nearest base that has one.
 4. Internal, of low confidence, with the rule ``default``; a ``__cause__`` that is known answers
    for an exception that is not.
@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from faultplane import _backend, schema
+from faultplane.classify import libraries
 from faultplane.classify.classification import Classification, shared
 from faultplane.classify.judgement import BY_TYPE, NEVER, Judgement, Remembered, narrower
 from faultplane.classify.judges import UNKNOWN
@@ -385,7 +386,13 @@ class _Inquiry:
                     if said is not None:
                         return said, remembered
         for cls in line:
-            row = BUILT_IN.get(type_name(cls))
+            name = type_name(cls)
+            row = BUILT_IN.get(name)
+            if row is None:
+                try:
+                    row = libraries.row_of(name)
+                except libraries.Unread:
+                    remembered = NEVER
             if row is not None:
                 if row.judge is None:
                     return row.answer, remembered
