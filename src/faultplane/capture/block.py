@@ -62,7 +62,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
 
     A context manager (``with`` and ``async with``) and a decorator for functions, coroutine
     functions, generators and asynchronous generators, whose signature, return value and
-    ``send``/``throw``/``close`` stay what they were.
+    ``send``/``throw``/``close`` stay what they were. A decorator takes its own frame off the
+    traceback, so what others print of an error is what it would be without it.
 
     ``operation`` names what the block does; it becomes a series of counts, so it must not hold
     identifiers. ``reraise=False`` swallows an `Exception` after recording it, and a decorated
@@ -163,19 +164,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> Swallows:
-        swallowed = False
-        try:
-            if exc is not None:
-                swallowed, self.classification = self._settle(exc, self._start_nano)
-        finally:
-            _leave(self._slot)
-            if self._before is not None:
-                _restore(self._before)
-                self._before = None
-            self._start_nano = 0
-            if self._outer_entries:
-                self._slot, self._before, self._start_nano = self._outer_entries.pop()
-        return swallowed  # type: ignore[return-value]
+        return self.leave(exc)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -187,6 +176,37 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         traceback: TracebackType | None,
     ) -> Swallows:
         return self.__exit__(exc_type, exc, traceback)
+
+    def enter(self) -> Self:
+        """Begin the block, for who leaves it in another function and cannot write ``with``."""
+        return self.__enter__()
+
+    def failed(self, exc: BaseException, own_frames: int = 0) -> bool:
+        """Record ``exc`` as a failure of the block, which goes on; whether to swallow it.
+
+        Before the block begins and after its end the failure has no duration.
+
+        The first ``own_frames`` entries of the traceback are the caller's own and taken off: a
+        handler that goes on with a bare ``raise`` leaves no trace of itself in what others print.
+        """
+        swallow, self.classification = self._settle(exc, self._start_nano, own_frames)
+        return swallow
+
+    def leave(self, exc: BaseException | None = None, own_frames: int = 0) -> Swallows:
+        """End the block, with ``exc`` if it failed (`failed`); whether to swallow that."""
+        swallowed = False
+        try:
+            if exc is not None:
+                swallowed = self.failed(exc, own_frames)
+        finally:
+            _leave(self._slot)
+            if self._before is not None:
+                _restore(self._before)
+                self._before = None
+            self._start_nano = 0
+            if self._outer_entries:
+                self._slot, self._before, self._start_nano = self._outer_entries.pop()
+        return swallowed  # type: ignore[return-value]
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Give ``function`` with each call of it captured."""
@@ -208,9 +228,15 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
     ) -> tuple[bool, Classification | None]:
         """Record ``exc`` if it is an error and new; (whether to swallow it, what it is).
 
-        The first ``own_frames`` of its traceback are a decorator's, and no part of the error.
+        The first ``own_frames`` of its traceback are of whoever caught it, and taken off.
         """
         kind = type(exc)  # isinstance() would ask the exception for its __class__
+        traceback = _traceback_of(exc)
+        while own_frames and traceback is not None and traceback.tb_next is not None:
+            traceback = traceback.tb_next
+            own_frames -= 1
+            # Through the base class: an exception may forbid assignment, as frozen dataclasses do.
+            BaseException.with_traceback(exc, traceback)
         if self._ignore and issubclass(kind, self._ignore):
             return False, None
         control_flow = is_control_flow(exc)
@@ -219,22 +245,13 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         swallow = not self._reraise and not control_flow and issubclass(kind, Exception)
         if core.seen(exc):
             return swallow, None
-        traceback = inner = _traceback_of(exc)
-        while own_frames and inner is not None and inner.tb_next is not None:
-            inner = inner.tb_next
-            own_frames -= 1
-        # Through the base class: an exception may forbid assignment, as frozen dataclasses do.
-        BaseException.with_traceback(exc, inner)
-        try:
-            classification = core.record(
-                exc,
-                operation=self.operation,
-                duration_nano=monotonic_ns() - start_nano,
-                attributes=self._attributes,
-                handled=swallow,
-            )
-        finally:
-            BaseException.with_traceback(exc, traceback)
+        classification = core.record(
+            exc,
+            operation=self.operation,
+            duration_nano=monotonic_ns() - start_nano if start_nano else 0,
+            attributes=self._attributes,
+            handled=swallow,
+        )
         return swallow, classification
 
     # ------------------------------------------------------------------------------ decorators

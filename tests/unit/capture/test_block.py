@@ -230,7 +230,7 @@ def test_the_decorators_own_frame_is_no_part_of_the_error(fingerprints: Any) -> 
         with pytest.raises(KeyError) as raised:
             run(fp.capture(f"captured {name}")(function))
         frames = [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
-        assert frames[-2:] == ["captured", name]
+        assert frames[-2:] == ["run", name]
         assert fingerprints(f"bare {name}") == fingerprints(f"captured {name}")
 
 
