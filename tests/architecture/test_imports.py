@@ -48,6 +48,7 @@ ENVIRONMENT_READERS = {
     "_backend.py": "decides before anything else is imported",
     "capture/run.py": "hands the environment on to the program it becomes",
     "capture/_bootstrap/sitecustomize.py": "runs in a child before anything else",
+    "integrations/pytest.py": "names the directory to what tests start",
     "cli/demo/__init__.py": "makes the environment of the service it starts",
 }
 

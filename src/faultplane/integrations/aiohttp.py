@@ -1,0 +1,69 @@
+"""aiohttp's server: requests are in flight, and what no middleware took is recorded.
+
+>>> from aiohttp import web
+>>> from faultplane.integrations.aiohttp import middleware
+>>> app = web.Application(middlewares=[middleware])
+
+Put it first. ``web.HTTPException`` is an answer and no error. The operation is the method and the
+pattern of the resource (``GET /orders/{id}``).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+import faultplane as fp
+
+__all__ = ["middleware", "wire"]
+
+_KEY = "faultplane.block"
+
+
+def _operation(request: web.BaseRequest) -> str:
+    match_info = getattr(request, "_match_info", None)  # the property insists on there being one
+    resource = None if match_info is None else match_info.route.resource
+    canonical = None if resource is None else resource.canonical
+    return f"{request.method} {canonical}" if canonical else request.method
+
+
+@web.middleware
+async def middleware(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Aiohttp's middleware."""
+    if _KEY in request:  # of the application around this one, or of the process
+        return await handler(request)
+    return await _observed(request, handler(request))
+
+
+def wire() -> None:
+    """Observe the requests of every application of this process.
+
+    Around the method that a server calls, because aiohttp adds a frame of its own to tracebacks as
+    soon as an application has a middleware.
+    """
+    previous = web.Application._handle  # noqa: SLF001 - there is no public name for it
+
+    @functools.wraps(previous)
+    def _handle(self: web.Application, request: web.Request) -> Awaitable[web.StreamResponse]:
+        return _observed(request, previous(self, request))
+
+    type.__setattr__(web.Application, "_handle", _handle)
+
+
+async def _observed(
+    request: web.Request, answer: Awaitable[web.StreamResponse]
+) -> web.StreamResponse:
+    block = fp.capture(f"{request.method} {request.path}", ignore=web.HTTPException).enter()
+    request[_KEY] = block
+    try:
+        response = await answer
+    except BaseException as exc:
+        block.operation = _operation(request)
+        block.leave(exc, own_frames=1)
+        raise
+    block.leave()
+    return response

@@ -1,0 +1,74 @@
+"""ASGI: each request and websocket is in flight while it runs, what it raises is recorded once.
+
+>>> from faultplane.integrations.asgi import Middleware
+>>> async def application(scope, receive, send):
+...     await send({"type": "http.response.start", "status": 200, "headers": []})
+...     await send({"type": "http.response.body", "body": b"well"})
+>>> application = Middleware(application)
+
+Put it around the whole application, outside of other middleware: ``uvicorn shop:application`` then
+serves what it wraps. The lifespan protocol passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import faultplane as fp
+
+__all__ = ["Middleware", "operation_of"]
+
+Scope = MutableMapping[str, Any]
+_KINDS = frozenset({"http", "websocket"})
+
+
+def _method_of(scope: Scope) -> str:
+    return str(scope.get("method", "GET")) if scope["type"] == "http" else "WEBSOCKET"
+
+
+def operation_of(scope: Scope) -> str:
+    """The method, and the path of the route if whoever routed the request left it in the scope.
+
+    Starlette and FastAPI leave the route there under ``"route"``.
+
+    >>> operation_of({"type": "http", "method": "GET", "path": "/orders/7"})
+    'GET'
+    """
+    path = getattr(scope.get("route"), "path", None)
+    method = _method_of(scope)
+    return f"{method} {path}" if isinstance(path, str) else method
+
+
+class Middleware:
+    """An ASGI application with each request and websocket of ``application`` captured.
+
+    ``operation`` names the operation of a failed request from its scope; without it that is the
+    method, with the path of the route where that is known. While a request runs it is shown as in
+    flight under its method and path, without the query string.
+    """
+
+    def __init__(
+        self,
+        application: Callable[..., Awaitable[None]],
+        operation: Callable[[Scope], str] = operation_of,
+    ) -> None:
+        self.application = application
+        self.operation = operation
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]
+    ) -> None:
+        """Answer a request, as a server asks for it."""
+        block = None
+        if scope["type"] in _KINDS:
+            block = fp.capture(f"{_method_of(scope)} {scope.get('path', '')}").enter()
+        try:
+            await self.application(scope, receive, send)
+        except BaseException as exc:
+            if block is not None:
+                block.operation = self.operation(scope)
+                block.leave(exc, own_frames=1)
+            raise
+        if block is not None:
+            block.leave()

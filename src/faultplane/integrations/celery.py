@@ -1,0 +1,54 @@
+"""Celery: tasks are in flight, and what they raise is recorded under their name.
+
+>>> from faultplane.integrations import celery as faultplane_celery
+>>> faultplane_celery.wire()
+
+It listens to Celery's signals in the worker. A failure that is retried is recorded with the number
+of its attempt, as handled; Retry, Ignore and Reject are control flow. A child of the pool that is
+killed is a death of its process, and a ``WorkerLostError`` in the parent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals
+
+import faultplane as fp
+
+__all__ = ["wire"]
+
+_running: dict[str, fp.capture[Any]] = {}
+
+
+def wire() -> None:
+    """Observe the tasks of every application of this process; a second call changes nothing."""
+    signals.task_prerun.connect(_started, weak=False)
+    signals.task_failure.connect(_failed, weak=False)
+    signals.task_retry.connect(_retried, weak=False)
+    signals.task_postrun.connect(_ended, weak=False)
+
+
+def _started(task_id: str, task: Any, **_: Any) -> None:
+    _running[task_id] = fp.capture(task.name).enter()
+
+
+def _failed(task_id: str, exception: BaseException, sender: Any = None, **_: Any) -> None:
+    block = _running.get(task_id)
+    if block is not None:
+        block.failed(exception)
+    else:
+        # In the parent of a pool: a child is gone, or its time was over.
+        fp.record(exception, getattr(sender, "name", None), handled=False)
+
+
+def _retried(request: Any, reason: Any, sender: Any = None, **_: Any) -> None:
+    exc = getattr(reason, "exc", None)
+    if isinstance(exc, BaseException):
+        fp.record(exc, getattr(sender, "name", None), attempt=request.retries + 1, handled=True)
+
+
+def _ended(task_id: str, **_: Any) -> None:
+    block = _running.pop(task_id, None)
+    if block is not None:
+        block.leave()

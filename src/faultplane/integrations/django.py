@@ -1,0 +1,122 @@
+"""Django: requests are in flight, and what no view answered is recorded under its route.
+
+Put the middleware first in the settings:
+
+.. code-block:: python
+
+    MIDDLEWARE = ["faultplane.integrations.django.middleware", ...]
+
+It works under WSGI and ASGI. Recorded is what Django calls an unhandled exception
+(``got_request_exception``), and what a streamed body raises; ``Http404``, ``PermissionDenied`` and
+their like, which Django answers itself, are not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.core.handlers.base import BaseHandler
+from django.core.signals import got_request_exception
+from django.utils.decorators import sync_and_async_middleware
+
+import faultplane as fp
+from faultplane.integrations.wsgi import Body
+
+__all__ = ["middleware", "wire"]
+
+_PATH = f"{__name__}.middleware"
+_ATTRIBUTE = "_faultplane_block"
+
+
+def _operation(request: Any) -> str:
+    route = getattr(request.resolver_match, "route", None)
+    return f"{request.method} /{route}" if route is not None else str(request.method)
+
+
+@sync_and_async_middleware
+def middleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Django's middleware factory."""
+    got_request_exception.connect(_failed)
+
+    if iscoroutinefunction(get_response):
+
+        async def observe_async(request: Any) -> Any:
+            block = _begin(request)
+            try:
+                response = await get_response(request)
+            except BaseException as exc:
+                block.operation = _operation(request)
+                block.leave(exc, own_frames=1)
+                raise
+            return _ended(request, response, block)
+
+        return observe_async
+
+    def observe(request: Any) -> Any:
+        block = _begin(request)
+        try:
+            response = get_response(request)
+        except BaseException as exc:
+            block.operation = _operation(request)
+            block.leave(exc, own_frames=1)
+            raise
+        return _ended(request, response, block)
+
+    return observe
+
+
+def wire() -> None:
+    """Put the middleware into the settings before Django reads them."""
+    previous = BaseHandler.load_middleware
+
+    def load_middleware(self: Any, is_async: bool = False) -> None:
+        if _PATH not in settings.MIDDLEWARE:
+            settings.MIDDLEWARE = [_PATH, *settings.MIDDLEWARE]
+        previous(self, is_async=is_async)
+
+    BaseHandler.load_middleware = load_middleware
+
+
+def _begin(request: Any) -> fp.capture[Any]:
+    block = fp.capture(f"{request.method} {request.path}").enter()
+    setattr(request, _ATTRIBUTE, block)
+    return block
+
+
+def _failed(sender: Any, request: Any = None, **_: Any) -> None:
+    block = getattr(request, _ATTRIBUTE, None)
+    exc = sys.exception()
+    if block is not None and exc is not None:
+        block.operation = _operation(request)
+        block.failed(exc)
+
+
+def _ended(request: Any, response: Any, block: fp.capture[Any]) -> Any:
+    """Keep what streams its body in flight until the body is at its end."""
+    if not getattr(response, "streaming", False):
+        block.leave()
+    elif response.is_async:
+        response.streaming_content = _async_body(response.streaming_content, request, block)
+    elif getattr(response, "file_to_stream", None) is not None:
+        block.leave()  # the server sends it, with what the system has for that
+    else:
+        body = response.streaming_content
+        response.streaming_content = Body(body, block, lambda: _operation(request))
+    return response
+
+
+async def _async_body(
+    body: AsyncIterator[bytes], request: Any, block: fp.capture[Any]
+) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in body:
+            yield chunk
+    except BaseException as exc:
+        block.operation = _operation(request)
+        block.leave(exc, own_frames=1)
+        raise
+    block.leave()

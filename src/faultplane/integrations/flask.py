@@ -1,0 +1,68 @@
+"""Flask: requests are in flight, and what no error handler took is recorded under its rule.
+
+>>> import flask
+>>> from faultplane.integrations import flask as faultplane_flask
+>>> app = flask.Flask("shop")
+>>> faultplane_flask.install(app)
+
+It stands around ``app.wsgi_app`` and listens to ``got_request_exception``. Recorded is what Flask
+calls an unhandled exception, and what a streamed body raises; an HTTPException or what an
+``errorhandler`` answered is not.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+from faultplane.integrations.wsgi import BLOCK, Environ, Middleware, method_of
+
+__all__ = ["install", "wire"]
+
+
+def install(app: flask.Flask) -> None:
+    """Observe the requests of ``app``; a second call changes nothing."""
+    if not isinstance(app.wsgi_app, Middleware):
+        app.wsgi_app = _observed(app, app.wsgi_app)
+    flask.got_request_exception.connect(_failed, sender=app)
+
+
+def wire() -> None:
+    """Observe the requests of every application of this process."""
+    flask.Flask.wsgi_app = _WsgiApp(flask.Flask.wsgi_app)
+    flask.got_request_exception.connect(_failed)
+
+
+class _WsgiApp:
+    """In the place of the method ``wsgi_app``: middleware around that of the instance."""
+
+    def __init__(self, method: Any) -> None:
+        self.method = method
+
+    def __get__(self, app: flask.Flask | None, owner: type) -> Any:
+        return self.method if app is None else _observed(app, self.method.__get__(app, owner))
+
+
+def _observed(app: flask.Flask, wsgi_app: Any) -> Middleware:
+    return Middleware(wsgi_app, partial(_operation, app))
+
+
+def _operation(app: flask.Flask, environ: Environ) -> str:
+    """Method and rule, matched again: when a body fails its request is long over."""
+    try:
+        rule, _ = app.url_map.bind_to_environ(environ).match(return_rule=True)
+    except HTTPException:
+        return method_of(environ)
+    return f"{method_of(environ)} {rule}"
+
+
+def _failed(sender: Any, exception: BaseException, **_: Any) -> None:
+    request = flask.request
+    block = request.environ.get(BLOCK)
+    if block is not None:
+        if request.url_rule is not None:
+            block.operation = f"{request.method} {request.url_rule}"
+        block.failed(exception)

@@ -1,0 +1,156 @@
+"""gRPC servers: calls are in flight, and what a method raises is recorded under its full name.
+
+>>> import grpc
+>>> from concurrent import futures
+>>> from faultplane.integrations.grpc import AioInterceptor, Interceptor
+>>> server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[Interceptor()])
+
+``grpc.aio.server(interceptors=[AioInterceptor()])`` is the asynchronous one. ``context.abort()`` is
+an answer and no error. Put the interceptor first.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+import faultplane as fp
+
+__all__ = ["AioInterceptor", "Interceptor", "wire"]
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+class Interceptor(grpc.ServerInterceptor):
+    """An interceptor for ``grpc.server``."""
+
+    def intercept_service(self, continuation: Callable[..., Any], details: Any) -> Any:
+        """gRPC's: give the handler of a call, observed."""
+        return _observed(continuation(details), details.method)
+
+
+class AioInterceptor(grpc.aio.ServerInterceptor):
+    """An interceptor for ``grpc.aio.server``."""
+
+    async def intercept_service(self, continuation: Callable[..., Any], details: Any) -> Any:
+        """gRPC's: give the handler of a call, observed."""
+        return _observed(await continuation(details), details.method)
+
+
+def wire() -> None:
+    """Put an interceptor first in every server that is made from now on."""
+    for module, interceptor in ((grpc, Interceptor), (grpc.aio, AioInterceptor)):
+        module.server = _with(interceptor, module.server)
+
+
+def _with(kind: type, previous: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(previous)
+
+    @functools.wraps(previous)
+    def server(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        given = list(bound.arguments.get("interceptors") or ())
+        if not any(isinstance(interceptor, kind) for interceptor in given):
+            bound.arguments["interceptors"] = [kind(), *given]
+        return previous(*bound.args, **bound.kwargs)
+
+    return server
+
+
+def _observed(handler: Any, method: str) -> Any:
+    """The same handler with its method observed; None where there is no such method."""
+    if handler is None:
+        return None
+    streams = (handler.request_streaming, handler.response_streaming)
+    names = {True: "stream", False: "unary"}
+    behaviour = getattr(handler, f"{names[streams[0]]}_{names[streams[1]]}")
+    if inspect.isasyncgenfunction(behaviour):
+        observed: Any = _async_stream(behaviour, method)
+    elif inspect.iscoroutinefunction(behaviour):
+        observed = _coroutine(behaviour, method)
+    elif streams[1]:
+        observed = _stream(behaviour, method)
+    else:
+        observed = _unary(behaviour, method)
+    return _MAKERS[streams](observed, handler.request_deserializer, handler.response_serializer)
+
+
+def _is_abort(exc: BaseException, context: Any) -> bool:
+    """Whether a method was left by ``context.abort()``, which raises a bare Exception."""
+    if isinstance(exc, grpc.aio.AbortError):
+        return True
+    code = context.code() if type(exc) is Exception and not exc.args else None
+    return code not in (None, grpc.StatusCode.OK)
+
+
+def _end(block: fp.capture[Any], exc: BaseException, context: Any) -> None:
+    block.leave(None if _is_abort(exc, context) else exc, own_frames=1)
+
+
+def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    @functools.wraps(behaviour)
+    def observed(request: Any, context: Any) -> Any:
+        block = fp.capture(method).enter()
+        try:
+            answer = behaviour(request, context)
+        except BaseException as exc:
+            _end(block, exc, context)
+            raise
+        block.leave()
+        return answer
+
+    return observed
+
+
+def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    @functools.wraps(behaviour)
+    def observed(request: Any, context: Any) -> Iterator[Any]:
+        block = fp.capture(method).enter()
+        try:
+            yield from behaviour(request, context)
+        except BaseException as exc:
+            _end(block, exc, context)
+            raise
+        block.leave()
+
+    return observed
+
+
+def _coroutine(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    @functools.wraps(behaviour)
+    async def observed(request: Any, context: Any) -> Any:
+        block = fp.capture(method).enter()
+        try:
+            answer = await behaviour(request, context)
+        except BaseException as exc:
+            _end(block, exc, context)
+            raise
+        block.leave()
+        return answer
+
+    return observed
+
+
+def _async_stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    @functools.wraps(behaviour)
+    async def observed(request: Any, context: Any) -> AsyncIterator[Any]:
+        block = fp.capture(method).enter()
+        try:
+            async for message in behaviour(request, context):
+                yield message
+        except BaseException as exc:
+            _end(block, exc, context)
+            raise
+        block.leave()
+
+    return observed

@@ -1,0 +1,121 @@
+"""WSGI: each request is in flight until its body was sent, what it raises is recorded once.
+
+>>> from faultplane.integrations.wsgi import Middleware
+>>> def application(environ, start_response):
+...     start_response("200 OK", [])
+...     return [b"well"]
+>>> application = Middleware(application)
+
+Put it around the whole application, outside of other middleware. What the application answers
+itself, a status of 500 included, is no error here: an exception is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Self
+
+import faultplane as fp
+
+__all__ = ["BLOCK", "Body", "Middleware", "method_of"]
+
+Environ = dict[str, Any]
+
+BLOCK: Final = "faultplane.block"
+"""Key of an environ under which the block of its request is."""
+
+
+def method_of(environ: Environ) -> str:
+    """The operation of a request of which no route is known: its method."""
+    return str(environ.get("REQUEST_METHOD", "GET"))
+
+
+class Middleware:
+    """A WSGI application with each request of ``application`` captured.
+
+    ``operation`` names the operation of a failed request from its environ; without it that is the
+    method alone, since a WSGI application does not say which route it took. While a request runs it
+    is shown as in flight under its method and path, without the query string.
+    """
+
+    def __init__(
+        self,
+        application: Callable[..., Iterable[bytes]],
+        operation: Callable[[Environ], str] = method_of,
+    ) -> None:
+        self.application = application
+        self.operation = operation
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request, as a server asks for it."""
+        if BLOCK in environ:  # a middleware further out has it
+            return self.application(environ, start_response)
+        block = fp.capture(f"{method_of(environ)} {environ.get('PATH_INFO', '')}").enter()
+        environ[BLOCK] = block
+        try:
+            body = self.application(environ, start_response)
+        except BaseException as exc:
+            block.operation = self.operation(environ)
+            block.leave(exc, own_frames=1)
+            raise
+        files = environ.get("wsgi.file_wrapper")
+        sent_by_system = isinstance(files, type) and isinstance(body, files)
+        if sent_by_system or isinstance(body, (list, tuple)):
+            # No code of the application runs any more; servers look at the type of these.
+            block.leave()
+            return body
+        return Body(body, block, lambda: self.operation(environ))
+
+
+class Body:
+    """The body of an answer that is still being made; the request is in flight until its end."""
+
+    __slots__ = ("_block", "_body", "_is_open", "_operation", "_steps")
+
+    def __init__(
+        self, body: Iterable[bytes], block: fp.capture[Any], operation: Callable[[], str]
+    ) -> None:
+        self._body = body
+        self._steps: Iterator[bytes] | None = None
+        self._block = block
+        self._operation = operation
+        self._is_open = True
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            if self._steps is None:
+                self._steps = iter(self._body)
+            return next(self._steps)
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException as exc:
+            self._fail(exc)
+            raise
+
+    def close(self) -> None:
+        """Close the body, as servers do at its end or when a client is gone."""
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        except BaseException as exc:
+            self._fail(exc)
+            raise
+        self._end()
+
+    def __del__(self) -> None:
+        self._end()
+
+    def _fail(self, exc: BaseException) -> None:
+        self._block.operation = self._operation()
+        self._block.failed(exc, own_frames=1)
+        self._end()
+
+    def _end(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._block.leave()

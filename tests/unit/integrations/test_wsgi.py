@@ -1,0 +1,99 @@
+"""The WSGI middleware, called as servers call it."""
+
+from __future__ import annotations
+
+PROGRAM = """
+from wsgiref.util import FileWrapper
+from faultplane.integrations.wsgi import Middleware
+
+def serve(application, path="/orders/7?no", **environ):
+    wrapped = Middleware(application, lambda environ: "GET /orders")
+    return wrapped({"REQUEST_METHOD": "GET", "PATH_INFO": path.split("?")[0], **environ}, print)
+
+def raises(function):
+    try:
+        function()
+    except BaseException as exc:
+        return [type(exc).__name__, *frames(exc)]
+"""
+
+
+def test_what_an_application_raises_is_recorded_and_leaves_no_frame_of_ours(told):
+    assert told(PROGRAM + """
+def application(environ, start_response):
+    say(in_flight())
+    raise KeyError("x")
+say(raises(lambda: serve(application)))
+say([counted(), in_flight()])
+""") == [
+        ["GET /orders/7"],
+        ["KeyError", "raises", "<lambda>", "serve", "application"],
+        [{"GET /orders": 1}, []],
+    ]  # fmt: skip
+
+
+def test_a_body_is_in_flight_until_its_end_or_until_it_is_closed(told):
+    assert told(PROGRAM + """
+def application(environ, start_response):
+    def body():
+        yield b"one"
+        yield b"two"
+    return body()
+body = serve(application)
+say([len(next(body)), in_flight()])
+say([[len(part) for part in body], in_flight()])
+body = serve(application)
+next(body)
+body.close()
+say([in_flight(), counted()])
+body = serve(application)
+say(in_flight())
+del body
+say(in_flight())
+""") == [[3, ["GET /orders/7"]], [[3], []], [[], {}], ["GET /orders/7"], []]  # fmt: skip
+
+
+def test_what_a_body_raises_is_recorded_and_leaves_no_frame_of_ours(told):
+    assert told(PROGRAM + """
+class Body:
+    def __iter__(self):
+        return self
+    def __next__(self):
+        raise OSError("gone")
+    def close(self):
+        raise OSError("also")
+body = serve(lambda environ, start_response: Body())
+say(raises(lambda: next(body)))
+say(raises(body.close))
+say([counted(), in_flight()])
+body = serve(lambda environ, start_response: Body())
+say(raises(body.close))
+say([counted(), in_flight()])
+""") == [
+        ["OSError", "raises", "<lambda>", "__next__"],
+        ["OSError", "raises", "close"],
+        [{"GET /orders": 2}, []],
+        ["OSError", "raises", "close"],
+        [{"GET /orders": 3}, []],
+    ]  # fmt: skip
+
+
+def test_lists_and_files_reach_the_server_as_they_are(told):
+    assert told(PROGRAM + """
+import io
+answer = [b"all"]
+say(serve(lambda environ, start_response: answer) is answer)
+file = FileWrapper(io.BytesIO(b"all"))
+same = serve(lambda environ, start_response: file, **{"wsgi.file_wrapper": FileWrapper})
+say([same is file, in_flight()])
+odd = serve(lambda environ, start_response: iter([b"x"]), **{"wsgi.file_wrapper": print})
+say([list(odd) == [b"x"], in_flight()])
+""") == [True, [True, []], [True, []]]  # fmt: skip
+
+
+def test_ways_out_are_no_errors(told):
+    assert told(PROGRAM + """
+def application(environ, start_response):
+    sys.exit(3)
+say([raises(lambda: serve(application))[0], counted(), in_flight()])
+""") == [["SystemExit", {}, []]]  # fmt: skip
