@@ -35,6 +35,16 @@ HOOKS: Final = (
     "logging",
     "fatal",
 )
+INTEGRATIONS: Final = (
+    "aiohttp",
+    "celery",
+    "django",
+    "fastapi",
+    "flask",
+    "grpc",
+    "rq",
+    "starlette",
+)
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -109,13 +119,16 @@ def _choice(choices: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
-def _parse_hooks(text: str) -> tuple[str, ...]:
-    if text in ("all", "none"):
-        return HOOKS if text == "all" else ()
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if unknown := [name for name in names if name not in HOOKS]:
-        raise Refused(f"must be all, none or some of {', '.join(HOOKS)}, got {unknown[0]!r}")
-    return names
+def _some_of(choices: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        if text in ("all", "none"):
+            return choices if text == "all" else ()
+        names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        if unknown := [name for name in names if name not in choices]:
+            raise Refused(f"must be all, none or some of {', '.join(choices)}, got {unknown[0]!r}")
+        return names
+
+    return parse
 
 
 def _parse_types(text: str) -> tuple[str, ...]:
@@ -264,10 +277,21 @@ VARIABLES: Final = (
         HOOKS,
         "list",
         "`all`, `none`, or a comma-separated list",
-        _parse_hooks,
+        _some_of(HOOKS),
         "Hooks that `install_hooks()` and `faultplane run` install: "
         + ", ".join(HOOKS)
         + ". Unset, `install_hooks()` leaves `logging` out.",
+    ),
+    Variable(
+        "FAULTPLANE_INTEGRATIONS",
+        "integrations",
+        INTEGRATIONS,
+        "list",
+        "`all`, `none`, or a comma-separated list",
+        _some_of(INTEGRATIONS),
+        "Frameworks that `faultplane run` wires when a program imports them: "
+        + ", ".join(INTEGRATIONS)
+        + ".",
     ),
     Variable(
         "FAULTPLANE_IGNORE",
@@ -331,6 +355,7 @@ class Settings(NamedTuple):
     messages: str
     disabled: bool
     hooks: tuple[str, ...]
+    integrations: tuple[str, ...]
     ignore: tuple[str, ...]
     group_readable: bool
     runtime_directory: str | None = None

@@ -238,17 +238,21 @@ def start() -> str:
     ``sitecustomize`` calls this in each process, and so does OpenTelemetry's
     ``opentelemetry_pre_instrument`` entry point. A second call changes nothing.
     """
-    if settings.load().disabled:
+    loaded = settings.load()
+    if loaded.disabled:
         return "not recording: FAULTPLANE_DISABLED is set"
     name = program_name(sys.orig_argv)
     if name in LEFT_ALONE:
         return f"not recording: {name} is left alone"
     from faultplane.capture.hooks import install_hooks
     from faultplane.capture.start import begin
+    from faultplane.capture.wiring import wire
 
     begin()
     hooks = install_hooks()
-    return f"recording {name}, hooks: {', '.join(hooks) or 'none'}"
+    wire(loaded.integrations)
+    wired = ", ".join(loaded.integrations) or "none"
+    return f"recording {name}, hooks: {', '.join(hooks) or 'none'}, frameworks: {wired}"
 
 
 def start_with_opentelemetry() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import faultplane
 from faultplane import _native, settings
+from faultplane.capture.wiring import WIRED_PREFIX
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json
 from faultplane.cli.output import counted, paint, print_json, size
 from faultplane.errors import DomainNotFound, FaultplaneError
@@ -70,6 +71,7 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
         "stores": [],
         "drops": {},
         "deaths": 0,
+        "wired": [],
         "problems": list(found.problems),
     }
     obstacle = None if found.disabled else trial.obstacle(name, base, found)
@@ -112,6 +114,13 @@ def _examine_domain(report: dict[str, Any], path: str) -> None:
     with reading.Domain(path) as domain:
         report["drops"] = {row["reason"]: row["count"] for row in domain.drops_rows()}
         report["deaths"] = len(domain.deaths_rows())
+        report["wired"] = sorted(
+            {
+                row["name"].removeprefix(WIRED_PREFIX)
+                for row in domain.counters_rows()
+                if row["name"].startswith(WIRED_PREFIX)
+            }
+        )
         domain.records()  # what of them cannot be read is a problem from now on
         report["problems"] += domain.problems()
 
@@ -175,6 +184,8 @@ def lines(report: dict[str, Any]) -> list[str]:
         out += ["", paint(f"{report['domain']}/{store['store']}", "bold"), *_store_lines(store)]
     if report["stores"]:
         out.append(f"  {counted(report['deaths'], 'death')} recorded")
+        if wired := ", ".join(report["wired"]):
+            out.append(f"  wired by faultplane run: {wired}")
     dropped = {reason: count for reason, count in report["drops"].items() if count}
     if dropped:
         out.append("  rows not written: " + ", ".join(f"{r} {c:,}" for r, c in dropped.items()))
