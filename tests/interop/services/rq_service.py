@@ -1,0 +1,9 @@
+"""Jobs for RQ."""
+
+
+def ok(n):
+    return n
+
+
+def fail(n):
+    raise KeyError(n)

@@ -1,0 +1,222 @@
+"""Services in the frameworks themselves, below ``faultplane run``, on the servers that run them.
+
+Each is asked the same with and without: every error is counted once under its route, and statuses,
+bodies and what the server logs are the same.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from launching import LAUNCH
+
+SERVICES = Path(__file__).parent / "services"
+CLIENTS = 4
+EACH = 25
+WAYS = ("ok", "fail", "refused", "stream", "inside", "missing")
+START_SECONDS_MAX = 30
+
+
+class Service(NamedTuple):
+    """A server with its words, and the route of each way to fail as its framework writes it."""
+
+    needs: str
+    command: str
+    fail: str
+    stream: str
+
+
+def gunicorn(target: str, *words: str) -> str:
+    return " ".join(
+        ["-m gunicorn -w 2 --no-control-socket -b 127.0.0.1:{port}", *words, target]
+    )  # fmt: skip
+
+
+UVICORN = "-m uvicorn --host 127.0.0.1 --port {port} --workers 2 --no-use-colors"
+FLASK = ("GET /fail/<int:n>", "GET /stream/<int:n>")
+DJANGO = ("GET /fail/<int:n>", "GET /stream/<int:n>")
+FASTAPI = ("GET /fail/{n}", "GET /stream/{n}")
+STARLETTE = ("GET /fail/{n:int}", "GET /stream/{n:int}")
+SERVED = {
+    "flask-sync": Service("flask", gunicorn("flask_service"), *FLASK),
+    "flask-gthread": Service("flask", gunicorn("flask_service", "--threads 4"), *FLASK),
+    "flask-preload": Service("flask", gunicorn("flask_service", "--preload"), *FLASK),
+    "flask-recycled": Service("flask", gunicorn("flask_service", "--max-requests 20"), *FLASK),
+    "flask-gevent": Service("gevent", gunicorn("flask_service", "-k gevent"), *FLASK),
+    "django-sync": Service("django", gunicorn("django_service"), *DJANGO),
+    "django-asgi": Service("django", f"{UVICORN} django_service:asgi_application", *DJANGO),
+    "fastapi": Service("fastapi", f"{UVICORN} fastapi_service:application", *FASTAPI),
+    "fastapi-uvloop": Service(
+        "uvloop", f"{UVICORN} --loop uvloop fastapi_service:application", *FASTAPI
+    ),
+    "starlette": Service("starlette", f"{UVICORN} starlette_service:application", *STARLETTE),
+    "aiohttp": Service(
+        "aiohttp", f"{SERVICES}/aiohttp_service.py {{port}}", r"GET /fail/{n}", r"GET /stream/{n}"
+    ),
+    "wsgi": Service("gunicorn", gunicorn("plain_service"), "fail", "stream"),
+    "asgi": Service("uvicorn", f"{UVICORN} plain_service:asgi_application", "fail", "stream"),
+}
+
+
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, path: str) -> tuple[int, bytes]:
+    """(Status, body); what came of a body that broke off is its beginning."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        try:
+            return response.status, response.read()
+        except http.client.IncompleteRead as broken:
+            return response.status, broken.partial
+    finally:
+        connection.close()
+
+
+@contextmanager
+def served(service: Service, environment: dict[str, str], log: Path, *, run: bool) -> Iterator[int]:
+    """The port of a service while it runs; ended as its operator would."""
+    port = unused_port()
+    words = [sys.executable, *service.command.format(port=port).split()]
+    if run:
+        words = [sys.executable, "-c", LAUNCH, *words]
+        environment = {**environment, "PROGRAM_PYTHONPATH": environment["PYTHONPATH"]}
+    with log.open("wb") as file:
+        server = subprocess.Popen(words, env=environment, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while True:
+            try:
+                ask(port, "/ok/0")
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+        yield port
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+
+
+def load(port: int) -> Counter[tuple[str, int, bytes]]:
+    """What several clients at once were answered: (way, status, body) -> count."""
+    answers: Counter[tuple[str, int, bytes]] = Counter()
+    lock = threading.Lock()
+
+    def client(number: int) -> None:
+        for index in range(EACH):
+            for way in WAYS:
+                status, body = ask(port, f"/{way}/{number * EACH + index}")
+                with lock:
+                    answers[way, status, body] += 1
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+TIMES = re.compile(r"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[^\]\s]*( [+-]\d{4})?\]?")
+
+
+def told(log: Path) -> Counter[str]:
+    """Lines of a log without times, process ids, addresses and ports."""
+    text = TIMES.sub("<time>", log.read_text())
+    text = re.sub(r"\[\d+\]|pid:? ?\d+|process \[?\d+|0x[0-9a-f]+|127\.0\.0\.1:\d+", "<n>", text)
+    text = re.sub(r"\b\d+\b", "<n>", text)
+    return Counter(line for line in text.splitlines() if is_about_requests(line))
+
+
+def is_about_requests(line: str) -> bool:
+    """Not which of the workers came and went: recycled ones do so by chance."""
+    return not re.search(r"worker|Worker|Auto ?restart|Maximum request|Child process|parent", line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVED)
+def test_every_error_is_counted_once_and_nothing_else_changes(
+    name, environment, recorded, tmp_path
+):
+    service = SERVED[name]
+    pytest.importorskip(service.needs)
+    variables = environment(SERVICES)
+    with served(service, variables, tmp_path / "plain.log", run=False) as port:
+        expected = load(port)
+    before = recorded()
+    # What is recorded by hand and by a middleware that is there either way.
+    assert sum(before.values()) in (CLIENTS * EACH, 0, 3 * CLIENTS * EACH)
+    with served(service, variables, tmp_path / "run.log", run=True) as port:
+        answers = load(port)
+    assert answers == expected
+    total = CLIENTS * EACH
+    found: Counter[tuple[str, str]] = Counter()
+    for (_, operation, kind), count in recorded().items():
+        found[operation, kind] += count
+    for (_, operation, kind), count in before.items():
+        found[operation, kind] -= count
+    assert +found == {
+        (service.fail, "KeyError"): total,
+        (service.stream, "OSError"): total,
+        ("inside", "TimeoutError"): total,
+    }
+    assert told(tmp_path / "run.log") == told(tmp_path / "plain.log")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_names_its_request(environment, tmp_path, tmp_domain_dir):
+    """The in-flight slot of Flask's request: what a worker was at when it was killed."""
+    pytest.importorskip("flask")
+    import faultplane as fp
+
+    (tmp_path / "hanging.py").write_text(
+        "import flask, os, time\napplication = flask.Flask('shop')\n"
+        "@application.get('/hang/<int:n>')\ndef hang(n):\n"
+        "    open(os.environ['SAID'], 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
+        "@application.get('/ok/<int:n>')\ndef ok(n):\n    return {}\n"
+    )
+    said = tmp_path / "said"
+    service = SERVED["flask-sync"]._replace(command=gunicorn("hanging:application"))
+    variables = {**environment(tmp_path), "SAID": str(said)}
+    with served(service, variables, tmp_path / "run.log", run=True) as port:
+
+        def hang() -> None:
+            with pytest.raises((OSError, http.client.HTTPException)):
+                ask(port, "/hang/7")
+
+        asking = threading.Thread(target=hang)
+        asking.start()
+        deadline = time.monotonic() + 20
+        while not (said.exists() and said.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        pid = int(said.read_text())
+        os.kill(pid, signal.SIGKILL)
+        asking.join(20)
+        with fp.attach(directory=str(tmp_domain_dir)) as domain:
+            while not (rows := [row for row in domain.deaths_rows() if row["pid"] == pid]):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    (row,) = rows
+    assert [flight["operation"] for flight in row["in_flight"]] == ["GET /hang/7"]
