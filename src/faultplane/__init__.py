@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from faultplane.capture.log_handler import RecordingHandler
     from faultplane.capture.recorder import set_active
     from faultplane.capture.start import attach, init
+    from faultplane.capture.user import set_user
     from faultplane.classify import (
         Category,
         Classification,
@@ -113,6 +114,7 @@ __all__ = [
     "register_rule",
     "rule",
     "set_active",
+    "set_user",
     "uninstall_hooks",
     "unregister_rule",
 ]
@@ -140,6 +142,7 @@ _LAZY: Final = {
     "register_rule": "faultplane.classify",
     "rule": "faultplane.classify",
     "set_active": "faultplane.capture.recorder",
+    "set_user": "faultplane.capture.user",
     "uninstall_hooks": "faultplane.capture.hooks",
     "unregister_rule": "faultplane.classify",
 }

@@ -22,6 +22,7 @@ BUDGET_BYTES_MAX: Final = 1 << 40
 DETAIL_PER_SECOND_MAX: Final = 1_000_000
 IGNORE_TYPES_MAX: Final = 256
 RESOURCE_ATTRIBUTES_MAX: Final = 64
+USER_KEY_BYTES: Final = (16, 64)
 DOMAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 CORES: Final = ("auto", "cython", "python")
@@ -100,6 +101,15 @@ def _parse_rate(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > DETAIL_PER_SECOND_MAX:
         raise Refused(f"must be 0 to {DETAIL_PER_SECOND_MAX}, got {text!r}")
     return int(text)
+
+
+def _parse_key(text: str) -> bytes:
+    low, high = USER_KEY_BYTES
+    key = text.encode("utf-8", "surrogateescape")
+    if not low <= len(key) <= high:
+        # A key is a secret: its length is all that is told of it.
+        raise Refused(f"must be {low} to {high} bytes, got {len(key)}")
+    return key
 
 
 def _parse_flag(text: str) -> bool:
@@ -312,6 +322,16 @@ VARIABLES: Final = (
         "Make the files readable by the group (modes 0750 and 0640), for a sidecar that runs as "
         "another user.",
     ),
+    Variable(
+        "FAULTPLANE_USER_KEY",
+        "user_key",
+        None,
+        "secret",
+        f"{USER_KEY_BYTES[0]} to {USER_KEY_BYTES[1]} bytes",
+        _parse_key,
+        "Key of the hash under which the users of `set_user()` stand in records. Unset, no user is "
+        "kept. Processes with the same key give a user the same hash.",
+    ),
 )
 """Read when a process initialises; a change later has no effect on it."""
 
@@ -358,6 +378,7 @@ class Settings(NamedTuple):
     integrations: tuple[str, ...]
     ignore: tuple[str, ...]
     group_readable: bool
+    user_key: bytes | None
     runtime_directory: str | None = None
     """``$XDG_RUNTIME_DIR``, where it is an absolute path."""
     temporary_directory: str | None = None

@@ -22,6 +22,7 @@ from .recorder import (
 from .redact import redact
 from .ring import Ring
 from .template import template
+from .trace import watch_user
 
 NAME = "cython"
 
@@ -49,5 +50,6 @@ __all__ = [
     "seen",
     "template",
     "unbind",
+    "watch_user",
     "writer_state",
 ]

@@ -73,6 +73,9 @@ cdef extern from "exception.h":
     PyObject* PyObject_GetAttrString(PyObject* value, const char* name) noexcept
     PyObject* PyObject_CallMethod(PyObject* value, const char* name, const char* format) noexcept
     PyObject* PyImport_GetModuleDict() noexcept
+    bint PyByteArray_CheckExact(PyObject* value) noexcept
+    char* PyByteArray_AS_STRING(PyObject* value) noexcept
+    Py_ssize_t PyByteArray_GET_SIZE(PyObject* value) noexcept
     int PyContextVar_Get(PyObject* var, PyObject* default_value, PyObject** value) noexcept
     void Py_INCREF(PyObject* value) noexcept
     void Py_DECREF(PyObject* value) noexcept

@@ -135,7 +135,7 @@ from .sighting cimport (
     redact_by_user,
     type_slow,
 )
-from .trace cimport trace_ids
+from .trace cimport trace_ids, trace_user
 
 cdef enum:
     WAKES_MAX = 8
@@ -290,6 +290,7 @@ cdef inline PyObject* gather(
     if found != NULL:
         memcpy(f.ids, found, 24)
         row.ids = f.ids
+    row.user = trace_user(&R.trace)
     row.attributes = NULL
     row.attributes_bytes = 0
     if attributes != NULL:

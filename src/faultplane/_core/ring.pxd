@@ -27,6 +27,7 @@ from .layout cimport (
     COLUMN_TIME_UNIX_NANO,
     COLUMN_TRACE_ID,
     COLUMN_TYPE,
+    COLUMN_USER,
 )
 from .segment cimport Files
 
@@ -73,6 +74,7 @@ cdef struct Row:
     int64_t time_unix_nano
     int64_t mono_nano
     int64_t duration_nano
+    uint64_t user
     const uint8_t* ids
     const uint8_t* message
     const uint8_t* attributes
@@ -130,6 +132,8 @@ cdef inline bint writer_put(Writer* w, const Row* row, const Site* site) noexcep
     if row.ids != NULL:
         memcpy(w.column[COLUMN_TRACE_ID] + 16 * r, row.ids, 16)
         memcpy(w.column[COLUMN_SPAN_ID] + 8 * r, row.ids + 16, 8)
+    if row.user:
+        (<uint64_t*>w.column[COLUMN_USER])[r] = row.user
     # Published last: a reader that sees the count sees the row. A failure means that somebody
     # closed the lane; the row was never visible.
     if not fp_cas_release(w.word, w.expected, w.expected + 1):

@@ -1,7 +1,7 @@
-"""Trace context of the current OpenTelemetry span, only when OpenTelemetry is loaded."""
+"""What the current context says: the OpenTelemetry span, if that is loaded, and the user."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from .exception cimport (
     PyContextVar_Get,
@@ -20,11 +20,18 @@ cdef struct Trace:
     PyObject* context        # the context whose ids are cached: kept, so that its address is its
     PyObject* asking         # the context whose span is being asked
     uint8_t ids[24]          # trace id, span id
+    PyObject* user           # the context variable of users, where they are asked for
 
 
 cdef void trace_start(Trace* t) noexcept
 cdef void trace_look(Trace* t) noexcept
 cdef bint trace_read(Trace* t, PyObject* context) noexcept
+cdef uint64_t user_read(PyObject* variable) noexcept
+
+
+cdef inline uint64_t trace_user(Trace* t) noexcept:
+    """The keyed hash of the current context's user, 0 = none or not asked for."""
+    return 0 if t.user == NULL else user_read(t.user)
 
 
 cdef inline const uint8_t* trace_ids(Trace* t) noexcept:

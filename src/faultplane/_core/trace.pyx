@@ -1,11 +1,15 @@
-"""Trace context of the current OpenTelemetry span, only when OpenTelemetry is loaded."""
+"""What the current context says: the OpenTelemetry span, if that is loaded, and the user."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .exception cimport (
     CTypeObject,
+    PyByteArray_AS_STRING,
+    PyByteArray_CheckExact,
+    PyByteArray_GET_SIZE,
+    PyContextVar_Get,
     PyDict_Check,
     PyDict_GET_SIZE,
     PyDict_GetItemString,
@@ -24,9 +28,12 @@ from .exception cimport (
 )
 
 cdef object NAME_CONTEXT = "_context"
+cdef Trace* read_by_all = NULL
 
 
 cdef void trace_start(Trace* t) noexcept:
+    global read_by_all
+    read_by_all = t
     memset(t, 0, sizeof(Trace))
     t.modules = PyImport_GetModuleDict()
     t.modules_seen = -1
@@ -107,3 +114,29 @@ cdef void trace_fill(Trace* t, PyObject* context, uint8_t* ids) noexcept:
             PyErr_Clear()
             memset(ids, 0, 24)
     Py_DECREF(span_context)
+
+
+def watch_user(variable):
+    """Write with each record the user of its context, from now on.
+
+    ``variable`` is a `contextvars.ContextVar` whose value is a bytearray: eight bytes of a hash,
+    the least significant first; anything else is no user.
+    """
+    cdef PyObject* old = read_by_all.user
+    Py_INCREF(<PyObject*>variable)
+    read_by_all.user = <PyObject*>variable
+    Py_XDECREF(old)
+
+
+cdef uint64_t user_read(PyObject* variable) noexcept:
+    cdef PyObject* value = NULL
+    cdef uint64_t user = 0
+    if PyContextVar_Get(variable, NULL, &value) < 0:
+        PyErr_Clear()
+        return 0
+    if value == NULL:
+        return 0
+    if PyByteArray_CheckExact(value) and PyByteArray_GET_SIZE(value) == 8:
+        memcpy(&user, PyByteArray_AS_STRING(value), 8)
+    Py_DECREF(value)
+    return user

@@ -23,6 +23,7 @@ from .recorder import (
 from .redact import redact
 from .ring import Ring
 from .template import template
+from .trace import watch_user
 
 NAME = "python"
 
@@ -50,5 +51,6 @@ __all__ = [
     "seen",
     "template",
     "unbind",
+    "watch_user",
     "writer_state",
 ]

@@ -25,7 +25,7 @@ from .fingerprint import traceback_of
 from .message import prepare, text_of, utf8_of
 from .recorder import DROP, bounded, state
 from .sighting import Site, TypeInfo, encode, find_type, key_of, sight
-from .trace import trace_ids
+from .trace import trace_ids, trace_user
 from .writer import CLAIM_NEW_DICTIONARY, CLAIM_OK
 
 __all__ = ["classify", "enter", "leave", "record", "seen"]
@@ -37,8 +37,8 @@ SPENT_MAX: Final = 4096
 
 Known: TypeAlias = tuple[BaseException, tuple[object, ...], TypeInfo, Any, str | None, bytes]
 """What `sight` is told of an error: itself, key, type, classification, operation and message."""
-Row: TypeAlias = tuple[int, bytes, bytes | None, bytes | None, int, int]
-"""What a row has of a record: duration, message, attributes, ids, attempt and flags."""
+Row: TypeAlias = tuple[int, bytes, bytes | None, bytes | None, int, int, int]
+"""What a row has of a record: duration, message, attributes, ids, user, attempt and flags."""
 
 _ZERO: Final = 0
 _MARK: Final = "_faultplane_recorded"
@@ -129,7 +129,7 @@ def _record(
         # Asked after the last of the application's Python: that may have forked.
         if not state.live[0] or state.fence[0] != state.incarnation:
             state.wake()
-        row = (duration_nano, message, encoded, ids, attempt, flags)
+        row = (duration_nano, message, encoded, ids, trace_user(), attempt, flags)
         with memory.process_lock:
             if state.inside:
                 state.deferred.append(partial(_count, known, DROP["reentrant"]))
@@ -231,7 +231,7 @@ def _write_row(known: Known, row: Row, site: Site, time_unix_nano: int) -> int:
         state.look(mono_nano)
     if state.detail_per_second and not _within_budget(site.fingerprint, mono_nano):
         return DROP["detail_budget"]
-    duration_nano, message, attributes, ids, attempt, flags = row
+    duration_nano, message, attributes, ids, user, attempt, flags = row
     if state.messages == "template":
         message = site.template
     arena_bytes = len(message) + len(attributes) if attributes else len(message)
@@ -243,7 +243,16 @@ def _write_row(known: Known, row: Row, site: Site, time_unix_nano: int) -> int:
         elif outcome != CLAIM_OK:
             return outcome
         if writer.put(
-            site, time_unix_nano, mono_nano, duration_nano, message, attributes, ids, attempt, flags
+            site,
+            time_unix_nano,
+            mono_nano,
+            duration_nano,
+            message,
+            attributes,
+            ids,
+            user,
+            attempt,
+            flags,
         ):
             return 0
         # Closed under us: the same record goes into another lane.

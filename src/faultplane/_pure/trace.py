@@ -1,10 +1,16 @@
-"""Trace context of the current OpenTelemetry span, only when OpenTelemetry is loaded."""
+"""What the current context says: the OpenTelemetry span, if that is loaded, and the user."""
 
 from __future__ import annotations
 
 import sys
 
-__all__: list[str] = []
+TYPE_CHECKING = False  # `typing` takes longer to import than the core
+if TYPE_CHECKING:
+    from contextvars import ContextVar
+
+__all__ = ["watch_user"]
+
+_user: ContextVar[bytearray | None] | None = None
 
 
 def trace_ids() -> bytes | None:
@@ -21,3 +27,21 @@ def trace_ids() -> bytes | None:
     except BaseException:  # noqa: BLE001 - a half-imported module, a span of somebody's own
         return None
     return ids
+
+
+def trace_user() -> int:
+    """The keyed hash of the current context's user, 0 = none or not asked for."""
+    if _user is None:
+        return 0
+    value = _user.get(None)
+    return int.from_bytes(value, "little") if type(value) is bytearray and len(value) == 8 else 0
+
+
+def watch_user(variable: ContextVar[bytearray | None]) -> None:
+    """Write with each record the user of its context, from now on.
+
+    ``variable`` is a `contextvars.ContextVar` whose value is a bytearray: eight bytes of a hash,
+    the least significant first; anything else is no user.
+    """
+    global _user
+    _user = variable

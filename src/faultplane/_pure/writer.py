@@ -180,6 +180,7 @@ class Writer:
         message: bytes,
         attributes: bytes | None,
         ids: bytes | None,
+        user: int,
         attempt: int,
         flags: int,
     ) -> bool:
@@ -194,9 +195,9 @@ class Writer:
         lane.is_torn = True
         row, seq = lane.row, self.seq + 1
         (
-            seqs, times, monos, durations, fingerprints, _, span_ids, trace_ids, messages, attribs,
-            types, sites, operations, resources, owners, attempts, severities, kinds, categories,
-            flagses,
+            seqs, times, monos, durations, fingerprints, users, span_ids, trace_ids, messages,
+            attribs, types, sites, operations, resources, owners, attempts, severities, kinds,
+            categories, flagses,
         ) = lane.columns  # fmt: skip
         seqs[row] = seq
         times[row] = time_unix_nano
@@ -216,6 +217,8 @@ class Writer:
             durations[row] = duration_nano
         if attempt:
             attempts[row] = attempt
+        if user:
+            users[row] = user
         if attributes:
             self._put_view(lane, attribs, attributes)
         if ids is not None:

@@ -13,9 +13,21 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextvars import ContextVar, Token
 from time import monotonic_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from faultplane._backend import core
+from faultplane.capture import user as users
 from faultplane.capture.filters import Ignored, ignored_types, is_control_flow
 
 if TYPE_CHECKING:
@@ -28,6 +40,8 @@ R = TypeVar("R")
 # What ``__exit__`` gives: a type checker must know which blocks swallow, because after one that
 # does, the code behind a ``return`` inside it is reachable.
 Swallows = TypeVar("Swallows", bound=bool)
+
+_Entry: TypeAlias = tuple[int, Token[int] | None, int, Token[users.Cell | None] | None]
 
 # The token of the innermost operation of this thread or asyncio task: the parent of the next.
 _innermost: Final[ContextVar[int]] = ContextVar("faultplane_innermost_operation", default=0)
@@ -98,6 +112,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         "_reraise",
         "_slot",
         "_start_nano",
+        "_user",
         "classification",
         "operation",
     )
@@ -145,13 +160,17 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         self._also = ignored_types(also) if also else ()
         self._before: Token[int] | None = None
         self._start_nano = 0
-        self._outer_entries: list[tuple[int, Token[int] | None, int]] | None = None
+        self._user: Token[users.Cell | None] | None = None
+        self._outer_entries: list[_Entry] | None = None
         self.classification = None
 
     def __enter__(self) -> Self:
         if self._start_nano:
             self._keep_outer_entry()
-        self._slot = slot = _enter(self.operation, _parent())
+        parent = _parent()
+        if users.wanted and not parent:
+            self._user = users.begin()
+        self._slot = slot = _enter(self.operation, parent)
         if slot:
             # Without a slot (none free, or no domain) the enclosing operation stays the parent.
             self._before = _be_parent(slot)
@@ -164,7 +183,14 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> Swallows:
-        return self.leave(exc)
+        if exc is not None or self._user is not None or self._outer_entries:
+            return self.leave(exc)
+        _leave(self._slot)  # what `leave` does of all that: the common end pays for no more
+        if self._before is not None:
+            _restore(self._before)
+            self._before = None
+        self._start_nano = 0
+        return False  # type: ignore[return-value]
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -181,31 +207,49 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         """Begin the block, for who leaves it in another function and cannot write ``with``."""
         return self.__enter__()
 
-    def failed(self, exc: BaseException, own_frames: int = 0) -> bool:
+    def failed(
+        self,
+        exc: BaseException,
+        own_frames: int = 0,
+        user: Callable[[], users.User] | None = None,
+    ) -> bool:
         """Record ``exc`` as a failure of the block, which goes on; whether to swallow it.
 
         Before the block begins and after its end the failure has no duration.
 
         The first ``own_frames`` entries of the traceback are the caller's own and taken off: a
         handler that goes on with a bare ``raise`` leaves no trace of itself in what others print.
+
+        ``user`` is asked whose request it is if users are kept and `set_user` has not said; what it
+        raises is nobody.
         """
+        if user is not None:
+            users.suggest(user)
         swallow, self.classification = self._settle(exc, self._start_nano, own_frames)
         return swallow
 
-    def leave(self, exc: BaseException | None = None, own_frames: int = 0) -> Swallows:
+    def leave(
+        self,
+        exc: BaseException | None = None,
+        own_frames: int = 0,
+        user: Callable[[], users.User] | None = None,
+    ) -> Swallows:
         """End the block, with ``exc`` if it failed (`failed`); whether to swallow that."""
         swallowed = False
         try:
             if exc is not None:
-                swallowed = self.failed(exc, own_frames)
+                swallowed = self.failed(exc, own_frames, user)
         finally:
             _leave(self._slot)
             if self._before is not None:
                 _restore(self._before)
                 self._before = None
             self._start_nano = 0
+            if self._user is not None:
+                users.end(self._user)
+                self._user = None
             if self._outer_entries:
-                self._slot, self._before, self._start_nano = self._outer_entries.pop()
+                self._slot, self._before, self._start_nano, self._user = self._outer_entries.pop()
         return swallowed  # type: ignore[return-value]
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -220,8 +264,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         """Let the entries of one object that is entered again before it was left nest."""
         if self._outer_entries is None:
             self._outer_entries = []
-        self._outer_entries.append((self._slot, self._before, self._start_nano))
-        self._before = None
+        self._outer_entries.append((self._slot, self._before, self._start_nano, self._user))
+        self._before = self._user = None
 
     def _settle(
         self, exc: BaseException, start_nano: int, own_frames: int = 0
@@ -279,7 +323,9 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
 
         @functools.wraps(function)
         def captured(*args: P.args, **kwargs: P.kwargs) -> R | None:
-            slot = _enter(operation, _parent())
+            parent = _parent()
+            own_user = users.begin() if users.wanted and not parent else None
+            slot = _enter(operation, parent)
             before = _be_parent(slot) if slot else None
             start_nano = monotonic_ns()
             try:
@@ -292,6 +338,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
                 _leave(slot)
                 if before is not None:
                     _restore(before)
+                if own_user is not None:
+                    users.end(own_user)
 
         return captured
 
@@ -300,7 +348,9 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
 
         @functools.wraps(function)
         async def captured(*args: Any, **kwargs: Any) -> Any:
-            slot = _enter(operation, _parent())
+            parent = _parent()
+            own_user = users.begin() if users.wanted and not parent else None
+            slot = _enter(operation, parent)
             before = _be_parent(slot) if slot else None
             start_nano = monotonic_ns()
             try:
@@ -313,6 +363,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
                 _leave(slot)
                 if before is not None:
                     _restore(before)
+                if own_user is not None:
+                    users.end(own_user)
 
         return captured
 

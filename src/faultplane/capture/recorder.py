@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from faultplane import settings
 from faultplane._backend import core
+from faultplane.capture import user
 from faultplane.capture.filters import Ignored, ignored_types
 
 __all__ = ["configure", "set_active"]
@@ -28,6 +29,7 @@ def configure(
         ignore=ignored_types(loaded.ignore) + ignored_types(ignore),
         redact_more=None if loaded.messages == "raw" else redact,
     )
+    user.configure(loaded.user_key)
 
 
 def set_active(active: bool) -> None:

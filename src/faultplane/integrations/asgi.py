@@ -17,9 +17,10 @@ from typing import Any
 
 import faultplane as fp
 
-__all__ = ["Middleware", "operation_of"]
+__all__ = ["Middleware", "operation_of", "user_of"]
 
 Scope = MutableMapping[str, Any]
+User = str | int | None
 _KINDS = frozenset({"http", "websocket"})
 
 
@@ -40,21 +41,41 @@ def operation_of(scope: Scope) -> str:
     return f"{method} {path}" if isinstance(path, str) else method
 
 
+def user_of(scope: Scope) -> User:
+    """The identity of the user that an authentication left in the scope; None if there is none.
+
+    Starlette and FastAPI leave it under ``"user"``: its ``identity``, else its ``display_name``.
+    """
+    user = scope.get("user")
+    if not getattr(user, "is_authenticated", False):
+        return None
+    try:
+        identity = user.identity  # type: ignore[union-attr]
+    except (AttributeError, NotImplementedError):  # Starlette's own class raises the second
+        identity = user.display_name  # type: ignore[union-attr]
+    return identity if isinstance(identity, int) else str(identity)
+
+
 class Middleware:
     """An ASGI application with each request and websocket of ``application`` captured.
 
     ``operation`` names the operation of a failed request from its scope; without it that is the
     method, with the path of the route where that is known. While a request runs it is shown as in
     flight under its method and path, without the query string.
+
+    ``user`` is asked whose request it was that failed, where users are kept (FAULTPLANE_USER_KEY)
+    and the application has not said it with ``faultplane.set_user()``.
     """
 
     def __init__(
         self,
         application: Callable[..., Awaitable[None]],
         operation: Callable[[Scope], str] = operation_of,
+        user: Callable[[Scope], User] = user_of,
     ) -> None:
         self.application = application
         self.operation = operation
+        self.user = user
 
     async def __call__(
         self, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]
@@ -68,7 +89,7 @@ class Middleware:
         except BaseException as exc:
             if block is not None:
                 block.operation = self.operation(scope)
-                block.leave(exc, own_frames=1)
+                block.leave(exc, own_frames=1, user=lambda: self.user(scope))
             raise
         if block is not None:
             block.leave()

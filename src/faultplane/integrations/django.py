@@ -24,7 +24,7 @@ from django.core.signals import got_request_exception
 from django.utils.decorators import sync_and_async_middleware
 
 import faultplane as fp
-from faultplane.integrations.wsgi import Body
+from faultplane.integrations.wsgi import Body, User, remote_user_of
 
 __all__ = ["middleware", "wire"]
 
@@ -35,6 +35,14 @@ _ATTRIBUTE = "_faultplane_block"
 def _operation(request: Any) -> str:
     route = getattr(request.resolver_match, "route", None)
     return f"{request.method} /{route}" if route is not None else str(request.method)
+
+
+def _user(request: Any) -> User:
+    """The key of the user that was loaded for the request; none is loaded for this."""
+    user = getattr(request, "_cached_user", None)
+    if user is not None and user.is_authenticated:
+        return user.pk if isinstance(user.pk, int) else str(user.pk)
+    return remote_user_of(request.META)
 
 
 @sync_and_async_middleware
@@ -50,7 +58,7 @@ def middleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
                 response = await get_response(request)
             except BaseException as exc:
                 block.operation = _operation(request)
-                block.leave(exc, own_frames=1)
+                block.leave(exc, own_frames=1, user=lambda: _user(request))
                 raise
             return _ended(request, response, block)
 
@@ -62,7 +70,7 @@ def middleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
             response = get_response(request)
         except BaseException as exc:
             block.operation = _operation(request)
-            block.leave(exc, own_frames=1)
+            block.leave(exc, own_frames=1, user=lambda: _user(request))
             raise
         return _ended(request, response, block)
 
@@ -92,7 +100,7 @@ def _failed(sender: Any, request: Any = None, **_: Any) -> None:
     exc = sys.exception()
     if block is not None and exc is not None:
         block.operation = _operation(request)
-        block.failed(exc)
+        block.failed(exc, user=lambda: _user(request))
 
 
 def _ended(request: Any, response: Any, block: fp.capture[Any]) -> Any:
@@ -105,7 +113,9 @@ def _ended(request: Any, response: Any, block: fp.capture[Any]) -> Any:
         block.leave()  # the server sends it, with what the system has for that
     else:
         body = response.streaming_content
-        response.streaming_content = Body(body, block, lambda: _operation(request))
+        response.streaming_content = Body(
+            body, block, lambda: _operation(request), lambda: _user(request)
+        )
     return response
 
 
@@ -117,6 +127,6 @@ async def _async_body(
             yield chunk
     except BaseException as exc:
         block.operation = _operation(request)
-        block.leave(exc, own_frames=1)
+        block.leave(exc, own_frames=1, user=lambda: _user(request))
         raise
     block.leave()

@@ -18,7 +18,14 @@ from typing import Any
 import flask
 from werkzeug.exceptions import HTTPException
 
-from faultplane.integrations.wsgi import BLOCK, Environ, Middleware, method_of
+from faultplane.integrations.wsgi import (
+    BLOCK,
+    Environ,
+    Middleware,
+    User,
+    method_of,
+    remote_user_of,
+)
 
 __all__ = ["install", "wire"]
 
@@ -59,10 +66,17 @@ def _operation(app: flask.Flask, environ: Environ) -> str:
     return f"{method_of(environ)} {rule}"
 
 
+def _user() -> User:
+    """Who Flask-Login says has signed in, else the server; asked of nobody for the first time."""
+    login = flask.g.get("_login_user")
+    identity = None if login is None else login.get_id()
+    return remote_user_of(flask.request.environ) if identity is None else str(identity)
+
+
 def _failed(sender: Any, exception: BaseException, **_: Any) -> None:
     request = flask.request
     block = request.environ.get(BLOCK)
     if block is not None:
         if request.url_rule is not None:
             block.operation = f"{request.method} {request.url_rule}"
-        block.failed(exception)
+        block.failed(exception, user=_user)

@@ -17,9 +17,10 @@ from typing import Any, Final, Self
 
 import faultplane as fp
 
-__all__ = ["BLOCK", "Body", "Middleware", "method_of"]
+__all__ = ["BLOCK", "Body", "Middleware", "method_of", "remote_user_of"]
 
 Environ = dict[str, Any]
+User = str | int | None
 
 BLOCK: Final = "faultplane.block"
 """Key of an environ under which the block of its request is."""
@@ -30,21 +31,31 @@ def method_of(environ: Environ) -> str:
     return str(environ.get("REQUEST_METHOD", "GET"))
 
 
+def remote_user_of(environ: Environ) -> User:
+    """Who the server says has signed in (``REMOTE_USER``); None where it says nobody."""
+    return str(environ.get("REMOTE_USER", "")) or None
+
+
 class Middleware:
     """A WSGI application with each request of ``application`` captured.
 
     ``operation`` names the operation of a failed request from its environ; without it that is the
     method alone, since a WSGI application does not say which route it took. While a request runs it
     is shown as in flight under its method and path, without the query string.
+
+    ``user`` is asked whose request it was that failed, where users are kept (FAULTPLANE_USER_KEY)
+    and the application has not said it with ``faultplane.set_user()``.
     """
 
     def __init__(
         self,
         application: Callable[..., Iterable[bytes]],
         operation: Callable[[Environ], str] = method_of,
+        user: Callable[[Environ], User] = remote_user_of,
     ) -> None:
         self.application = application
         self.operation = operation
+        self.user = user
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request, as a server asks for it."""
@@ -56,7 +67,7 @@ class Middleware:
             body = self.application(environ, start_response)
         except BaseException as exc:
             block.operation = self.operation(environ)
-            block.leave(exc, own_frames=1)
+            block.leave(exc, own_frames=1, user=lambda: self.user(environ))
             raise
         files = environ.get("wsgi.file_wrapper")
         sent_by_system = isinstance(files, type) and isinstance(body, files)
@@ -64,21 +75,26 @@ class Middleware:
             # No code of the application runs any more; servers look at the type of these.
             block.leave()
             return body
-        return Body(body, block, lambda: self.operation(environ))
+        return Body(body, block, lambda: self.operation(environ), lambda: self.user(environ))
 
 
 class Body:
     """The body of an answer that is still being made; the request is in flight until its end."""
 
-    __slots__ = ("_block", "_body", "_is_open", "_operation", "_steps")
+    __slots__ = ("_block", "_body", "_is_open", "_operation", "_steps", "_user")
 
     def __init__(
-        self, body: Iterable[bytes], block: fp.capture[Any], operation: Callable[[], str]
+        self,
+        body: Iterable[bytes],
+        block: fp.capture[Any],
+        operation: Callable[[], str],
+        user: Callable[[], User],
     ) -> None:
         self._body = body
         self._steps: Iterator[bytes] | None = None
         self._block = block
         self._operation = operation
+        self._user = user
         self._is_open = True
 
     def __iter__(self) -> Self:
@@ -112,7 +128,7 @@ class Body:
 
     def _fail(self, exc: BaseException) -> None:
         self._block.operation = self._operation()
-        self._block.failed(exc, own_frames=1)
+        self._block.failed(exc, own_frames=1, user=self._user)
         self._end()
 
     def _end(self) -> None:

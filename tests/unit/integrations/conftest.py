@@ -40,10 +40,11 @@ def say(value):
 
 
 @pytest.fixture
-def told(run_python: Any) -> Callable[[str], list[Any]]:
+def told(run_python: Any) -> Callable[..., list[Any]]:
     """Function: run code that calls ``say(value)``; the values."""
 
-    def run(code: str) -> list[Any]:
-        return [json.loads(line) for line in run_python(PRELUDE + code).stdout.splitlines()]
+    def run(code: str, **variables: str) -> list[Any]:
+        done = run_python(PRELUDE + code, **variables)
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run

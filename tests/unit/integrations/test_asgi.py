@@ -88,3 +88,26 @@ async def main():
     say(in_flight())
 asyncio.run(main())
 """) == [["GET /orders/0", "GET /orders/1", "GET /orders/2"], []]  # fmt: skip
+
+
+def test_who_was_authenticated_is_the_user_of_what_failed(told):
+    assert told(PROGRAM + """
+class User:
+    is_authenticated = True
+    def __init__(self, name, identity=None):
+        self.display_name = name
+        self._identity = identity
+    @property
+    def identity(self):
+        if self._identity is None:
+            raise NotImplementedError
+        return self._identity
+class Nobody(User):
+    is_authenticated = False
+async def application(scope, receive, send):
+    raise KeyError("x")
+for user in (User("alice"), User("Alice", "alice"), User("bob"), Nobody("alice"), None, "alice"):
+    asyncio.run(raises(serve(application, user=user)))
+users = domain.records().to_pyarrow()["user"].to_pylist()
+say([users[0] == users[1] != users[2], users[3:]])
+""", FAULTPLANE_USER_KEY="sixteen bytes and more") == [[True, [0, 0, 0]]]  # fmt: skip

@@ -97,3 +97,20 @@ def application(environ, start_response):
     sys.exit(3)
 say([raises(lambda: serve(application))[0], counted(), in_flight()])
 """) == [["SystemExit", {}, []]]  # fmt: skip
+
+
+def test_who_signed_in_is_the_user_of_what_failed(told):
+    assert told(PROGRAM + """
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/body":
+        def body():
+            yield b""
+            raise KeyError("x")
+        return body()
+    raise KeyError("x")
+for path in ("/", "/body"):
+    for user in ("alice", "bob", ""):
+        raises(lambda: list(serve(application, path, REMOTE_USER=user)))
+users = domain.records().to_pyarrow()["user"].to_pylist()
+say([users[:2] == users[3:5], len(set(users)), users[2::3]])
+""", FAULTPLANE_USER_KEY="sixteen bytes and more") == [[True, 3, [0, 0]]]  # fmt: skip

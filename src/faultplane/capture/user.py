@@ -1,0 +1,113 @@
+"""Whose request it was that failed: a keyed hash in each record, where a key was given.
+
+The hash is BLAKE2b (RFC 7693) of 8 bytes, keyed with FAULTPLANE_USER_KEY. Who has the records and
+not the key cannot tell who a user is, nor try the names that he knows; who has the key can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import Any, Final, TypeAlias
+
+from faultplane._backend import core
+
+__all__ = ["Cell", "User", "begin", "configure", "end", "set_user", "suggest"]
+
+Cell = bytearray
+"""The eight bytes of a hash. One object for a whole request: who sets the user in a thread or task
+that runs for the request sets it for all that belongs to it."""
+
+User: TypeAlias = str | int | None
+"""What an application knows somebody by."""
+
+USER_BYTES_MAX: Final = 1024
+
+_current: Final[ContextVar[Cell | None]] = ContextVar("faultplane_user", default=None)
+_keyed: Callable[[], Any] | None = None
+wanted = False
+"""Whether users are kept: a key was given. Looked at by each block."""
+
+
+def configure(key: bytes | None) -> None:
+    """Keep users from now on, under hashes with ``key``; None keeps none."""
+    global _keyed, wanted
+    wanted = key is not None
+    if key is None:
+        _keyed = None
+        return
+    from hashlib import blake2b  # what no process without a key has to import
+
+    _keyed = blake2b(key=key, digest_size=8, person=b"faultplane").copy
+    core.watch_user(_current)
+
+
+def set_user(user: User) -> None:
+    """Say whose request this is; each record of the request has the keyed hash of it from then on.
+
+    ``user`` is the identifier that the application knows somebody by (a str, or an int, which
+    counts as its decimal digits), at most 1,024 bytes of UTF-8; None takes it back. It holds for
+    the outermost `capture` block around it, such as the request that a framework's integration
+    began, in all threads and tasks that run for it; outside of blocks, for the thread or task.
+
+    Nothing is kept unless FAULTPLANE_USER_KEY gave a key before ``init()``. In a record it is the
+    column ``user``: the first 8 bytes of BLAKE2b keyed with it, as an unsigned integer with the
+    least significant byte first, 0 = none.
+
+    >>> set_user("alice@example.com")
+    >>> set_user(None)
+
+    Raises TypeError for another type and ValueError for more bytes, with or without a key.
+    """
+    text = None if user is None else _bytes_of(user)
+    if _keyed is None:
+        return
+    cell = _current.get()
+    if cell is None:
+        cell = Cell(8)
+        _current.set(cell)
+    if text is None:
+        cell[:] = bytes(8)
+        return
+    hashed = _keyed()
+    hashed.update(text)
+    # A hash of zero would be no user: one user in 2**64 shares the hash of another.
+    cell[:] = hashed.digest() if any(hashed.digest()) else b"\1" + bytes(7)
+
+
+def suggest(find: Callable[[], User]) -> None:
+    """Take whom ``find`` gives where nobody has said whose request it is.
+
+    For who records a failure and must not add one: what ``find`` raises is nobody.
+    """
+    cell = _current.get()
+    if _keyed is None or (cell is not None and any(cell)):
+        return
+    with contextlib.suppress(Exception):
+        set_user(find())
+
+
+def _bytes_of(user: object) -> bytes:
+    if isinstance(user, bool) or not isinstance(user, (str, int)):
+        raise TypeError(f"user must be a str, an int or None, got {type(user).__name__}")
+    if isinstance(user, int) and user.bit_length() > 8 * USER_BYTES_MAX // 3:
+        raise ValueError(f"user must have at most {USER_BYTES_MAX} bytes, got a larger int")
+    text = str(user).encode("utf-8", "surrogatepass")
+    if len(text) > USER_BYTES_MAX:
+        raise ValueError(f"user must have at most {USER_BYTES_MAX} bytes, got {len(text)}")
+    return text
+
+
+def begin() -> Token[Cell | None]:
+    """Begin what has one user: that of around it until another is set."""
+    around = _current.get()
+    return _current.set(Cell(8) if around is None else Cell(around))
+
+
+def end(before: Token[Cell | None]) -> None:
+    """End it; the user of around it is the current one again."""
+    try:
+        _current.reset(before)
+    except ValueError:
+        _current.set(None)  # ended in another context than it was begun in
