@@ -44,10 +44,14 @@ sanitize: ## the compiled core under AddressSanitizer, UBSan and ThreadSanitizer
 	$(PREPARE) test
 	@$(RUN) tools/sanitizers.py $(ARGS)
 
-interop: ## beside the real opentelemetry-instrument, ddtrace-run, gevent, uvloop and protobuf
+interop: ## the real frameworks, servers, drivers and tools: nothing may be missing
 	$(PREPARE) interop
-	@$(RUN) -m pytest -q --no-skip tests/interop tests/unit/capture/test_hooks.py \
-		-k "opentelemetry_instrument or ddtrace or greenlet or protobuf or uvloop" $(ARGS)
+	@$(RUN) -m pytest -q -n 2 --no-skip tests/interop tests/unit/capture/test_hooks.py \
+		tests/unit/integrations tests/unit/classify/test_libraries.py \
+		tests/unit/classify/test_services_data.py tests/unit/classify/test_services_http.py \
+		-k "(opentelemetry_instrument or ddtrace or greenlet or protobuf or uvloop or \
+		test_frameworks or test_tasks or test_wiring or integrations or services or libraries) \
+		and not mysqldb" $(ARGS)
 
 bench: ## one table: compiled core, pure core, peers, ratios
 	$(PREPARE) bench

@@ -43,7 +43,10 @@ def ran(tmp_path: Path, child_environment: Any) -> Any:
     (tmp_path / "test_shop.py").write_text(TESTS)
 
     def run(*words: str) -> str:
-        environment = child_environment(TMPDIR=str(tmp_path), PYTEST_ADDOPTS=None)
+        # Named, because not every place that the tests run in has the entry point.
+        environment = child_environment(
+            TMPDIR=str(tmp_path), PYTEST_ADDOPTS=None, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"
+        )
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         plugin = ["-p", "faultplane.integrations.pytest"]
         done = subprocess.run(
@@ -59,7 +62,7 @@ def ran(tmp_path: Path, child_environment: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")])
 def test_a_test_that_fails_shows_what_it_recorded(ran, tmp_path, workers):
     told = ran("--faultplane", *workers)
     assert "1 failed, 2 passed" in told, told
