@@ -51,6 +51,7 @@ _enter: Final[Callable[[str, int], int]] = core.enter
 _leave: Final[Callable[[int], None]] = core.leave
 _parent: Final = _innermost.get
 _be_parent: Final = _innermost.set
+_innermost_reset: Final = _innermost.reset
 
 # The field of the exception itself: a subclass may define a property of the same name.
 _traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
@@ -164,7 +165,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         self._outer_entries: list[_Entry] | None = None
         self.classification = None
 
-    def __enter__(self) -> Self:
+    def enter(self) -> Self:
+        """Begin the block, for who leaves it in another function and cannot write ``with``."""
         if self._start_nano:
             self._keep_outer_entry()
         parent = _parent()
@@ -177,20 +179,15 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         self._start_nano = monotonic_ns()
         return self
 
+    __enter__ = enter
+
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> Swallows:
-        if exc is not None or self._user is not None or self._outer_entries:
-            return self.leave(exc)
-        _leave(self._slot)  # what `leave` does of all that: the common end pays for no more
-        if self._before is not None:
-            _restore(self._before)
-            self._before = None
-        self._start_nano = 0
-        return False  # type: ignore[return-value]
+        return self.leave(exc)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -202,10 +199,6 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         traceback: TracebackType | None,
     ) -> Swallows:
         return self.__exit__(exc_type, exc, traceback)
-
-    def enter(self) -> Self:
-        """Begin the block, for who leaves it in another function and cannot write ``with``."""
-        return self.__enter__()
 
     def failed(
         self,
@@ -242,7 +235,10 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         finally:
             _leave(self._slot)
             if self._before is not None:
-                _restore(self._before)
+                try:
+                    _innermost_reset(self._before)
+                except ValueError:
+                    pass  # as in `_restore`, whose call costs as much as what it does
                 self._before = None
             self._start_nano = 0
             if self._user is not None:

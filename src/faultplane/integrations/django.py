@@ -113,10 +113,13 @@ def _ended(request: Any, response: Any, block: fp.capture[Any]) -> Any:
         block.leave()  # the server sends it, with what the system has for that
     else:
         body = response.streaming_content
-        response.streaming_content = Body(
-            body, block, lambda: _operation(request), lambda: _user(request)
-        )
+        response.streaming_content = Body(body, block, request, _body_failed)
     return response
+
+
+def _body_failed(request: Any, block: fp.capture[Any], exc: BaseException) -> None:
+    block.operation = _operation(request)
+    block.failed(exc, own_frames=1, user=lambda: _user(request))
 
 
 async def _async_body(

@@ -44,13 +44,22 @@ def wire() -> None:
 
 
 class _WsgiApp:
-    """In the place of the method ``wsgi_app``: middleware around that of the instance."""
+    """In the place of the method ``wsgi_app``: middleware around that of the instance.
+
+    Made once for each application, unless a class of its own has a ``wsgi_app`` that asks this one.
+    """
 
     def __init__(self, method: Any) -> None:
         self.method = method
 
     def __get__(self, app: flask.Flask | None, owner: type) -> Any:
-        return self.method if app is None else _observed(app, self.method.__get__(app, owner))
+        if app is None:
+            return self.method
+        middleware = _observed(app, self.method.__get__(app, owner))
+        defined = (base.__dict__["wsgi_app"] for base in owner.__mro__ if "wsgi_app" in vars(base))
+        if next(defined) is self:
+            app.wsgi_app = middleware
+        return middleware
 
 
 def _observed(app: flask.Flask, wsgi_app: Any) -> Middleware:

@@ -12,8 +12,8 @@ itself, a status of 500 included, is no error here: an exception is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Self
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Final
 
 import faultplane as fp
 
@@ -61,7 +61,9 @@ class Middleware:
         """Answer a request, as a server asks for it."""
         if BLOCK in environ:  # a middleware further out has it
             return self.application(environ, start_response)
-        block = fp.capture(f"{method_of(environ)} {environ.get('PATH_INFO', '')}").enter()
+        block = fp.capture(
+            f"{environ.get('REQUEST_METHOD', 'GET')} {environ.get('PATH_INFO', '')}"
+        ).enter()
         environ[BLOCK] = block
         try:
             body = self.application(environ, start_response)
@@ -69,48 +71,49 @@ class Middleware:
             block.operation = self.operation(environ)
             block.leave(exc, own_frames=1, user=lambda: self.user(environ))
             raise
-        files = environ.get("wsgi.file_wrapper")
-        sent_by_system = isinstance(files, type) and isinstance(body, files)
-        if sent_by_system or isinstance(body, (list, tuple)):
-            # No code of the application runs any more; servers look at the type of these.
-            block.leave()
-            return body
-        return Body(body, block, lambda: self.operation(environ), lambda: self.user(environ))
+        if not isinstance(body, (list, tuple)):
+            files = environ.get("wsgi.file_wrapper")
+            if not (isinstance(files, type) and isinstance(body, files)):
+                return Body(body, block, environ, self._body_failed)
+        # No code of the application runs any more; servers look at the type of these.
+        block.leave()
+        return body
+
+    def _body_failed(self, environ: Environ, block: fp.capture[Any], exc: BaseException) -> None:
+        block.operation = self.operation(environ)
+        block.failed(exc, own_frames=1, user=lambda: self.user(environ))
 
 
 class Body:
-    """The body of an answer that is still being made; the request is in flight until its end."""
+    """The body of an answer that is still being made; the request is in flight until its end.
 
-    __slots__ = ("_block", "_body", "_is_open", "_operation", "_steps", "_user")
+    ``failed`` is called with ``request``, the block and what the body raises, the first entry of
+    whose traceback is ours.
+    """
+
+    __slots__ = ("_block", "_body", "_failed", "_is_open", "_request")
 
     def __init__(
         self,
         body: Iterable[bytes],
         block: fp.capture[Any],
-        operation: Callable[[], str],
-        user: Callable[[], User],
+        request: Any,
+        failed: Callable[[Any, fp.capture[Any], BaseException], None],
     ) -> None:
         self._body = body
-        self._steps: Iterator[bytes] | None = None
         self._block = block
-        self._operation = operation
-        self._user = user
+        self._request = request
+        self._failed = failed
         self._is_open = True
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> bytes:
+    def __iter__(self) -> Generator[bytes, None, None]:
         try:
-            if self._steps is None:
-                self._steps = iter(self._body)
-            return next(self._steps)
-        except StopIteration:
+            yield from self._body
+        except BaseException as exc:
+            self._failed(self._request, self._block, exc)
             self._end()
             raise
-        except BaseException as exc:
-            self._fail(exc)
-            raise
+        self._end()
 
     def close(self) -> None:
         """Close the body, as servers do at its end or when a client is gone."""
@@ -119,17 +122,15 @@ class Body:
             if close is not None:
                 close()
         except BaseException as exc:
-            self._fail(exc)
+            self._failed(self._request, self._block, exc)
+            self._end()
             raise
-        self._end()
+        if self._is_open:
+            self._end()
 
     def __del__(self) -> None:
-        self._end()
-
-    def _fail(self, exc: BaseException) -> None:
-        self._block.operation = self._operation()
-        self._block.failed(exc, own_frames=1, user=self._user)
-        self._end()
+        if self._is_open:
+            self._end()
 
     def _end(self) -> None:
         if self._is_open:

@@ -40,10 +40,11 @@ def application(environ, start_response):
         yield b"two"
     return body()
 body = serve(application)
-say([len(next(body)), in_flight()])
-say([[len(part) for part in body], in_flight()])
+parts = iter(body)
+say([len(next(parts)), in_flight()])
+say([[len(part) for part in parts], in_flight()])
 body = serve(application)
-next(body)
+next(iter(body))
 body.close()
 say([in_flight(), counted()])
 body = serve(application)
@@ -63,7 +64,7 @@ class Body:
     def close(self):
         raise OSError("also")
 body = serve(lambda environ, start_response: Body())
-say(raises(lambda: next(body)))
+say(raises(lambda: next(iter(body))))
 say(raises(body.close))
 say([counted(), in_flight()])
 body = serve(lambda environ, start_response: Body())

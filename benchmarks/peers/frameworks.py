@@ -1,0 +1,210 @@
+"""What a request costs more under ``faultplane run``, on the servers that services run on.
+
+    python -m benchmarks.peers.frameworks                  each service, 5 sets of 1,500 rounds
+    python -m benchmarks.peers.frameworks --services flask aiohttp --rounds 20000 --sets 9
+    python -m benchmarks.peers.frameworks --json
+
+Each service runs three times at once, twice without and once with, one worker each, on loopback.
+One client asks the three in turn over connections that stay open, in an order that changes from
+round to round, so that what else the machine does meets all, and no caches are warmer than others.
+Where the system puts a process makes some microseconds for as long as it lives, so several sets of
+three are started. A line gives the median of a request, and by how much the one of a round with
+differs from the one without: ``added`` is the median over the sets of the medians of those
+differences, then its least and most; ``noise`` is the same of the two that run without, and says
+below what ``added`` tells nothing. Then the 99th percentiles of all rounds. Needs the extra
+``interop``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+SERVICES: Final = Path(__file__).parents[2] / "tests" / "interop" / "services"
+GUNICORN: Final = (
+    "-m gunicorn -w 1 --no-control-socket --keep-alive 60 -k gthread --threads 1 -b 127.0.0.1:{}"
+)
+UVICORN: Final = "-m uvicorn --host 127.0.0.1 --port {} --log-level critical"
+SERVERS: Final = {
+    "wsgi": f"{GUNICORN} plain_service",
+    "flask": f"{GUNICORN} flask_service",
+    "django": f"{GUNICORN} django_service",
+    "asgi": f"{UVICORN} plain_service:asgi_application",
+    "fastapi": f"{UVICORN} --loop uvloop fastapi_service:application",
+    "starlette": f"{UVICORN} starlette_service:application",
+    "aiohttp": f"{SERVICES}/aiohttp_service.py {{}}",
+}
+"""Command line of each service after the interpreter, with a place for the port."""
+
+ROUNDS: Final = 1_500
+SETS: Final = 5
+ROUNDS_MIN: Final = 100
+WARM_UP: Final = 200
+START_SECONDS_MAX: Final = 30.0
+
+
+def main(words: list[str]) -> int:
+    """Command line entry."""
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers.frameworks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--services", nargs="+", choices=SERVERS, default=list(SERVERS))
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of a set ({ROUNDS})")
+    parser.add_argument("--sets", type=int, default=SETS, help=f"of three servers ({SETS})")
+    parser.add_argument(
+        "--way",
+        choices=("ok", "inside"),
+        default="ok",
+        help="a request that is well, or one that records an error (ok)",
+    )
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(words)
+    if options.rounds < ROUNDS_MIN:
+        parser.error(f"--rounds must be at least {ROUNDS_MIN}, got {options.rounds}")
+    if options.sets < 1:
+        parser.error(f"--sets must be at least 1, got {options.sets}")
+    rows = []
+    for name in options.services:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        rows.append(compared(name, options.sets, options.rounds, options.way))
+        if not options.json:
+            print(line(rows[-1], first=len(rows) == 1), flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    return 0
+
+
+def compared(name: str, sets: int, rounds: int, way: str) -> dict[str, Any]:
+    """Microseconds of a request of one service with and without."""
+    times: list[tuple[int, int, int]] = []
+    added, noise = [], []
+    for _ in range(sets):
+        with (
+            served(name, run=False) as plain,
+            served(name, run=False) as other,
+            served(name, run=True) as observed,
+        ):
+            found = asked((plain, other, observed), rounds, f"/{way}/7")
+        added.append(statistics.median(c - a for a, _, c in found) / 1e3)
+        noise.append(statistics.median(b - a for a, b, _ in found) / 1e3)
+        times += found
+    columns = [sorted(column) for column in zip(*times, strict=True)]
+    keys = ("without", "other", "run")
+    return {
+        "service": name,
+        "way": way,
+        "requests": len(times),
+        "added_micros": statistics.median(added),
+        "added_micros_of_sets": added,
+        "noise_micros": statistics.median(noise),
+        "noise_micros_of_sets": noise,
+        "p50_micros": {k: statistics.median(c) / 1e3 for k, c in zip(keys, columns, strict=True)},
+        "p99_micros": {k: c[len(c) * 99 // 100] / 1e3 for k, c in zip(keys, columns, strict=True)},
+    }
+
+
+def asked(ports: tuple[int, int, int], rounds: int, path: str) -> list[tuple[int, int, int]]:
+    """Nanoseconds of (without, another without, with), a tuple a round, in changing order."""
+    connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for port in ports]
+    order = [0, 1, 2]
+    random_order = random.Random(7)
+    times = []
+    for number in range(WARM_UP + rounds):
+        random_order.shuffle(order)
+        spent = [0, 0, 0]
+        for which in order:
+            spent[which] = ask(connections[which], path)
+        if number >= WARM_UP:
+            times.append((spent[0], spent[1], spent[2]))
+    for connection in connections:
+        connection.close()
+    return times
+
+
+def ask(connection: http.client.HTTPConnection, path: str) -> int:
+    """Nanoseconds of one request; a connection that was closed is opened before, unmeasured."""
+    if connection.sock is None:
+        connection.connect()  # which sets TCP_NODELAY
+    start = time.perf_counter_ns()
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    spent = time.perf_counter_ns() - start
+    if response.status != 200:
+        raise SystemExit(f"{path} was answered with {response.status}")
+    return spent
+
+
+@contextlib.contextmanager
+def served(name: str, *, run: bool) -> Iterator[int]:
+    """The port of a service while it runs, below ``faultplane run`` or alone."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    directory = Path(tempfile.mkdtemp(prefix="faultplane-bench-", dir=shared_memory()))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(SERVICES), os.environ.get("PYTHONPATH", "")]),
+        "FAULTPLANE_DIR": str(directory),
+    }
+    command = [sys.executable, *SERVERS[name].format(port).split()]
+    if run:
+        command = [sys.executable, "-m", "faultplane", "run", "--", *command]
+    with (directory / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not answers(port):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} did not start:\n{(directory / 'server.log').read_text()}")
+            time.sleep(0.05)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(20)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def answers(port: int) -> bool:
+    """Whether anybody listens."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def shared_memory() -> str | None:
+    """Where shared memory is, if it is there."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def line(row: dict[str, Any], *, first: bool) -> str:
+    """A line of the table, under its heading."""
+    heading = "µs a request      p50   added (least to most)   noise (least to most) | p99 "
+    words = [heading + "without   other     run\n" if first else ""]
+    words.append(f"{row['service']:12} {row['p50_micros']['without']:8.1f}")
+    for key in ("added", "noise"):
+        sets = row[f"{key}_micros_of_sets"]
+        spread = f"({min(sets):.1f} to {max(sets):.1f})"
+        words.append(f"{row[f'{key}_micros']:8.1f} {spread:>14}")
+    words.append(" |   " + "".join(f"{value:9.1f}" for value in row["p99_micros"].values()))
+    return "".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
