@@ -46,10 +46,11 @@ sanitize: ## the compiled core under AddressSanitizer, UBSan and ThreadSanitizer
 
 interop: ## the real frameworks, servers, drivers and tools: nothing may be missing
 	$(PREPARE) interop
-	@$(RUN) -m pytest -q -n 2 --no-skip tests/interop tests/unit/capture/test_hooks.py \
+	@$(RUN) -m pytest -q -n 2 --dist loadgroup --no-skip tests/interop \
+		tests/unit/capture/test_hooks.py \
 		tests/unit/integrations tests/unit/classify/test_libraries.py \
 		tests/unit/classify/test_services_data.py tests/unit/classify/test_services_http.py \
-		-k "(opentelemetry_instrument or ddtrace or greenlet or protobuf or uvloop or \
+		-k "(opentelemetry_instrument or ddtrace or greenlet or protobuf or uvloop or beside or \
 		test_frameworks or test_tasks or test_wiring or integrations or services or libraries) \
 		and not mysqldb" $(ARGS)
 

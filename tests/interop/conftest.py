@@ -85,3 +85,22 @@ def script(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def entry_point(tmp_path: Path) -> Path:
+    """A directory with the entry points of this distribution, as an installation has them."""
+    from importlib.metadata import entry_points
+
+    if entry_points(group="opentelemetry_pre_instrument", name="faultplane"):
+        return tmp_path
+    information = tmp_path / "faultplane-0.0.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: faultplane\nVersion: 0.0.0\n"
+    )
+    (information / "entry_points.txt").write_text(
+        "[opentelemetry_pre_instrument]\n"
+        "faultplane = faultplane.capture.run:start_with_opentelemetry\n"
+    )
+    return tmp_path

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -94,10 +94,20 @@ def ask(port: int, path: str) -> tuple[int, bytes]:
 
 
 @contextmanager
-def served(service: Service, environment: dict[str, str], log: Path, *, run: bool) -> Iterator[int]:
-    """The port of a service while it runs; ended as its operator would."""
+def served(
+    service: Service,
+    environment: dict[str, str],
+    log: Path,
+    *,
+    run: bool = False,
+    below: Sequence[str] = (),
+) -> Iterator[int]:
+    """The port of a service while it runs; ended as its operator would.
+
+    ``below`` are the words of other programs that start it.
+    """
     port = unused_port()
-    words = [sys.executable, *service.command.format(port=port).split()]
+    words = [*below, sys.executable, *service.command.format(port=port).split()]
     if run:
         words = [sys.executable, "-c", LAUNCH, *words]
         environment = {**environment, "PROGRAM_PYTHONPATH": environment["PYTHONPATH"]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextvars import ContextVar, Token
 from time import monotonic_ns
@@ -247,6 +248,22 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
             if self._outer_entries:
                 self._slot, self._before, self._start_nano, self._user = self._outer_entries.pop()
         return swallowed  # type: ignore[return-value]
+
+    def follow_span(self) -> None:
+        """Be in flight under the trace of the current span, which began after the block did.
+
+        For who enters the block before a tracer has begun its span. Does nothing where
+        OpenTelemetry is not loaded. The age that is shown begins anew.
+        """
+        if not self._slot or "opentelemetry.trace" not in sys.modules:
+            return
+        outer = 0 if self._before is None else self._before.old_value
+        slot = _enter(self.operation, outer if isinstance(outer, int) else 0)
+        if slot:
+            # Left last: whoever looks in between sees the operation twice rather than not at all.
+            _leave(self._slot)
+            self._slot = slot
+            _be_parent(slot)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Give ``function`` with each call of it captured."""

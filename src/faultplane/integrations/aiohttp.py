@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
 import faultplane as fp
+from faultplane.integrations.beside import place_inside_tracing
 
 __all__ = ["middleware", "wire"]
 
@@ -52,6 +54,34 @@ def wire() -> None:
         return _observed(request, previous(self, request))
 
     type.__setattr__(web.Application, "_handle", _handle)
+    freeze = web.Application.pre_freeze
+
+    @functools.wraps(freeze)
+    def pre_freeze(self: web.Application) -> None:
+        middlewares = self.middlewares
+        place = place_inside_tracing(middlewares)
+        if place and not middlewares.frozen and _in_span not in middlewares:
+            middlewares.insert(place, _in_span)
+        freeze(self)
+
+    type.__setattr__(web.Application, "pre_freeze", pre_freeze)
+
+
+@web.middleware
+async def _in_span(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Behind a middleware that traces: in flight under its trace, recorded while its span lasts."""
+    block: fp.capture[Any] | None = request.get(_KEY)
+    if block is not None:
+        block.follow_span()
+    try:
+        return await handler(request)
+    except BaseException as exc:
+        if block is not None:
+            block.operation = _operation(request)
+            block.failed(exc, own_frames=1)
+        raise
 
 
 async def _observed(

@@ -17,11 +17,13 @@ from typing import Any
 
 import faultplane as fp
 
-__all__ = ["Middleware", "operation_of", "user_of"]
+__all__ = ["InSpan", "Middleware", "operation_of", "user_of"]
 
 Scope = MutableMapping[str, Any]
 User = str | int | None
 _KINDS = frozenset({"http", "websocket"})
+_BLOCK = "faultplane.block"
+"""Key of a scope under which the block of its request is."""
 
 
 def _method_of(scope: Scope) -> str:
@@ -84,6 +86,7 @@ class Middleware:
         block = None
         if scope["type"] in _KINDS:
             block = fp.capture(f"{_method_of(scope)} {scope.get('path', '')}").enter()
+            scope[_BLOCK] = block
         try:
             await self.application(scope, receive, send)
         except BaseException as exc:
@@ -93,3 +96,34 @@ class Middleware:
             raise
         if block is not None:
             block.leave()
+
+
+class InSpan:
+    """A second middleware of the same request, for the inside of one that traces.
+
+    The request is in flight with the trace of that span, and a failure is recorded while the span
+    lasts. Without a `Middleware` around it, it does nothing.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],  # the name by which Starlette gives it
+        operation: Callable[[Scope], str] = operation_of,
+    ) -> None:
+        self.app = app
+        self.operation = operation
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]
+    ) -> None:
+        """Answer a request, as the middleware around this one asks for it."""
+        block: fp.capture[Any] | None = scope.get(_BLOCK)
+        if block is not None:
+            block.follow_span()
+        try:
+            await self.app(scope, receive, send)
+        except BaseException as exc:
+            if block is not None:
+                block.operation = self.operation(scope)
+                block.failed(exc, own_frames=1, user=lambda: user_of(scope))
+            raise

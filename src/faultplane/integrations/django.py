@@ -24,6 +24,7 @@ from django.core.signals import got_request_exception
 from django.utils.decorators import sync_and_async_middleware
 
 import faultplane as fp
+from faultplane.integrations.beside import place_inside_tracing, told_of
 from faultplane.integrations.wsgi import Body, User, remote_user_of
 
 __all__ = ["middleware", "wire"]
@@ -48,7 +49,7 @@ def _user(request: Any) -> User:
 @sync_and_async_middleware
 def middleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
     """Django's middleware factory."""
-    got_request_exception.connect(_failed)
+    told_of(got_request_exception, _failed)
 
     if iscoroutinefunction(get_response):
 
@@ -83,7 +84,9 @@ def wire() -> None:
 
     def load_middleware(self: Any, is_async: bool = False) -> None:
         if _PATH not in settings.MIDDLEWARE:
-            settings.MIDDLEWARE = [_PATH, *settings.MIDDLEWARE]
+            wired = list(settings.MIDDLEWARE)
+            wired.insert(place_inside_tracing(wired), _PATH)
+            settings.MIDDLEWARE = wired
         previous(self, is_async=is_async)
 
     BaseHandler.load_middleware = load_middleware
@@ -95,7 +98,7 @@ def _begin(request: Any) -> fp.capture[Any]:
     return block
 
 
-def _failed(sender: Any, request: Any = None, **_: Any) -> None:
+def _failed(sender: Any = None, request: Any = None, **_: Any) -> None:
     block = getattr(request, _ATTRIBUTE, None)
     exc = sys.exception()
     if block is not None and exc is not None:

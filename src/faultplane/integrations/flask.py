@@ -5,19 +5,21 @@
 >>> app = flask.Flask("shop")
 >>> faultplane_flask.install(app)
 
-It stands around ``app.wsgi_app`` and listens to ``got_request_exception``. Recorded is what Flask
+It stands around ``app.wsgi_app`` and is told of ``got_request_exception``. Recorded is what Flask
 calls an unhandled exception, and what a streamed body raises; an HTTPException or what an
 ``errorhandler`` answered is not.
 """
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
 import flask
 from werkzeug.exceptions import HTTPException
 
+from faultplane.integrations.beside import told_of
 from faultplane.integrations.wsgi import (
     BLOCK,
     Environ,
@@ -34,13 +36,13 @@ def install(app: flask.Flask) -> None:
     """Observe the requests of ``app``; a second call changes nothing."""
     if not isinstance(app.wsgi_app, Middleware):
         app.wsgi_app = _observed(app, app.wsgi_app)
-    flask.got_request_exception.connect(_failed, sender=app)
+    _listen()
 
 
 def wire() -> None:
     """Observe the requests of every application of this process."""
     flask.Flask.wsgi_app = _WsgiApp(flask.Flask.wsgi_app)
-    flask.got_request_exception.connect(_failed)
+    _listen()
 
 
 class _WsgiApp:
@@ -66,6 +68,27 @@ def _observed(app: flask.Flask, wsgi_app: Any) -> Middleware:
     return Middleware(wsgi_app, partial(_operation, app))
 
 
+def _listen() -> None:
+    told_of(flask.request_started, _started)
+    told_of(flask.got_request_exception, _failed)
+
+
+def _started(app: flask.Flask, **_: Any) -> None:
+    """Have `_begun` called last before the view, behind what was registered since."""
+    if "opentelemetry.trace" in sys.modules:
+        before = app.before_request_funcs.get(None, ())
+        if not before or before[-1] is not _begun:
+            others = [function for function in before if function is not _begun]
+            app.before_request_funcs[None] = [*others, _begun]
+
+
+def _begun() -> None:
+    """OpenTelemetry begins its span in such a function, and this one comes behind it."""
+    block = flask.request.environ.get(BLOCK)
+    if block is not None:
+        block.follow_span()
+
+
 def _operation(app: flask.Flask, environ: Environ) -> str:
     """Method and rule, matched again: when a body fails its request is long over."""
     try:
@@ -82,10 +105,10 @@ def _user() -> User:
     return remote_user_of(flask.request.environ) if identity is None else str(identity)
 
 
-def _failed(sender: Any, exception: BaseException, **_: Any) -> None:
+def _failed(sender: Any, exception: BaseException | None = None, **_: Any) -> None:
     request = flask.request
     block = request.environ.get(BLOCK)
-    if block is not None:
+    if block is not None and exception is not None:
         if request.url_rule is not None:
             block.operation = f"{request.method} {request.url_rule}"
         block.failed(exception, user=_user)

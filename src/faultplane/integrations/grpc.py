@@ -20,6 +20,7 @@ import grpc
 import grpc.aio
 
 import faultplane as fp
+from faultplane.integrations.beside import place_inside_tracing
 
 __all__ = ["AioInterceptor", "Interceptor", "wire"]
 
@@ -48,7 +49,7 @@ class AioInterceptor(grpc.aio.ServerInterceptor):
 
 
 def wire() -> None:
-    """Put an interceptor first in every server that is made from now on."""
+    """Put an interceptor first, but for tracing, in every server that is made from now on."""
     for module, interceptor in ((grpc, Interceptor), (grpc.aio, AioInterceptor)):
         module.server = _with(interceptor, module.server)
 
@@ -61,7 +62,8 @@ def _with(kind: type, previous: Callable[..., Any]) -> Callable[..., Any]:
         bound = signature.bind(*args, **kwargs)
         given = list(bound.arguments.get("interceptors") or ())
         if not any(isinstance(interceptor, kind) for interceptor in given):
-            bound.arguments["interceptors"] = [kind(), *given]
+            given.insert(place_inside_tracing(given), kind())
+            bound.arguments["interceptors"] = given
         return previous(*bound.args, **bound.kwargs)
 
     return server
