@@ -38,7 +38,9 @@ def install(app: Starlette) -> None:
 def wire(application: type[Starlette] = Starlette) -> None:
     """Observe the requests of every application of this process."""
     # OpenTelemetry puts a subclass into the place of the class, which leaves it to its base.
-    owner = next(kind for kind in application.__mro__ if "build_middleware_stack" in vars(kind))
+    owner: Any = next(
+        kind for kind in application.__mro__ if "build_middleware_stack" in vars(kind)
+    )
     build = owner.build_middleware_stack
     if hasattr(build, "faultplane"):
         return
