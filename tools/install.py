@@ -142,7 +142,9 @@ def install_package(extra: str) -> None:
     """Install the package in place, with one of its extras."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         requirements = tomllib.load(file)["build-system"]["requires"]
-    if pip("-U", *requirements, "wheel"):
+    # pip 23, which comes with Python 3.11, finds no versions for OpenTelemetry's instrumentations,
+    # which pin each other, though there are some.
+    if pip("-U", *requirements, "wheel", "pip>=25"):
         raise SystemExit("faultplane: the build tools could not be installed (see pip above)")
     environment = {}
     if core_is_optional() and (not compiler() or not headers()):
