@@ -59,7 +59,9 @@ TYPES: Final[dict[str, Any]] = {
             "severity_number": _I64,
         }
     ],
+    "memory_cgroup": _U64,
     "oom_kills": _COUNT,
+    "oom_kills_since": _I64,
     "resource": {},
     "store": "",
 }

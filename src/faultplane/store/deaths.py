@@ -11,15 +11,14 @@ import os
 import re
 import signal
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from zlib import crc32
 
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
-from faultplane.store import death_lines, files, host, lanes, owners
+from faultplane.store import death_lines, files, host, lanes, manner, owners
 from faultplane.store.domain import Store
 from faultplane.store.owners import Life, OwnerRow
 
@@ -38,7 +37,7 @@ _INCARNATION: Final = re.compile(rb'\{"incarnation":([0-9]{1,10}),')
 
 FIELDS: Final = {
     "incarnation": "number of the owner, as in the owner column of its records",
-    "how": "exit, signal, oom, exec or unknown",
+    "how": "exit, signal, oom (by the kernel, for want of memory), exec or unknown",
     "summary": "the same as a sentence",
     "time_unix_nano": "when: of the signal or the exit, else when it was found",
     "time_is_exact": "whether that is the moment of death rather than of its finding",
@@ -57,7 +56,11 @@ FIELDS: Final = {
     "start_unix_nano, slot, parent (slot of the enclosing one, -1 = none)",
     "in_flight_count": "how many there were, also past the 64 that are listed",
     "records": "its last records, at most 10, oldest first",
-    "oom_kills": "kills for want of memory in its cgroup so far, when it was found",
+    "memory_cgroup": "the memory cgroup it registered in: inode number of its directory, low 32 "
+    "bits; 0 = the kills of the whole host count",
+    "oom_kills": "kills for want of memory in that cgroup so far, when it was found",
+    "oom_kills_since": "of these, since it was last known to live; -1 = the cgroup was not asked, "
+    "or was gone or out of sight",
     "resource": "resource attributes of the process",
     "store": "name of the store directory",
 }
@@ -76,27 +79,55 @@ _FAULTHANDLER_SIGNALS: Final = {
 # ---------------------------------------------------------------------------------- computing
 
 
-def describe(store: Store, row: OwnerRow, oom_kills_known: int = 0) -> dict[str, Any]:
-    """The death record of an owner whose process is gone; reads, stores nothing.
+def describe(store: Store, row: OwnerRow) -> dict[str, Any]:
+    """The death record of an owner whose process is gone; reads, stores nothing."""
+    return describe_all(store, [row])[0]
 
-    ``oom_kills_known`` is what the last stored record said, so that one kill is not taken for
-    the reason of two deaths.
+
+def describe_all(
+    store: Store, rows: Sequence[OwnerRow], counts: manner.Counts | None = None
+) -> list[dict[str, Any]]:
+    """Death records of owners that were found dead at the same look; reads, stores nothing.
+
+    All at once, so that one kill for want of memory is not taken for the reason of two deaths.
+    Who stores them gives the ``counts`` that were read before its last look at who lives.
     """
-    found = time.time_ns()
-    inflight, fatal = _last_breath(store, row)
-    records = lanes.last_rows(store, row.slot, row.generation, row.incarnation, RECORDS_MAX)
-    for record in records:
-        record["message"] = record["message"][:MESSAGE_CHARS_MAX]
-    oom_kills = host.oom_kills()
-    death: dict[str, Any] = {
-        "incarnation": row.incarnation,
-        **_manner(row, fatal, oom_kills, oom_kills_known),
-        "found_unix_nano": found,
-        "seen_unix_nano": max(
+    if not rows:
+        return []
+    found, parts = [], []
+    for row in rows:
+        inflight, fatal = _last_breath(store, row)
+        records = lanes.last_rows(store, row.slot, row.generation, row.incarnation, RECORDS_MAX)
+        for record in records:
+            record["message"] = record["message"][:MESSAGE_CHARS_MAX]
+        seen = max(
             [row.start_unix_nano]
             + [entry["start_unix_nano"] for entry in inflight]
             + [record["time_unix_nano"] for record in records]
-        ),
+        )
+        found.append(manner.Found(row, fatal, seen))
+        parts.append((inflight, records))
+    stored = [death for name in (OLD_NAME, NAME) for death in _records(store, name)]
+    manners = manner.of_all(store, found, stored, counts or manner.Counts())
+    return [
+        _describe(store, one, how, *rest)
+        for one, how, rest in zip(found, manners, parts, strict=True)
+    ]
+
+
+def _describe(
+    store: Store,
+    found: manner.Found,
+    how: dict[str, Any],
+    inflight: list[dict[str, Any]],
+    records: list[dict[str, Any]],
+) -> dict[str, Any]:
+    row, fatal, now = found.row, found.fatal, time.time_ns()
+    death: dict[str, Any] = {
+        "incarnation": row.incarnation,
+        **how,
+        "found_unix_nano": now,
+        "seen_unix_nano": found.seen_unix_nano,
         "start_unix_nano": row.start_unix_nano,
         "service": row.service,
         "pid": row.pid,
@@ -106,52 +137,17 @@ def describe(store: Store, row: OwnerRow, oom_kills_known: int = 0) -> dict[str,
         "frames": fatal.get("frames", []),
         "in_flight_count": len(inflight),
         "records": records,
-        "oom_kills": oom_kills,
         "resource": row.attributes,
         "store": store.name,
     }
     exact = fatal.get("time_unix_nano", 0) or (row.end_unix_nano if death["how"] == "exit" else 0)
-    death["time_unix_nano"] = exact or row.end_unix_nano or found
+    death["time_unix_nano"] = exact or row.end_unix_nano or now
     death["time_is_exact"] = exact != 0
     for entry in inflight:
         age_nano = death["time_unix_nano"] - entry["start_unix_nano"]
         entry["age_seconds"] = round(max(age_nano, 0) / 1e9, 6)
     death["in_flight"] = inflight[:INFLIGHT_LISTED_MAX]
     return death
-
-
-def _manner(
-    row: OwnerRow, fatal: dict[str, Any], oom_kills: int, oom_kills_known: int
-) -> dict[str, Any]:
-    """How it died, as far as anything tells: its own word, a signal, the kernel's count."""
-    number = int(fatal.get("signal", 0))
-    name = _signal_name(number)
-    killed = oom_kills - max(row.oom_kills_at_start, oom_kills_known)
-    if row.state_code == schema.OWNER_EXITED:
-        code = f" with exit code {row.exit_code}" if row.exit_code else ""
-        how, summary = "exit", f"left in order{code}"
-    elif number:
-        how, summary = "signal", f"killed by {name}"
-    elif row.cgroup == host.cgroup_signature() and row.boot == host.boot_id()[:8] and killed > 0:
-        how = "oom"
-        summary = f"left without a word; its cgroup had {killed} kills for want of memory"
-    elif row.boot != host.boot_id()[:8]:
-        how, summary = "unknown", "the host was restarted"
-    elif row.pid_namespace == host.pid_namespace() and not host.is_gone(row.process):
-        how, summary = "exec", "became another program (exec) without a word"
-    else:
-        how = "unknown"
-        summary = "left without a word, no signal seen (SIGKILL, os._exit or exec)"
-    return {"how": how, "summary": summary, "signal": number, "signal_name": name}
-
-
-def _signal_name(number: int) -> str:
-    if not number:
-        return ""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _last_breath(store: Store, row: OwnerRow) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -266,13 +262,6 @@ def append(store: Store, death: dict[str, Any]) -> None:
     store.registry.add(schema.REGISTRY.offset["deaths_recorded"], 1)
 
 
-def oom_kills_known(store: Store) -> int:
-    """The kernel's count in the newest stored record, 0 without one."""
-    last = deque(_records(store, NAME), maxlen=1)
-    known: int = last[0]["oom_kills"] if last else 0
-    return known
-
-
 # ------------------------------------------------------------------------------------ reading
 
 
@@ -287,12 +276,14 @@ def read_deaths(store: Store, compute_missing: bool = True) -> list[dict[str, An
         for death in _records(store, name):
             known[death["incarnation"]] = {**death, "stored": True}
     if compute_missing:
-        last = oom_kills_known(store)
         me = host.this_process()
-        for row in owners.read_owners(store):
-            if row.incarnation in known or not is_missing(store, row, me):
-                continue
-            known[row.incarnation] = {**describe(store, row, last), "stored": False}
+        missing = [
+            row
+            for row in owners.read_owners(store)
+            if row.incarnation not in known and is_missing(store, row, me)
+        ]
+        for death in describe_all(store, missing):
+            known[death["incarnation"]] = {**death, "stored": False}
     return sorted(known.values(), key=lambda death: death["time_unix_nano"])
 
 

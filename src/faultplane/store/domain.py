@@ -22,7 +22,7 @@ from faultplane.errors import (
     StorageError,
     StorageFull,
 )
-from faultplane.store import aggregate, files, host, location, locks
+from faultplane.store import aggregate, cgroup, files, host, location, locks
 
 REGISTRY_NAME: Final = "registry"
 OWNERS_NAME: Final = "owners"
@@ -285,7 +285,7 @@ def budget_allowed(directory_fd: int, wanted_bytes: int) -> int:
     status = os.fstatvfs(directory_fd)
     if status.f_blocks:  # a tmpfs without a limit says 0
         left.append(status.f_bavail * status.f_frsize)
-    memory = host.memory_left_bytes()
+    memory = cgroup.memory_left_bytes()
     if memory >= 0:
         left.append(memory)
     allowed = min(left) // SHARE_OF_SPACE_LEFT

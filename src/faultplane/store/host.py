@@ -1,23 +1,18 @@
 """What the kernel says about this host, this process and other processes.
 
-Read from /proc and the cgroup file systems, where there are any. Nothing here raises because a
-file is missing: a question that the host does not answer gets the value that its function names.
+Read from /proc, where there is one; `cgroup` has what the control groups say. Nothing here raises
+because a file is missing: a question that the host does not answer gets the value that its
+function names.
 """
 
 import os
 import re
 import sys
-from collections.abc import Iterator
 from functools import cache
 from typing import Final, NamedTuple
-from zlib import crc32
 
 PROC: Final = "/proc"
-CGROUP: Final = "/sys/fs/cgroup"
-CGROUP_LEVELS_MAX: Final = 32
 TEXT_BYTES_MAX: Final = 1 << 20
-UNLIMITED_BYTES: Final = 1 << 60
-"""cgroup v1 writes "no limit" as a number near 2**63."""
 
 _CONTAINER_ID: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -138,81 +133,7 @@ def holds_lock(pid: int, inode: int, byte: int) -> bool:
     return False
 
 
-# -------------------------------------------------------------------------------------- cgroup
-
-
-def _cgroup_directories() -> Iterator[tuple[str, bool]]:
-    """(Directory, whether it is version 2) of this process's memory cgroup and its parents."""
-    for line in read_text(f"{PROC}/self/cgroup").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if number == "0" and not controllers:
-            root, unified = CGROUP, True
-        elif "memory" in controllers.split(","):
-            root, unified = f"{CGROUP}/memory", False
-        else:
-            continue
-        steps = [part for part in path.split("/") if part not in ("", ".", "..")]
-        for depth in range(min(len(steps), CGROUP_LEVELS_MAX), -1, -1):
-            yield "/".join((root, *steps[:depth])), unified
-
-
-def _number(path: str) -> int:
-    """The number in a cgroup file, -1 for "max" and where there is none."""
-    text = read_text(path).strip()
-    value = int(text) if text.isascii() and text.isdigit() else -1
-    return -1 if value >= UNLIMITED_BYTES else value
-
-
-def _counter(path: str, name: str) -> int:
-    """The number behind ``name`` in a file of "name number" lines, -1 where there is none."""
-    for line in read_text(path).splitlines():
-        key, _, value = line.partition(" ")
-        if key == name and value.strip().isdigit():
-            return int(value)
-    return -1
-
-
-def memory_left_bytes() -> int:
-    """Bytes that this process's cgroup may still take, -1 where nothing limits it.
-
-    The smallest over its ancestors; file pages that the kernel would give back count as left.
-    """
-    left = -1
-    for directory, unified in _cgroup_directories():
-        names = ("memory.max", "memory.current") if unified else (
-            "memory.limit_in_bytes", "memory.usage_in_bytes"
-        )  # fmt: skip
-        limit = _number(f"{directory}/{names[0]}")
-        if limit < 0:
-            continue
-        used = max(_number(f"{directory}/{names[1]}"), 0)
-        reclaimable = max(_counter(f"{directory}/memory.stat", "inactive_file"), 0)
-        here = max(limit - max(used - reclaimable, 0), 0)
-        left = here if left < 0 else min(left, here)
-    return left
-
-
-def oom_kills() -> int:
-    """Processes of this cgroup that the kernel killed for want of memory, so far.
-
-    Falls back to the whole host's count; 0 where neither can be read.
-    """
-    for directory, unified in _cgroup_directories():
-        file = "memory.events" if unified else "memory.oom_control"
-        count = _counter(f"{directory}/{file}", "oom_kill")
-        if count >= 0:
-            return count
-    return max(_counter(f"{PROC}/vmstat", "oom_kill"), 0)
-
-
-def cgroup_signature() -> bytes:
-    """4 bytes that are equal for processes whose `oom_kills` count the same kills."""
-    try:
-        namespace = os.stat(f"{PROC}/self/ns/cgroup").st_ino
-    except OSError:
-        namespace = 0
-    return crc32(f"{namespace} {read_text(f'{PROC}/self/cgroup')}".encode()).to_bytes(4, "little")
+# ---------------------------------------------------------------------------------- container
 
 
 def container_id() -> str:

@@ -22,6 +22,7 @@ from faultplane.store import (
     host,
     lanes,
     location,
+    manner,
     owners,
     unowned,
 )
@@ -134,12 +135,43 @@ def _bury(store: Store, report: Report, step: Step) -> None:
     if problem := owners.problem(owners.read_owners(store)):
         raise CorruptFile(problem)
     fold.finish_last(store, step)
-    me = host.this_process()
-    dead: list[tuple[OwnerRow, Life]] = []
+    me, counts = host.this_process(), manner.Counts()
+    dead: dict[int, tuple[OwnerRow, Life]] = {}
+    used = _find_dead(store, me, dead, step, begun)
+    if not dead:
+        return
+    counts.read(row for row, _ in dead.values())
+    # Once more: whoever is not found now lived when the kills were counted.
+    _find_dead(store, me, dead, step, begun)
+    pairs = {(row.slot, row.generation) for row, _ in dead.values()}
+    report.lanes_closed, problems = lanes.close_lanes(store, pairs)
+    report.problems += problems
+    step("closed")
+    unrecorded = _record(store, [row for row, _ in dead.values()], counts, report, step)
+    scarce = (store.header.owner_slots - used) * SLOTS_FREE_SHARE < store.header.owner_slots
+    now = time.time_ns()
+    settled = [
+        row
+        for row, alive in dead.values()
+        if owners.is_settled(row, alive, now) and (scarce or row.incarnation not in unrecorded)
+    ]
+    if settled:
+        report.problems += fold.fold(store, settled, step)
+        report.folded = len(settled)
+
+
+def _find_dead(
+    store: Store,
+    me: host.Process,
+    dead: dict[int, tuple[OwnerRow, Life]],
+    step: Step,
+    begun: int,
+) -> int:
+    """Declare dead whoever is and is not among ``dead``, by slot, yet; how many slots are used."""
     used = 0
     for row in owners.read_owners(store):
         used += 1
-        if row.state_code == schema.OWNER_FOLDED:
+        if row.state_code == schema.OWNER_FOLDED or row.slot in dead:
             continue
         alive = owners.life(store, row, me)
         if alive is Life.ALIVE and row.state_code != schema.OWNER_DEAD:
@@ -149,24 +181,8 @@ def _bury(store: Store, report: Report, step: Step) -> None:
         alive = Life.SILENT if alive is Life.ALIVE else alive
         marked = _declare_dead(store, row, alive, step, begun)
         if marked is not None:
-            dead.append((marked, alive))
-    if not dead:
-        return
-    pairs = {(row.slot, row.generation) for row, _ in dead}
-    report.lanes_closed, problems = lanes.close_lanes(store, pairs)
-    report.problems += problems
-    step("closed")
-    unrecorded = _record(store, [row for row, _ in dead], report, step)
-    scarce = (store.header.owner_slots - used) * SLOTS_FREE_SHARE < store.header.owner_slots
-    now = time.time_ns()
-    settled = [
-        row
-        for row, alive in dead
-        if owners.is_settled(row, alive, now) and (scarce or row.incarnation not in unrecorded)
-    ]
-    if settled:
-        report.problems += fold.fold(store, settled, step)
-        report.folded = len(settled)
+            dead[row.slot] = (marked, alive)
+    return used
 
 
 def _declare_dead(
@@ -190,20 +206,22 @@ def _declare_dead(
     return fresh if fresh.word == row.word else None
 
 
-def _record(store: Store, rows: list[OwnerRow], report: Report, step: Step) -> set[int]:
+def _record(
+    store: Store, rows: list[OwnerRow], counts: manner.Counts, report: Report, step: Step
+) -> set[int]:
     """Store a death record for each owner that has none; the incarnations where that failed."""
-    known, last = deaths.recorded(store), deaths.oom_kills_known(store)
+    known = deaths.recorded(store)
+    missing = [
+        row for row in rows if row.incarnation not in known and deaths.is_missing(store, row)
+    ]
     failed = set()
-    for row in rows:
-        if row.incarnation in known or not deaths.is_missing(store, row):
-            continue
-        death = deaths.describe(store, row, last)
+    for death in deaths.describe_all(store, missing, counts):
         step("record")
         # A crash behind the append is no second record: `recorded` finds the first.
         try:
             deaths.append(store, death)
         except (OSError, FaultplaneError) as error:
-            failed.add(row.incarnation)
+            failed.add(death["incarnation"])
             report.problems.append(f"{store.path}: {deaths.NAME}: {error}")
             continue
         step("recorded")

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError, StorageError
-from faultplane.store import aggregate, files, host, location
+from faultplane.store import aggregate, cgroup, files, host, location
 from faultplane.store import resource as resources
 from faultplane.store.domain import OWNERS_NAME, Store
 
@@ -119,7 +119,7 @@ class OwnerRow(NamedTuple):
 
     @property
     def cgroup(self) -> bytes:
-        """Signature of the cgroup that it ran in."""
+        """Signature of the memory cgroup that it registered in."""
         return self.random_id[8:12]
 
     @property
@@ -367,7 +367,7 @@ def _take_slot(
     incarnation = store.registry.add(schema.REGISTRY.offset["incarnation_next"], 1)
     if not 0 < incarnation <= INCARNATION_MAX:
         raise StorageError(f"incarnation must be 1 to {INCARNATION_MAX}, got {incarnation}")
-    me = host.this_process()
+    me, kills = host.this_process(), cgroup.own_kills()
     step("fields")
     # A crash from here to the swap leaves a free slot with old fields and perhaps files. The next
     # owner writes over them, if maintenance has not removed the files before.
@@ -375,7 +375,7 @@ def _take_slot(
         store,
         slot,
         begun,
-        random_id=host.boot_id()[:8] + host.cgroup_signature() + os.urandom(4),
+        random_id=host.boot_id()[:8] + kills.signature + os.urandom(4),
         pid=me.pid,
         fence=incarnation,
         pid_start_ticks=me.start_ticks,
@@ -383,7 +383,7 @@ def _take_slot(
         start_unix_nano=time.time_ns(),
         end_unix_nano=0,
         mapped_segment_low=0,
-        oom_kills_at_start=host.oom_kills(),
+        oom_kills_at_start=kills.killed,
         resource_bytes=len(resource),
         exit_code=0,
         resource=resource,

@@ -20,7 +20,7 @@ from faultplane.errors import (
     StorageFull,
     UnsafeDirectory,
 )
-from faultplane.store import domain, host, location, owners
+from faultplane.store import cgroup, domain, host, location, owners
 from faultplane.store.domain import Store
 
 MIN = schema.BUDGET_BYTES_MIN
@@ -94,14 +94,14 @@ def test_creators_at_once_end_with_one_store(run_python, tmp_domain_dir):
 
 def test_a_budget_is_capped_by_a_quarter_of_what_is_left(tmp_path, monkeypatch):
     descriptor = location.open_directory(str(tmp_path))
-    monkeypatch.setattr(host, "memory_left_bytes", lambda: -1)
+    monkeypatch.setattr(cgroup, "memory_left_bytes", lambda: -1)
     left = os.fstatvfs(descriptor)
     space = left.f_bavail * left.f_frsize
     assert domain.budget_allowed(descriptor, MIN) == MIN
     assert domain.budget_allowed(descriptor, 1 << 60) == space // 4
-    monkeypatch.setattr(host, "memory_left_bytes", lambda: 40 << 20)
+    monkeypatch.setattr(cgroup, "memory_left_bytes", lambda: 40 << 20)
     assert domain.budget_allowed(descriptor, 64 << 20) == min(10 << 20, space // 4)
-    monkeypatch.setattr(host, "memory_left_bytes", lambda: 4 * MIN - 4)
+    monkeypatch.setattr(cgroup, "memory_left_bytes", lambda: 4 * MIN - 4)
     with pytest.raises(StorageFull, match=f"needs {MIN} bytes, a quarter of what is left is"):
         domain.budget_allowed(descriptor, 64 << 20)
     os.close(descriptor)
@@ -359,7 +359,7 @@ def test_without_its_lock_the_pure_core_changes_no_word(make_store):
 
 
 def test_a_file_system_without_a_limit_has_room_for_any_budget(small_disk, monkeypatch):
-    monkeypatch.setattr(host, "memory_left_bytes", lambda: -1)
+    monkeypatch.setattr(cgroup, "memory_left_bytes", lambda: -1)
     descriptor = location.open_directory(str(small_disk(0)))
     assert os.fstatvfs(descriptor).f_blocks == 0
     assert domain.budget_allowed(descriptor, 1 << 60) == 1 << 60

@@ -15,9 +15,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    """Function ``(path, text)`` that fills a made-up /proc and /sys/fs/cgroup."""
+    """Function ``(path, text)`` that fills a made-up /proc."""
     monkeypatch.setattr(host, "PROC", str(tmp_path / "proc"))
-    monkeypatch.setattr(host, "CGROUP", str(tmp_path / "cgroup"))
 
     def write(path, text):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +65,6 @@ def test_without_proc_a_signal_that_does_nothing_tells(kernel):
 
 def test_without_proc_nothing_is_known(kernel):
     assert host.pid_namespace() == 0
-    assert host.memory_left_bytes() == -1
-    assert host.oom_kills() == 0
     assert host.container_id() == ""
     host.boot_id.cache_clear()
     assert host.boot_id() == bytes(16)
@@ -93,54 +90,6 @@ def test_locks_of_a_process_are_found_by_file_and_byte(kernel):
     assert host.holds_lock(7, 4711, 3)
     for pid, inode, byte in ((8, 4711, 3), (7, 471, 3), (7, 4711, 0)):
         assert not host.holds_lock(pid, inode, byte)
-
-
-GB = 1 << 30
-
-
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ({"a/b": (4 * GB, GB, 0)}, 3 * GB),
-        ({"a/b": (4 * GB, GB, 0), "a": (2 * GB, GB, 0)}, GB),
-        ({"a/b": (4 * GB, 4 * GB, GB)}, GB),
-        ({"a/b": ("max", GB, 0)}, -1),
-        ({"a/b": (GB, 2 * GB, 0)}, 0),
-    ],
-)
-def test_memory_left_is_the_least_of_all_levels_page_cache_aside(kernel, limits, expected):
-    kernel("proc/self/cgroup", "0::/a/b\n")
-    for path, (most, used, cache) in limits.items():
-        kernel(f"cgroup/{path}/memory.max", f"{most}\n")
-        kernel(f"cgroup/{path}/memory.current", f"{used}\n")
-        kernel(f"cgroup/{path}/memory.stat", f"anon 5\ninactive_file {cache}\n")
-    assert host.memory_left_bytes() == expected
-
-
-def test_the_first_version_of_cgroups_is_read_too(kernel):
-    kernel("proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/x/../y\n0::/\n")
-    kernel("cgroup/memory/x/y/memory.limit_in_bytes", str(3 * GB))
-    kernel("cgroup/memory/x/y/memory.usage_in_bytes", str(GB))
-    kernel("cgroup/memory/x/y/memory.oom_control", "under_oom 0\noom_kill 4\n")
-    kernel("cgroup/memory/memory.limit_in_bytes", "9223372036854771712")
-    assert host.memory_left_bytes() == 2 * GB
-    assert host.oom_kills() == 4
-
-
-def test_kills_are_those_of_the_cgroup_or_else_of_the_host(kernel):
-    kernel("proc/vmstat", "nr_free 1\noom_kill 9\n")
-    assert host.oom_kills() == 9
-    kernel("proc/self/cgroup", "0::/a\n")
-    kernel("cgroup/a/memory.events", "low 0\noom 3\noom_kill 2\n")
-    assert host.oom_kills() == 2
-
-
-def test_the_signature_changes_with_the_cgroup(kernel):
-    kernel("proc/self/cgroup", "0::/a\n")
-    first = host.cgroup_signature()
-    assert first == host.cgroup_signature()
-    kernel("proc/self/cgroup", "0::/b\n")
-    assert host.cgroup_signature() != first
 
 
 def test_a_container_is_named_by_its_cgroup_or_its_mounts(kernel):

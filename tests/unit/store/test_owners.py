@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from faultplane import schema
 from faultplane.errors import DomainNotFound, StorageFull
-from faultplane.store import host, owners
+from faultplane.store import cgroup, host, owners
 from faultplane.store.owners import Life, OwnerRow
 
 DEAD_PID = 2**22 + 5  # above the kernel's largest
@@ -48,7 +48,7 @@ def test_a_new_owner_says_who_it_is(store):
     assert row.word == registration.word
     assert row.process == host.this_process()
     assert row.boot == host.boot_id()[:8]
-    assert row.cgroup == host.cgroup_signature()
+    assert (row.cgroup, row.oom_kills_at_start) == cgroup.own_kills()
     assert row.service == "checkout"
     assert row.attributes == {"service.name": "checkout"}
     assert (row.fence, row.end_unix_nano, row.exit_code) == (1, 0, 0)

@@ -1,0 +1,169 @@
+"""Workers that the kernel kills because their cgroup has no memory left, told from SIGKILL.
+
+The kills are real: a child eats memory in a cgroup of the test's own until it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from memory_cgroup import MemoryCgroup
+
+from faultplane.store import Domain
+
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's"),
+]
+
+CODE = """
+import os, sys
+open(sys.argv[1], "w").write(str(os.getpid()))
+import faultplane as fp
+fp.init("shop")
+print("ready", flush=True)
+for word in map(str.strip, sys.stdin):
+    if word == "fail":
+        try:
+            raise ValueError("no")
+        except ValueError as error:
+            fp.record(error, "charge")
+    elif word == "eat":
+        with fp.capture("import catalogue"):
+            held = []
+            while True:
+                held.append(b"x" * (1 << 20))
+    elif word == "feed a child that eats":
+        child = os.fork()
+        if not child:
+            os.execv(sys.executable, [sys.executable, "-c",
+                "held = []\\nwhile True: held.append(b'x' * (1 << 20))"])
+        os.waitpid(child, 0)
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def group():
+    """A cgroup of 96 MiB."""
+    try:
+        made = MemoryCgroup(f"faultplane-test-{os.getpid()}", 96 << 20)
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    yield made
+    made.remove()
+
+
+class Eater:
+    def __init__(self, group, environment):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-c", CODE, str(group.entrance)]
+        self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
+        assert self.process.stdout.readline() == "ready\n", self.process.stderr.read()
+        self.pid = self.process.pid
+
+    def tell(self, word):
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+
+    def do(self, word):
+        self.tell(word)
+        assert self.process.stdout.readline() == "done\n", self.process.stderr.read()
+
+    def end(self):
+        """How its parent sees that it ended."""
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+@pytest.fixture
+def eater(group, core_name, core, child_environment):
+    """Function ``() -> Eater``: a worker in the cgroup."""
+    started = []
+
+    def start():
+        environment = child_environment(core_name, FAULTPLANE_BUDGET_BYTES="2MiB")
+        started.append(Eater(group, environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate()
+
+
+def deaths(directory):
+    with Domain.attach("default", str(directory)) as domain:
+        return {death["pid"]: death for death in domain.deaths_rows()}
+
+
+def test_a_kill_for_want_of_memory_is_told_from_a_kill_by_hand(
+    eater, group, tmp_domain_dir, core_name
+):
+    one, two = eater(), eater()
+    one.tell("eat")
+    assert one.end() == -signal.SIGKILL
+    assert group.kills() == 1
+    first = deaths(tmp_domain_dir)[one.pid]
+    assert (first["how"], first["oom_kills_since"]) == ("oom", 1), first
+    assert first["memory_cgroup"] == os.stat(group.path).st_ino & 0xFFFF_FFFF
+    assert [entry["operation"] for entry in first["in_flight"]] == ["import catalogue"]
+    three = eater()  # buries the first, as the worker does that a server starts in its place
+    two.process.kill()
+    assert two.end() == -signal.SIGKILL, "the parent sees the same of both"
+    second = deaths(tmp_domain_dir)[two.pid]
+    assert (second["how"], second["oom_kills_since"]) == ("unknown", 0), second
+    assert "not out of memory" in second["summary"]
+    three.process.kill()
+    three.end()
+    eater()
+    found = deaths(tmp_domain_dir)
+    assert [found[each.pid]["how"] for each in (one, two, three)] == ["oom", "unknown", "unknown"]
+    assert all(found[each.pid]["stored"] for each in (one, two, three))
+
+
+def test_of_a_kill_and_an_oom_kill_found_together_neither_is_claimed(eater, group, tmp_domain_dir):
+    one, two = eater(), eater()
+    two.process.kill()
+    two.end()
+    one.tell("eat")
+    one.end()
+    found = deaths(tmp_domain_dir)
+    assert [found[each.pid]["how"] for each in (one, two)] == ["unknown", "unknown"]
+    assert "2 processes of its cgroup did, 1 was killed for that" in found[one.pid]["summary"]
+
+
+def test_a_child_that_was_killed_for_want_of_memory_is_not_held_against_its_parent(
+    eater, group, tmp_domain_dir
+):
+    one = eater()
+    one.do("feed a child that eats")
+    assert group.kills() == 1
+    eater()  # it notes the count
+    one.do("fail")  # and this one shows that it has outlived it
+    one.process.kill()
+    one.end()
+    death = deaths(tmp_domain_dir)[one.pid]
+    assert (death["how"], death["oom_kills_since"]) == ("unknown", 0), death
+
+
+def test_a_maintainer_that_does_not_see_the_cgroup_leaves_it_open(
+    eater, group, tmp_domain_dir, core_name, run_python
+):
+    one = eater()
+    one.tell("eat")
+    one.end()
+    code = """
+import sys
+from faultplane.store import cgroup, maintain
+cgroup.CGROUP = "/nowhere"  # as in a container, which sees its own group alone
+(report,) = maintain.maintain(sys.argv[1])
+print(report.died[0]["how"], report.died[0]["oom_kills_since"], report.died[0]["summary"])
+"""
+    said = run_python(code, tmp_domain_dir / "default", core=core_name).stdout
+    assert said.startswith("unknown -1 left without a word, no signal seen (SIGKILL, out of memory")
