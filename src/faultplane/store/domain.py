@@ -290,9 +290,10 @@ def budget_allowed(directory_fd: int, wanted_bytes: int) -> int:
         left.append(memory)
     allowed = min(left) // SHARE_OF_SPACE_LEFT
     if allowed < schema.BUDGET_BYTES_MIN:
+        where = "the memory cgroup" if min(left) == memory else "the file system"
         raise StorageFull(
-            f"a domain needs {schema.BUDGET_BYTES_MIN} bytes, a quarter of what is left is "
-            f"{allowed}"
+            f"a domain needs {schema.BUDGET_BYTES_MIN} bytes, a quarter of what {where} has left "
+            f"is {allowed}"
         )
     return allowed
 
@@ -380,11 +381,11 @@ def _create(domain_fd: int, name: str, mode: int, budget_bytes: int) -> None:
         wanted = max(budget_bytes // 2, schema.BUDGET_BYTES_MIN)
     shape = schema.geometry(budget_allowed(domain_fd, wanted))
     temporary = f"{location.TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
-    os.mkdir(temporary, 0o700, dir_fd=domain_fd)
+    os.mkdir(temporary, mode, dir_fd=domain_fd)
     try:
         directory_fd = location.open_directory(temporary, domain_fd)
         try:
-            os.fchmod(directory_fd, mode)
+            location.set_mode(directory_fd, mode)
             _fill(directory_fd, shape, begun)
         finally:
             os.close(directory_fd)

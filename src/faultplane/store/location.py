@@ -160,7 +160,7 @@ def _open_base(base: Base, mode: int) -> int:
     parent, name = os.path.split(os.path.abspath(base.path))
     try:
         if base.origin == "given":
-            os.makedirs(parent, mode=0o700, exist_ok=True)
+            _make_parents(parent, mode)
         parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise StorageError(f"{base.path} cannot be made: {error}") from error
@@ -172,6 +172,24 @@ def _open_base(base: Base, mode: int) -> int:
         )
     finally:
         os.close(parent_fd)
+
+
+def _make_parents(path: str, mode: int) -> None:
+    """Make what is missing of ``path``, with ``mode`` whatever the umask is."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory, mode)
+        except FileExistsError:
+            continue  # by another process, or it is no directory: opening it tells
+        descriptor = os.open(directory, _DIRECTORY_FLAGS)
+        try:
+            set_mode(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
 
 # -------------------------------------------------------------------------------- directories
@@ -210,7 +228,7 @@ def make_directory(
     """
     made = False
     try:
-        os.mkdir(name, 0o700, dir_fd=parent_fd)
+        os.mkdir(name, mode, dir_fd=parent_fd)
         made = True
     except FileExistsError:
         pass
@@ -219,11 +237,23 @@ def make_directory(
     descriptor = open_safe(name, parent_fd, path, trust_root)
     try:
         if made:
-            os.fchmod(descriptor, mode)
+            set_mode(descriptor, mode)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def set_mode(descriptor: int, mode: int) -> None:
+    """Set the mode of a directory that was just made, whatever the umask was.
+
+    The bit that hands the group on to what is made in it stays: a volume with a group of its own
+    (``fsGroup`` in Kubernetes) has it, and else that group could open the upper directories alone.
+    Who is not of that group would lose it by any change, so none is made without need.
+    """
+    has = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if has & 0o777 != mode:
+        os.fchmod(descriptor, mode | has & stat.S_ISGID)
 
 
 def open_safe(name: str, parent_fd: int | None, path: str, trust_root: bool = False) -> int:

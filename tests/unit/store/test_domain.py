@@ -102,7 +102,8 @@ def test_a_budget_is_capped_by_a_quarter_of_what_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(cgroup, "memory_left_bytes", lambda: 40 << 20)
     assert domain.budget_allowed(descriptor, 64 << 20) == min(10 << 20, space // 4)
     monkeypatch.setattr(cgroup, "memory_left_bytes", lambda: 4 * MIN - 4)
-    with pytest.raises(StorageFull, match=f"needs {MIN} bytes, a quarter of what is left is"):
+    told = f"needs {MIN} bytes, a quarter of what the memory cgroup has left is {MIN - 1}"
+    with pytest.raises(StorageFull, match=told):
         domain.budget_allowed(descriptor, 64 << 20)
     os.close(descriptor)
 
