@@ -27,6 +27,7 @@ from faultplane.store import (
     fold,
     host,
     lanes,
+    manner,
     owners,
     reader,
     records,
@@ -250,8 +251,9 @@ def read_breath(bench: Bench, name: str, size: int) -> None:
         in_flight, fatal = deaths._last_breath(bench.store, row)
         if not bench.every(8):
             continue
+        found = manner.Found(row, fatal, row.start_unix_nano)
         death = {
-            **deaths._manner(row, fatal, 0, 0),
+            **manner.of_all(bench.store, [found], [], manner.Counts())[0],
             "fault_address": fatal.get("address", 0),
             "thread_id": fatal.get("thread_id", 0),
             "frames": fatal.get("frames", []),

@@ -63,10 +63,11 @@ class Snapshot(NamedTuple):
 def snapshot(store: Store) -> Snapshot:
     """Everything that a store has counted; needs permission to read only.
 
-    Raises StorageError when folders replaced the totals 64 times in the meantime.
+    A file that cannot be opened is among the problems, and the others are summed. Raises
+    StorageError when folders replaced the totals 64 times in the meantime.
     """
     for _ in range(ATTEMPTS_MAX):
-        retired, problems = fold.read_retired(store)
+        retired, problems = _read_retired(store)
         tallies = retired.tallies
         listed = set(retired.folded)
         rows = owners.read_owners(store)
@@ -75,14 +76,34 @@ def snapshot(store: Store) -> Snapshot:
         for row in rows:
             if row.state_code == schema.OWNER_FOLDED or row.incarnation in listed:
                 continue
-            found, problem = fold.read_tallies(store, row)
+            try:
+                found, problem = fold.read_tallies(store, row)
+            except StorageError as error:
+                problems.append(f"{store.path}: {error}")
+                continue
             aggregate.add_all(tallies, found)
             problems += [problem] if problem else []
         # Read last: a file that was folded and unlinked in between left its mark here.
-        if fold.read_head(store).epoch_or_incarnation == retired.epoch_or_incarnation:
+        if _read_epoch(store) == retired.epoch_or_incarnation:
             _add_overflow(store, tallies)
             return Snapshot(tallies, problems)
     raise StorageError(f"{store.path}: agg-retired was replaced {ATTEMPTS_MAX} times while read")
+
+
+def _read_retired(store: Store) -> tuple[aggregate.Aggregate, list[str]]:
+    try:
+        return fold.read_retired(store)
+    except StorageError as error:
+        # For who sums up, that is; who folds must not replace what it could not read.
+        nothing = aggregate.parse(aggregate.empty_retired(), aggregate.RETIRED_NAME)
+        return nothing, [f"{store.path}: {error}"]
+
+
+def _read_epoch(store: Store) -> int:
+    try:
+        return fold.read_head(store).epoch_or_incarnation
+    except StorageError:
+        return 0
 
 
 def _add_overflow(store: Store, tallies: Tallies) -> None:

@@ -17,7 +17,7 @@ from zlib import crc32
 
 from faultplane import schema
 from faultplane._backend import core
-from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
+from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError, StorageError
 from faultplane.store import death_lines, files, host, lanes, manner, owners
 from faultplane.store.domain import Store
 from faultplane.store.owners import Life, OwnerRow
@@ -288,9 +288,10 @@ def read_deaths(store: Store, compute_missing: bool = True) -> list[dict[str, An
 
 
 def problems(store: Store) -> list[str]:
-    """Why stored records cannot be read, or none can be stored, a sentence for each file."""
+    """Why records or what is in flight cannot be read, or no record stored, a sentence a file."""
     found = []
-    for name in (OLD_NAME, NAME):
+    in_flight = [owners.breath_name(row.slot) for row in owners.read_owners(store)]
+    for name in (OLD_NAME, NAME, *in_flight):
         try:
             descriptor, _ = files.open_file(store.directory_fd, name)
         except DomainNotFound:
@@ -299,7 +300,8 @@ def problems(store: Store) -> list[str]:
             found.append(f"{store.path}: {error}")
             continue
         try:
-            files.check_alone(descriptor, name)
+            if name in (OLD_NAME, NAME):
+                files.check_alone(descriptor, name)
         except CorruptFile as error:
             found.append(f"{store.path}: {error}")
         finally:
@@ -325,8 +327,8 @@ def _checked_lines(store: Store, name: str) -> Iterator[bytes]:
     """The JSON of every line whose checksum is right."""
     try:
         content = files.read_end(store.directory_fd, name, _READ_BYTES_MAX)
-    except (DomainNotFound, CorruptFile):
-        return
+    except StorageError:
+        return  # missing, or `problems` names it
     for line in content.split(b"\n"):
         stamp, space, data = line.partition(b" ")
         if space and stamp == b"%08x" % crc32(data):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from faultplane import schema
-from faultplane.errors import CorruptFile, DomainNotFound, LayoutMismatch
+from faultplane.errors import CorruptFile, DomainNotFound, LayoutMismatch, StorageError
 from faultplane.store import aggregate, files, owners
 from faultplane.store.aggregate import Series, Tallies
 from faultplane.store.domain import Store
@@ -90,7 +90,8 @@ def fold(store: Store, settled: Sequence[OwnerRow], step: Step = no_step) -> lis
     """Fold owners that nobody writes for any more; a sentence for each file that was bad.
 
     The caller holds LOCK_MAINTAIN and has made sure that each is DEAD or EXITED and settled.
-    Raises StorageFull, having folded whole batches or nothing.
+    Raises StorageFull, having folded whole batches or nothing, and StorageError where the totals
+    are there and cannot be read.
     """
     problems: list[str] = []
     with store.locks.held(schema.LOCK_FOLD):
@@ -105,17 +106,26 @@ def fold(store: Store, settled: Sequence[OwnerRow], step: Step = no_step) -> lis
 def _fold_batch(store: Store, batch: Sequence[OwnerRow], step: Step) -> list[str]:
     step("read")
     retired, problems = read_retired(store)
+    read = []
     for row in batch:
-        tallies, problem = read_tallies(store, row)
+        try:
+            tallies, problem = read_tallies(store, row)
+        except StorageError as error:
+            # Its counts are there, and not for us to read now: it keeps its slot until they are.
+            problems.append(f"{store.path}: {error}")
+            continue
+        read.append(row)
         aggregate.add_all(retired.tallies, tallies)
         problems += [problem] if problem else []
+    if not read:
+        return problems
     merge_over(retired.tallies, series_max(store))
     epoch = (retired.epoch_or_incarnation + 1) & aggregate.COUNT_MAX
     data = aggregate.render(
         retired.tallies.items(),
         aggregate.RETIRED_SLOT,
         epoch,
-        tuple(row.incarnation for row in batch),
+        tuple(row.incarnation for row in read),
     )
     step("write")
     descriptor = files.create(
@@ -129,7 +139,7 @@ def _fold_batch(store: Store, batch: Sequence[OwnerRow], step: Step) -> list[str
     os.close(descriptor)
     step("flipped")
     store.registry.store(schema.REGISTRY.offset["fold_epoch"], epoch)
-    for row in batch:
+    for row in read:
         _give_back(store, row, step)
     return problems
 

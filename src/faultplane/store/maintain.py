@@ -157,7 +157,8 @@ def _bury(store: Store, report: Report, step: Step) -> None:
     ]
     if settled:
         report.problems += fold.fold(store, settled, step)
-        report.folded = len(settled)
+        left = {row.incarnation for row in owners.read_owners(store)}
+        report.folded = sum(row.incarnation not in left for row in settled)
 
 
 def _find_dead(

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from faultplane import schema
+from faultplane.errors import StorageError
 from faultplane.store import aggregate, counts, fold, owners
 from faultplane.store.aggregate import Series, Tally
 
@@ -105,6 +106,53 @@ def test_bad_files_are_reported_and_never_stop_the_rest(store, owner):
     assert "agg-1 must start with" in problems[1]
     assert counter(store) == 1
     assert owners.read_owners(store) == []
+
+
+def refuse(monkeypatch, name):
+    """Whoever opens that file is refused, as root too; a list to empty when that is over."""
+    refused, opened = [name], os.open
+
+    def open_file(path, *args, **options):
+        if path in refused:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", open_file)
+    return refused
+
+
+def test_counts_that_may_not_be_read_now_keep_their_slot_and_the_rest_is_folded(
+    store, owner, monkeypatch
+):
+    first, second = owner(hits=3), owner(hits=4)
+    rows = [dead(first), dead(second)]
+    refused = refuse(monkeypatch, "agg-0")
+    (told,) = fold.fold(store, rows)
+    assert told == f"{store.path}: agg-0 cannot be opened: Permission denied"
+    assert [row.slot for row in owners.read_owners(store)] == [0]
+    assert counter(store) == 4
+    assert counts.snapshot(store).problems == [told]
+    assert fold.fold(store, rows[:1]) == [told]
+    assert fold.read_head(store).epoch_or_incarnation == 1, "nothing was written anew for nothing"
+    refused.clear()
+    assert counter(store) == 7
+    assert fold.fold(store, rows[:1]) == []
+    assert counter(store) == 7
+
+
+def test_totals_that_may_not_be_read_now_are_not_replaced(store, owner, monkeypatch):
+    first, second = owner(hits=3), owner(hits=4)
+    fold.fold(store, [dead(first)])
+    row = dead(second)
+    refused = refuse(monkeypatch, "agg-retired")
+    with pytest.raises(StorageError, match="agg-retired cannot be opened: Permission denied"):
+        fold.fold(store, [row])
+    assert counter(store) == 4, "the living and the dead that are not folded are summed"
+    assert "agg-retired cannot be opened" in counts.snapshot(store).problems[0]
+    refused.clear()
+    assert counter(store) == 7
+    fold.fold(store, [row])
+    assert counter(store) == 7
 
 
 def test_missing_totals_are_reported_and_begin_anew(store, owner):
