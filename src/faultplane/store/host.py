@@ -55,7 +55,7 @@ def boot_id() -> bytes:
 def this_process() -> Process:
     """The calling process; not cached, because a forked child is another one."""
     pid = os.getpid()
-    return Process(pid, start_ticks(pid), pid_namespace())
+    return Process(pid, 0 if proc_is_foreign() else start_ticks(pid), pid_namespace())
 
 
 def pid_namespace() -> int:
@@ -64,6 +64,18 @@ def pid_namespace() -> int:
         return os.stat(f"{PROC}/self/ns/pid").st_ino
     except OSError:
         return 0
+
+
+def proc_is_foreign() -> bool:
+    """Whether /proc is that of another PID namespace than the caller's.
+
+    It is the namespace's that mounted it: a process that was put into a new one and has the old
+    mount still would read there about other processes of the same numbers.
+    """
+    try:
+        return os.readlink(f"{PROC}/self") != str(os.getpid())
+    except OSError:
+        return False
 
 
 def start_ticks(pid: int) -> int:
@@ -80,7 +92,10 @@ def start_ticks(pid: int) -> int:
 
 
 def is_gone(process: Process) -> bool:
-    """Whether a process of the caller's own PID namespace no longer runs."""
+    """Whether a process of the caller's own PID namespace no longer runs.
+
+    Not to be asked where `proc_is_foreign`.
+    """
     if process.pid <= 0:
         return True
     if sys.platform == "linux" and os.path.isdir(f"{PROC}/self"):

@@ -92,11 +92,18 @@ def _told(found: Found) -> dict[str, Any] | None:
         told = {"how": "signal", "summary": f"killed by {signal_name(number)}"}
     elif row.boot != host.boot_id()[:8]:
         told = {"how": "unknown", "summary": "the host was restarted"}
-    elif row.pid_namespace == host.pid_namespace() and not host.is_gone(row.process):
+    elif _runs(row):
         told = {"how": "exec", "summary": "became another program (exec) without a word"}
     else:
         return None
     return {**told, "signal": number, "signal_name": signal_name(number)}
+
+
+def _runs(row: OwnerRow) -> bool:
+    """Whether its pid is still that of the process that registered, as far as that can be seen."""
+    if row.pid_namespace != host.pid_namespace() or host.proc_is_foreign():
+        return False
+    return not host.is_gone(row.process)
 
 
 def _number(row: OwnerRow) -> int:

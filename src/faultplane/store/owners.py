@@ -207,8 +207,8 @@ class Life(enum.Enum):
     GONE = "gone"
     """It does not run any more, or another program took its place: it will write nothing."""
     SILENT = "silent"
-    """Its lock is free, but it lived in another PID namespace: dead, unless it closed every
-    descriptor it had."""
+    """Its lock is free, but it lived in another PID namespace, or /proc is another's: dead, unless
+    it closed every descriptor it had."""
 
 
 def life(store: Store, row: OwnerRow, me: host.Process | None = None) -> Life:
@@ -225,7 +225,7 @@ def life(store: Store, row: OwnerRow, me: host.Process | None = None) -> Life:
     if store.locks.is_held(row.slot):
         return Life.ALIVE
     me = me or host.this_process()
-    if row.pid_namespace != me.pid_namespace:
+    if row.pid_namespace != me.pid_namespace or host.proc_is_foreign():
         return Life.SILENT
     if row.process == me:
         # Not registered from here: by a program that this one replaced, or, if the lock is held,
