@@ -21,7 +21,7 @@ _OFFSET_MASK: Final = 0xFFFF_FFFF
 
 
 class DictionaryFile:
-    """One mapped dictionary; ``name`` is the file's.
+    """One mapped dictionary; ``name`` is the file's, ``user`` the uid that it belongs to.
 
     Raises DomainNotFound, CorruptFile, LayoutMismatch or StorageError when it cannot be used.
     """
@@ -33,6 +33,7 @@ class DictionaryFile:
             if size < _DICTIONARY.size:
                 raise CorruptFile(f"{name} must have at least {_DICTIONARY.size} bytes, got {size}")
             self._mapping: Any = core.Mapping(descriptor, size, False)
+            self.user = os.fstat(descriptor).st_uid
         finally:
             os.close(descriptor)
         with memoryview(self._mapping) as view:

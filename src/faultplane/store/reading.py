@@ -393,9 +393,11 @@ class Domain:
         ]
 
     def stack(self, fingerprint: int) -> stacks.Stack:
-        """The stack of an error, with source text; StackNotFound when none is kept.
+        """The stack of an error; StackNotFound when none is kept.
 
-        Raises TypeError for a fingerprint that is not a number, as its digits are not.
+        With the source text of its lines if this user wrote it: a stack of somebody else's could
+        name any file that this user may read. Raises TypeError for a fingerprint that is not a
+        number, as its digits are not.
         """
         given: object = fingerprint  # whatever a caller without a type checker gave
         if not hasattr(given, "__index__"):
@@ -404,7 +406,7 @@ class Domain:
 
         for file in self._stack_files():
             if (stack := stacks.find(file, fingerprint)) is not None:
-                return stacks.with_source(stack)
+                return stacks.with_source(stack) if file.user == os.geteuid() else stack
         raise StackNotFound(f"domain {self.name!r} keeps no stack of {fingerprint:016x}")
 
     def stacks_rows(self) -> list[dict[str, Any]]:

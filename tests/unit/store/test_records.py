@@ -445,6 +445,21 @@ def test_a_stack_is_found_and_has_its_source(store, domain, tmp_path):
     assert [row["fingerprint"] for row in domain.stacks_rows()] == [77]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_no_source_is_read_for_a_stack_that_another_user_wrote(store, domain, tmp_path):
+    """It may name any file that this user can read and that one cannot."""
+    secret = tmp_path / "token"
+    secret.write_text("hidden\n")
+    store.stacks.add(stack_text("KeyError", "a:b:1", "t", "m", frame(secret, "b", 1)), key=78)
+    store.stacks.save()
+    assert "hidden" in str(domain.stack(78)), "a control"
+    (file,) = (os.path.join(root, name) for root, _, names in os.walk(domain.path)
+               for name in names if name.startswith("stacks-"))  # fmt: skip
+    os.chown(file, 4321, 4321)
+    assert "hidden" not in str(domain.stack(78))
+    assert domain.stack(78).frames[0].line == 1
+
+
 def test_a_chain_and_a_group_read_like_a_traceback(store, domain):
     store.stacks.add(
         stack_text(
