@@ -16,11 +16,11 @@ from typing import Any, Final
 import faultplane
 from faultplane import _native, settings
 from faultplane.capture.wiring import WIRED_PREFIX
-from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json
+from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_domain, add_json, doctor_notes
 from faultplane.cli.output import counted, paint, print_json, size
 from faultplane.errors import DomainNotFound, FaultplaneError
 from faultplane.store import domain as domains
-from faultplane.store import health, location, reading, trial
+from faultplane.store import health, location, reading, surroundings, trial
 
 EXAMPLES: Final = (
     "faultplane doctor",
@@ -62,7 +62,7 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
         "messages": found.messages,
         "detail_per_second": found.detail_per_second,
         "directories": [
-            {"path": path, "free_bytes": _free(path)}
+            doctor_notes.directory(path)
             for path in location.readable_bases(base, found.runtime_directory)
             or location.bases_to_make(found.runtime_directory)
         ],
@@ -72,6 +72,8 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
         "drops": {},
         "deaths": 0,
         "wired": [],
+        "surroundings": surroundings.facts(),
+        "notes": [],
         "problems": list(found.problems),
     }
     obstacle = None if found.disabled else trial.obstacle(name, base, found)
@@ -88,6 +90,8 @@ def examine(domain: str | None, directory: str | None) -> dict[str, Any]:
     except (FaultplaneError, ImportError) as error:
         report["problems"].append(str(error))
     report["problems"] += _judge(report)
+    report["problems"] += doctor_notes.problems(report, found)
+    report["notes"] = doctor_notes.notes(report, found, base)
     if obstacle and report["directories"]:
         _tell_obstacle(report, obstacle, directory not in (None, found.directory))
     return report
@@ -123,14 +127,6 @@ def _examine_domain(report: dict[str, Any], path: str) -> None:
         )
         domain.records()  # what of them cannot be read is a problem from now on
         report["problems"] += domain.problems()
-
-
-def _free(path: str) -> int:
-    """Bytes left where a directory is, or will be made."""
-    while not os.path.exists(path):
-        path = os.path.dirname(os.path.abspath(path))
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
 
 
 def _judge(report: dict[str, Any]) -> Iterator[str]:
@@ -176,7 +172,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"optional packages: {', '.join(extras) or 'none'}{absent}",
         f"messages {report['messages']}, rows per error and second {limit}",
     ]
-    out += [f"directory {d['path']}, {size(d['free_bytes'])} free" for d in report["directories"]]
+    out += [doctor_notes.directory_line(found) for found in report["directories"]]
     out.append(f"domains: {reading.listed(report['domains']) or 'none'}")
     if "note" in report:
         out.append(report["note"])
@@ -190,6 +186,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     if dropped:
         out.append("  rows not written: " + ", ".join(f"{r} {c:,}" for r, c in dropped.items()))
     out.append("")
+    out += [f"* {note}" for note in report["notes"]]
     out += [paint(f"! {problem}", "yellow") for problem in report["problems"]]
     if not report["problems"]:
         out.append(paint("Nothing is wrong.", "green"))

@@ -39,6 +39,7 @@ def describe_store(store: Store) -> dict[str, Any]:
     rows = owners.read_owners(store)
     lives = [owners.life(store, row).value for row in rows]
     alive = [row for row, life in zip(rows, lives, strict=True) if life == "alive"]
+    here = host.pid_namespace()
     held = pinned.find(store, alive)
     return {
         "store": store.name,
@@ -58,6 +59,7 @@ def describe_store(store: Store) -> dict[str, Any]:
         "owner_slots": header.owner_slots,
         "owners_alive": len(alive),
         "owners_not_buried": len(rows) - len(alive),
+        "owners_in_other_namespaces": sum(row.pid_namespace != here for row in alive),
         "dictionary_generation": store.load("dictionary_generation"),
         "fold_epoch": store.load("fold_epoch"),
         "same_boot": header.boot_id == host.boot_id(),
