@@ -138,7 +138,15 @@ class Container:
         """SIGKILL, as if from nowhere; what it was unshared by ends with it."""
         if self.process.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
-            self.process.communicate(timeout=60)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+        self.process.wait(60)
+
+    def catches(self, number):
+        """Whether it has a handler for a signal."""
+        with open(f"/proc/{self.pid}/status") as file:
+            (mask,) = (line.split()[1] for line in file if line.startswith("SigCgt"))
+        return bool(int(mask, 16) >> (number - 1) & 1)
 
     def end(self):
         """Its last words on standard error, after an orderly end."""

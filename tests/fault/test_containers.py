@@ -35,23 +35,13 @@ def group():
     made.remove()
 
 
-@pytest.fixture(scope="session")
-def compiled_files(tmp_path_factory):
-    """Where the modules that all of them import are kept compiled: it halves their start."""
-    return str(tmp_path_factory.mktemp("compiled"))
-
-
 @pytest.fixture
-def contained(core_name, core, child_environment, compiled_files):
+def contained(container_environment):
     """Function ``(**options) -> Container``; the core of the test, no directory unless given."""
     started = []
 
     def start(variables=(), **options):
-        environment = child_environment(core_name, FAULTPLANE_DIR=None, XDG_RUNTIME_DIR=None)
-        for name in ("TMPDIR", "PYTHONDONTWRITEBYTECODE"):
-            environment.pop(name, None)
-        environment["PYTHONPYCACHEPREFIX"] = compiled_files
-        started.append(Container(environment, variables=variables, **options))
+        started.append(Container(container_environment, variables=variables, **options))
         return started[-1]
 
     yield start

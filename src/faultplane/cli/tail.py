@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+import faultplane
 from faultplane import schema
-from faultplane.cli import add_domain, add_json, attach, seconds, whole
+from faultplane.cli import add_domain, add_json, attach, ends_in_order, seconds, whole
 from faultplane.cli.output import (
     clock,
     fingerprint_text,
@@ -18,17 +20,21 @@ from faultplane.cli.output import (
     print_json,
     terminal_width,
 )
+from faultplane.errors import DomainNotFound
 
 EXAMPLES: Final = (
     "faultplane tail",
     "faultplane tail -n 100 --no-follow",
     "faultplane tail --kind Timeout --json | jq .message",
+    "faultplane tail --wait --json -n 1000    # beside a service that is about to start",
 )
 
 KIND_CELLS: Final = max(len(kind.name) for kind in schema.KINDS)
 KIND_CELLS_NARROW: Final = 13
 """Where lines are shorter than `WIDE_CELLS`, the kind leaves room for the message."""
 WIDE_CELLS: Final = 100
+WAIT_SECONDS: Final = 0.2
+"""How often `--wait` looks."""
 _COLOUR_OF_SEVERITY: Final = ((21, "red"), (17, "yellow"), (0, "dim"))
 
 
@@ -41,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-follow", action="store_true", help="end after those")
     parser.add_argument("--seconds", type=seconds(), help="end after so many seconds")
+    parser.add_argument(
+        "--wait", action="store_true", help="until there is such a domain, if there is none yet"
+    )
     names = [kind.name for kind in schema.KINDS]
     parser.add_argument(
         "--kind",
@@ -58,8 +67,11 @@ def _kind(text: str) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print records until interrupted."""
-    with attach(options) as domain:
+    """Print records until interrupted, or told to end.
+
+    Also as the first process of a container, on which a signal without a handler has no effect.
+    """
+    with ends_in_order(), _attach(options) as domain:
         records = domain.records()
         filtered = options.kind or options.service
         rows = _wanted(records.rows(None if filtered else options.lines), options)
@@ -73,6 +85,16 @@ def run(options: argparse.Namespace) -> int:
                     print(paint(f"… {news.lost} records were retired unread", "dim"), file=told)
                 _print(_wanted(news.rows(), options), options)
     return 0
+
+
+def _attach(options: argparse.Namespace) -> faultplane.Domain:
+    """The domain, waited for where that is wanted: its service may start later."""
+    while options.wait:
+        try:
+            return attach(options)
+        except DomainNotFound:
+            time.sleep(WAIT_SECONDS)
+    return attach(options)
 
 
 def _wanted(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:

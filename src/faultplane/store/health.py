@@ -62,7 +62,7 @@ def describe_store(store: Store) -> dict[str, Any]:
         "owners_in_other_namespaces": sum(row.pid_namespace != here for row in alive),
         "dictionary_generation": store.load("dictionary_generation"),
         "fold_epoch": store.load("fold_epoch"),
-        "same_boot": header.boot_id == host.boot_id(),
+        "same_boot": host.is_same_boot(header.boot_id[:8]),
     }
 
 

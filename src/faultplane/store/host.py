@@ -52,6 +52,16 @@ def boot_id() -> bytes:
     return value if len(value) == 16 else bytes(16)
 
 
+def is_same_boot(half: bytes) -> bool:
+    """Whether the first 8 bytes of a boot id are of this boot; True where either is not told.
+
+    A process that has no /proc must not take the owners of those that have one for the dead of
+    another boot, nor they its: the locks tell.
+    """
+    known = boot_id()[:8]
+    return half == known or not any(half) or not any(known)
+
+
 def this_process() -> Process:
     """The calling process; not cached, because a forked child is another one."""
     pid = os.getpid()

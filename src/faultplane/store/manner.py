@@ -41,7 +41,7 @@ class Counts:
     def read(self, rows: Iterable[OwnerRow]) -> None:
         """Read what will be asked for of those of ``rows`` that ended without a word."""
         for row in rows:
-            if row.state_code != schema.OWNER_EXITED and row.boot == host.boot_id()[:8]:
+            if row.state_code != schema.OWNER_EXITED and host.is_same_boot(row.boot):
                 self.of(row.cgroup)
 
     def of(self, group: bytes) -> int:
@@ -90,7 +90,7 @@ def _told(found: Found) -> dict[str, Any] | None:
         told = {"how": "exit", "summary": f"left in order{code}"}
     elif number:
         told = {"how": "signal", "summary": f"killed by {signal_name(number)}"}
-    elif row.boot != host.boot_id()[:8]:
+    elif not host.is_same_boot(row.boot):
         told = {"how": "unknown", "summary": "the host was restarted"}
     elif _runs(row):
         told = {"how": "exec", "summary": "became another program (exec) without a word"}

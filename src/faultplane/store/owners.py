@@ -220,7 +220,7 @@ def life(store: Store, row: OwnerRow, me: host.Process | None = None) -> Life:
     """
     if row.incarnation in _own.get(store.locks.identity, ()):
         return Life.ALIVE
-    if row.boot != host.boot_id()[:8]:
+    if not host.is_same_boot(row.boot):
         return Life.GONE
     if store.locks.is_held(row.slot):
         return Life.ALIVE

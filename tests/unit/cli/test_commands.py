@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,6 +65,31 @@ def test_numbers_at_their_bounds_are_taken(command, shop):
     assert command("tail", "-n", "0", "--seconds", "0").out == ""
     assert len(command("deaths", "--last", "1", "--json").lines) == 1
     assert "errors 64" in command("top", "--once", "--interval", "0.1").out
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at /proc")
+def test_tail_waits_for_a_domain_that_is_not_there_yet(
+    child_environment, run_python, tmp_domain_dir
+):
+    words = [sys.executable, "-m", "faultplane", "tail", "--wait", "--json", "-n", "99"]
+    with subprocess.Popen(
+        words, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as tail:
+        end = time.monotonic() + 60
+        while not _catches(tail.pid, signal.SIGTERM):
+            assert time.monotonic() < end
+        assert not list(tmp_domain_dir.iterdir())
+        run_python("import faultplane as fp\nfp.init()\nfp.record(ValueError('late'), 'op')")
+        assert json.loads(tail.stdout.readline())["message"] == "late"
+        tail.terminate()
+        assert tail.wait(60) == 143
+        assert tail.stderr.read() == ""
+
+
+def _catches(pid, number):
+    with open(f"/proc/{pid}/status") as file:
+        (mask,) = (line.split()[1] for line in file if line.startswith("SigCgt"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def test_an_option_that_there_is_not_is_refused_with_the_usage_of_the_command(command):
@@ -160,6 +186,7 @@ def test_tail_says_how_many_records_came_and_went_while_it_was_stopped(
 ):
     burst = """
 import sys
+import time
 import faultplane as fp
 fp.init()
 error = ValueError("burst")
@@ -437,6 +464,7 @@ def test_gc_finds_a_domain_in_any_of_the_directories(run_python, tmp_path):
     runtime.mkdir()
     code = """
 import sys
+import time
 from faultplane.store import location
 location.SHARED_MEMORY = sys.argv[1]  # as on another host
 {}

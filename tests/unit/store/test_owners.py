@@ -158,6 +158,30 @@ def test_an_owner_of_another_boot_is_gone_whatever_its_pid_says(store, owner):
     assert owners.life(store, one.die()) is Life.GONE
 
 
+@pytest.mark.parametrize("who", ["the owner", "who looks"])
+def test_an_owner_of_an_unknown_boot_is_judged_by_its_lock(store, owner, monkeypatch, who):
+    """One of the two has no /proc."""
+    one = owner()
+    one.write(pid_namespace=7)
+    if who == "the owner":
+        one.write(random_id=bytes(16))
+    else:
+        monkeypatch.setattr(host, "boot_id", lambda: bytes(16))
+    monkeypatch.setattr(owners, "_own", {})
+    monkeypatch.setattr(store.locks, "is_held", lambda _: True)
+    assert owners.life(store, one.row) is Life.ALIVE
+    monkeypatch.setattr(store.locks, "is_held", lambda _: False)
+    assert owners.life(store, one.row) is Life.SILENT
+
+
+def test_where_proc_is_of_another_namespace_the_lock_alone_is_asked(store, owner, monkeypatch):
+    one = owner()
+    row = one.die()
+    assert owners.life(store, row) is Life.GONE
+    monkeypatch.setattr(host, "proc_is_foreign", lambda: True)
+    assert owners.life(store, row) is Life.SILENT
+
+
 def test_an_owner_of_another_pid_namespace_is_silent_when_its_lock_is_free(store, owner):
     one = owner()
     one.write(pid_namespace=7)
