@@ -5,7 +5,9 @@ How they work is played in tests/fault/test_sidecars.py.
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -96,3 +98,36 @@ def test_the_manifests_fit_the_schema_of_kubernetes(version):
             spec["containers"][0]["readOnlyRoot"] = True
             with pytest.raises(validate.ValidationError):
                 validate.validate(document, version, strict=True)
+
+
+PHRASE = re.compile(r"`([^`]+)`")
+VARIABLE = re.compile(
+    r"…|: |/dev/shm|file system(?= has)|memory cgroup(?= has left (?!and))|[0-9][0-9.]*(?: MiB)?"
+)
+
+
+def sentences(root):
+    """Every text of the package that has words in it, with … in place of what is filled in."""
+    for path in (root / "src/faultplane").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "…"
+                    for part in node.values
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_what_doctor_is_documented_to_say_it_says(root):
+    text = (root / "docs/containers.md").read_text().replace("<uid>", "…")
+    table = text.partition("| situation |")[2].partition("\n\n")[0]
+    phrases = [phrase for line in table.splitlines()[2:]
+               for phrase in PHRASE.findall(line.rstrip("|").rpartition("|")[2])]  # fmt: skip
+    parts = [part for phrase in phrases for part in VARIABLE.split(phrase) if len(part) > 7]
+    assert len(parts) > 25
+    said = " ".join(sentences(root))
+    system = {"(tmpfs, nosuid, nodev, noexec)", "Read-only file system", "Permission denied"}
+    missing = [part for part in parts if part not in said and part not in system]
+    assert missing == []
+    assert "no such sentence" not in said, "a control"

@@ -12,7 +12,7 @@ OF_FRAMEWORKS = {"test_client", "test_utils"}
 
 DEFINED = re.compile(r"^ *(?:async )?def (test_\w+)\(", re.MULTILINE)
 # A path from the top, as text between backticks; what has a star or a variable stands for many.
-FILE = re.compile(r"`((?:src|tests|tools|docs|native|benchmarks|changes)/[\w./-]+)")
+FILE = re.compile(r"`((?:src|examples|tests|tools|docs|native|benchmarks|changes)/[\w./@-]+)")
 VERB = re.compile(r"\bmake ([a-z]+)\b(?=[` ]*(?:$|[`#A-Z.,;:)]))", re.MULTILINE)
 SCENE = re.compile(r"(?<![*\w])\*(\w+)\*(?![*\w])")
 SCENES = re.compile(r"^SCENES = \((.*?)\)", re.MULTILINE | re.DOTALL)

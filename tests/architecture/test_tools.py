@@ -52,3 +52,20 @@ def test_coverage_of_killed_processes_does_not_hide_that_of_others(tests_tool, t
     assert "4 processes" in capsys.readouterr().out
     report = coverage("report")
     assert all(f"{name}.py" in report for name in ("early", "middle", "late"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/<pid>/smaps")
+def test_the_table_of_memory_is_printed_for_any_number_of_workers(root):
+    words = [sys.executable, root / "tools/worker_memory.py", "--workers", "2", "--errors", "30"]
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    if not list((root / "src/faultplane/_core").glob("record.*.so")):
+        words += ["--core", "python"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line[:3] == "| 2"]
+    assert [row[0].strip() for row in rows] == ["2 started", "2 forked"]
+    for row in rows:
+        own, mapped, share, both, domain = map(float, row[1:])
+        assert 0 < own < 50
+        assert 0 < share <= mapped
+        assert domain > 0
+        assert both > own

@@ -74,9 +74,12 @@ def _place(report: dict[str, Any], base: str | None) -> Iterator[str]:
     if base or not report["directories"]:
         return
     path = report["directories"][0]["path"]
-    if os.path.dirname(path) != location.SHARED_MEMORY:
-        why = "cannot be used" if os.path.isdir(location.SHARED_MEMORY) else "is not there"
-        yield f"{location.SHARED_MEMORY} {why}: {path} takes its place"
+    if os.path.dirname(path) == location.SHARED_MEMORY:
+        return
+    if os.path.isdir(location.SHARED_MEMORY):
+        yield f"{location.SHARED_MEMORY} cannot be used: {path} takes its place"
+    else:
+        yield f"{location.SHARED_MEMORY} is not there: {path} takes its place"
 
 
 def _budget(report: dict[str, Any], found: Settings) -> Iterator[str]:

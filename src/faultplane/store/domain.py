@@ -290,10 +290,10 @@ def budget_allowed(directory_fd: int, wanted_bytes: int) -> int:
         left.append(memory)
     allowed = min(left) // SHARE_OF_SPACE_LEFT
     if allowed < schema.BUDGET_BYTES_MIN:
-        where = "the memory cgroup" if min(left) == memory else "the file system"
+        where = "memory cgroup" if min(left) == memory else "file system"
         raise StorageFull(
-            f"a domain needs {schema.BUDGET_BYTES_MIN} bytes, a quarter of what {where} has left "
-            f"is {allowed}"
+            f"a domain needs {schema.BUDGET_BYTES_MIN} bytes, a quarter of what the {where} has "
+            f"left is {allowed}"
         )
     return allowed
 
