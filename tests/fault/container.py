@@ -17,6 +17,20 @@ import pytest
 
 NAMESPACES = ("--mount", "--pid", "--fork", "--mount-proc")
 
+
+def _user_ids():
+    """How many user ids there are here: as root of a user namespace perhaps one."""
+    try:
+        with open("/proc/self/uid_map") as file:
+            return sum(int(line.split()[2]) for line in file)
+    except OSError:
+        return 0
+
+
+several_users = pytest.mark.skipif(
+    os.geteuid() != 0 or _user_ids() < 10_000, reason="only root of all users can be several"
+)
+
 CODE = """
 import importlib, json, os, pkgutil, sys, traceback
 wanted = json.loads(sys.argv[1])

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from container import Container
+from container import Container, several_users
 from memory_cgroup import MemoryCgroup
 
 pytestmark = [
@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's"),
 ]
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 APP, READER, GROUP = 4321, 5432, 7777
 MIB = 1 << 20
 
@@ -63,7 +62,7 @@ def shm(size, options="mode=1777"):
     return f"mount -t tmpfs -o size={size},{options} tmpfs /dev/shm"
 
 
-READ_ONLY_ROOT = "mount --bind / /; mount -o remount,bind,ro /"
+READ_ONLY_ROOT = "mount -o remount,bind,ro /"
 # In place of what the user who runs the test could write to as well.
 NOTHING_WRITABLE = (
     "for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o ro tmpfs $d; done; " + READ_ONLY_ROOT
@@ -224,7 +223,7 @@ os.waitpid(child, 0)
 # ---------------------------------------------------------------------------------------- users
 
 
-@AS_ROOT
+@several_users
 def test_a_user_who_is_not_root_has_a_place_of_its_own(contained):
     one = contained(setup=f"{shm('256m')}; {READ_ONLY_ROOT}", user=(APP, APP))
     one.do("fp.init('shop'); fail(5)")
@@ -237,7 +236,7 @@ def test_a_user_who_is_not_root_has_a_place_of_its_own(contained):
 GROUP_READABLE = {"FAULTPLANE_GROUP_READABLE": "1", "FAULTPLANE_BUDGET_BYTES": "2MiB"}
 
 
-@AS_ROOT
+@several_users
 @pytest.mark.parametrize(("mode", "umask"), [(0o2777, 0o022), (0o2770, 0o077), (0o3777, 0o077)])
 def test_another_uid_of_the_volumes_group_reads_all_whatever_the_umask_is(
     contained, volume, mode, umask
@@ -270,7 +269,7 @@ def test_another_uid_of_the_volumes_group_reads_all_whatever_the_umask_is(
     assert {(one.st_gid, one.st_mode & 0o007) for one in found} == {(GROUP, 0)}, "by nobody else"
 
 
-@AS_ROOT
+@several_users
 def test_who_is_of_no_common_group_reads_nothing_and_is_told(contained, volume):
     variables = {"FAULTPLANE_DIR": str(volume), **GROUP_READABLE}
     app = contained(user=(APP, APP), variables=variables)
@@ -281,7 +280,7 @@ def test_who_is_of_no_common_group_reads_nothing_and_is_told(contained, volume):
     assert "Permission denied" in said
 
 
-@AS_ROOT
+@several_users
 def test_a_domain_that_was_made_before_it_was_to_be_readable_is_told(contained, volume):
     variables = {"FAULTPLANE_DIR": str(volume / "deep"), "FAULTPLANE_BUDGET_BYTES": "2MiB"}
     first = contained(user=(APP, APP), variables=variables)
@@ -297,7 +296,7 @@ def test_a_domain_that_was_made_before_it_was_to_be_readable_is_told(contained, 
     assert code == 0, said
 
 
-@AS_ROOT
+@several_users
 def test_directories_above_are_made_for_the_group_too(contained, volume):
     variables = {"FAULTPLANE_DIR": str(volume / "a" / "b"), **GROUP_READABLE}
     contained(user=(APP, GROUP), umask=0o077, variables=variables).do("fp.init('shop'); fail(1)")
@@ -371,7 +370,7 @@ FILES = ["registry", "agg-retired", "agg-0", "seg-1"]
 MORE_FILES = ["owners", "locks", "breath-0", "dict-1", "stacks-1", "deaths"]
 
 
-@AS_ROOT
+@several_users
 @pytest.mark.parametrize("name", FILES + (MORE_FILES if os.environ.get("SWEEP") == "all" else []))
 def test_a_file_that_the_host_keeps_away_costs_no_count_and_is_named(contained, volume, name):
     """As SELinux does by a label; here by a mode that refuses its own user."""
@@ -413,7 +412,7 @@ except SystemExit:
 LOGIND = "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/seats"
 
 
-@AS_ROOT
+@several_users
 def test_what_a_logout_takes_away_is_made_anew_and_no_count_is_lost(contained):
     """systemd-logind unlinks what belongs to the user in /dev/shm, from under its services."""
     one = contained(setup=f"{shm('256m')}; {LOGIND}", user=(APP, APP))
@@ -437,7 +436,7 @@ for name in os.listdir("/dev/shm"):
     assert one.end() == ""
 
 
-@AS_ROOT
+@several_users
 @pytest.mark.parametrize("spared", ["setting", "system user", "elsewhere", "no logind"])
 def test_who_is_spared_at_logout_is_not_warned(contained, spared):
     setup = [shm("256m"), LOGIND]

@@ -16,12 +16,12 @@ import time
 
 import pods
 import pytest
-from container import Container
+from container import Container, several_users
 
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users"),
+    several_users,
 ]
 
 SERVICE = """

@@ -86,7 +86,7 @@ def _budget(report: dict[str, Any], found: Settings) -> Iterator[str]:
     own = location.store_name(CORE_NAME)
     halved = found.budget_bytes // 2 if len(report["stores"]) > 1 else found.budget_bytes
     for store in report["stores"]:
-        mine = store["store"] == own and os.stat(store["path"]).st_uid == os.geteuid()
+        mine = store["store"] == own and _owner(store["path"]) == os.geteuid()
         if mine and store["budget_bytes"] < halved:
             yield (
                 f"{store['store']} has a budget of {size(store['budget_bytes'])}, not of "
@@ -136,15 +136,18 @@ def _namespaces(report: dict[str, Any]) -> Iterator[str]:
 
 def _logout(report: dict[str, Any], base: str | None) -> Iterator[str]:
     for found in report["directories"]:
-        owner = os.geteuid()
-        if base:
-            try:
-                owner = os.stat(found["path"]).st_uid
-            except OSError:
-                continue
+        owner = _owner(found["path"]) if base else os.geteuid()
         if surroundings.removed_at_logout(found["path"], owner):
             yield (
                 f"systemd-logind removes {found['path']} when uid {owner} logs out, from under its "
                 "services too: RemoveIPC=no in logind.conf, `loginctl enable-linger`, a system "
                 "user, or FAULTPLANE_DIR outside of /dev/shm keeps it"
             )
+
+
+def _owner(path: str) -> int:
+    """Uid that a directory belongs to; this process's own while it is not there."""
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return os.geteuid()

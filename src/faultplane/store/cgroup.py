@@ -147,8 +147,9 @@ def _signature(directory: str) -> bytes:
 
 def _all_directories() -> Iterator[str]:
     """Every memory cgroup that can be seen, those higher up first."""
-    version_1 = f"{CGROUP}/memory"
-    found = [version_1 if os.path.isdir(version_1) else CGROUP]
+    # Version 2 has this file in every group, version 1 in none.
+    is_version_2 = os.path.exists(f"{CGROUP}/cgroup.controllers")
+    found = [CGROUP if is_version_2 else f"{CGROUP}/memory"]
     for number, directory in enumerate(found):
         if number == DIRECTORIES_MAX:
             return

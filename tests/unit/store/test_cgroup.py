@@ -101,6 +101,9 @@ def test_the_count_of_another_group_is_found_where_it_can_be_seen(kernel, root):
     name = "memory.oom_control" if root.endswith("memory") else "memory.events"
     kernel("proc/self/cgroup", "0::/mine\n4:memory:/mine\n")
     kernel(f"{root}/mine/{name}", "oom_kill 1\n")
+    if root == "cgroup":
+        kernel("cgroup/cgroup.controllers", "memory\n")
+        kernel("cgroup/memory/memory.events", "oom_kill 9\n")  # a group that is called so
     theirs = kernel(f"{root}/pods/one/app/{name}", "oom_kill 5\n").parent
     known = signature(theirs)
     assert cgroup.kills_of(known) == 5
@@ -111,6 +114,7 @@ def test_the_count_of_another_group_is_found_where_it_can_be_seen(kernel, root):
 
 def test_a_search_of_too_many_groups_ends(kernel, monkeypatch):
     kernel("proc/self/cgroup", "0::/mine\n")
+    kernel("cgroup/cgroup.controllers", "memory\n")
     known = signature(kernel("cgroup/z/z/memory.events", "oom_kill 5\n").parent)
     monkeypatch.setattr(cgroup, "DIRECTORIES_MAX", 3)
     assert cgroup.kills_of(known) == 5
