@@ -278,6 +278,11 @@ def test_who_is_of_no_common_group_reads_nothing_and_is_told(contained, volume):
     said, code = reader.ask(f"command('doctor', '--directory', {str(volume)!r})")
     assert code == 1
     assert "Permission denied" in said
+    (volume / "default").chmod(0o700)
+    volume.chmod(0o700)
+    said, code = reader.ask(f"command('doctor', '--directory', {str(volume)!r})")
+    assert code == 1
+    assert f"looked in {volume} (Permission denied)" in said
 
 
 @several_users

@@ -89,10 +89,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _attach(options: argparse.Namespace) -> faultplane.Domain:
     """The domain, waited for where that is wanted: its service may start later."""
+    told = ""
     while options.wait:
         try:
             return attach(options)
-        except DomainNotFound:
+        except DomainNotFound as error:
+            if told != (told := str(error)):
+                print(f"faultplane tail: waiting: {told}", file=sys.stderr, flush=True)
             time.sleep(WAIT_SECONDS)
     return attach(options)
 

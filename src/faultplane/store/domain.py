@@ -241,12 +241,20 @@ def find(domain: str, directory: str | None, runtime_directory: str | None = Non
     """Path of the domain directory that a reader means; DomainNotFound names where it looked."""
     location.check_domain_name(domain)
     bases = location.readable_bases(directory, runtime_directory)
+    looked = []
     for base in bases:
         path = os.path.join(base, domain)
-        if os.path.isdir(path) and not os.path.islink(path):
-            return path
-    looked = ", ".join(bases) or "no directory of this user"
-    raise DomainNotFound(f"domain {domain!r} was not found; looked in {looked}")
+        try:
+            if stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode):
+                return path
+        except PermissionError as error:
+            looked.append(f"{base} ({error.strerror})")
+            continue
+        except (OSError, ValueError):
+            pass  # it is not there, or nowhere
+        looked.append(base)
+    told = ", ".join(looked) or "no directory of this user"
+    raise DomainNotFound(f"domain {domain!r} was not found; looked in {told}")
 
 
 def store_paths(domain_path: str) -> list[str]:

@@ -70,7 +70,7 @@ def file_system(path: str) -> FileSystem | None:
 
 def _mount(path: str, device: str) -> tuple[str, tuple[str, ...]]:
     """(Kind, options) of the mount that a path is in: of its device, the longest, the last."""
-    best = ("", "", ())
+    best: tuple[str, str, tuple[str, ...]] = ("", "", ())
     for line in host.read_text(f"{host.PROC}/self/mountinfo").splitlines():
         fields, _, rest = line.partition(" - ")
         words = fields.split()
