@@ -329,7 +329,7 @@ OWNER: Final = Layout(
     Field("start_unix_nano", "q", "when it registered"),
     Field("end_unix_nano", "q", "when it said EXITED or was found dead"),
     Field("mapped_segment_low", "Q", "oldest segment it maps"),
-    Field("oom_kills_at_start", "Q", "oom_kill of its cgroup when it registered"),
+    Field("oom_kills_at_start", "Q", "oom_kill of its cgroup when it was last known to live"),
     Field("resource_bytes", "I", "length of resource"),
     Field("exit_code", "i", "as given to os._exit or sys.exit, where known"),
     Field("resource", "384s", "resource as JSON, UTF-8"),

@@ -251,9 +251,9 @@ def read_breath(bench: Bench, name: str, size: int) -> None:
         in_flight, fatal = deaths._last_breath(bench.store, row)
         if not bench.every(8):
             continue
-        found = manner.Found(row, fatal, row.start_unix_nano)
+        found = manner.Found(row, fatal)
         death = {
-            **manner.of_all(bench.store, [found], [], manner.Counts())[0],
+            **manner.of_all([found], [], manner.Counts())[0],
             "fault_address": fatal.get("address", 0),
             "thread_id": fatal.get("thread_id", 0),
             "frames": fatal.get("frames", []),

@@ -100,15 +100,10 @@ def describe_all(
         records = lanes.last_rows(store, row.slot, row.generation, row.incarnation, RECORDS_MAX)
         for record in records:
             record["message"] = record["message"][:MESSAGE_CHARS_MAX]
-        seen = max(
-            [row.start_unix_nano]
-            + [entry["start_unix_nano"] for entry in inflight]
-            + [record["time_unix_nano"] for record in records]
-        )
-        found.append(manner.Found(row, fatal, seen))
+        found.append(manner.Found(row, fatal))
         parts.append((inflight, records))
     stored = [death for name in (OLD_NAME, NAME) for death in _records(store, name)]
-    manners = manner.of_all(store, found, stored, counts or manner.Counts())
+    manners = manner.of_all(found, stored, counts or manner.Counts())
     return [
         _describe(store, one, how, *rest)
         for one, how, rest in zip(found, manners, parts, strict=True)
@@ -127,7 +122,11 @@ def _describe(
         "incarnation": row.incarnation,
         **how,
         "found_unix_nano": now,
-        "seen_unix_nano": found.seen_unix_nano,
+        "seen_unix_nano": max(
+            [row.start_unix_nano]
+            + [entry["start_unix_nano"] for entry in inflight]
+            + [record["time_unix_nano"] for record in records]
+        ),
         "start_unix_nano": row.start_unix_nano,
         "service": row.service,
         "pid": row.pid,

@@ -15,6 +15,7 @@ from faultplane import schema
 from faultplane._backend import CORE_NAME, core
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
 from faultplane.store import (
+    cgroup,
     deaths,
     domain,
     files,
@@ -137,18 +138,20 @@ def _bury(store: Store, report: Report, step: Step) -> None:
     fold.finish_last(store, step)
     me, counts = host.this_process(), manner.Counts()
     dead: dict[int, tuple[OwnerRow, Life]] = {}
-    used = _find_dead(store, me, dead, step, begun)
+    kills, rows = cgroup.own_kills(), owners.read_owners(store)
+    _find_dead(store, me, rows, dead, step, begun)
+    _note_kills(store, kills, [row for row in rows if row.slot not in dead], step, begun)
     if not dead:
         return
     counts.read(row for row, _ in dead.values())
     # Once more: whoever is not found now lived when the kills were counted.
-    _find_dead(store, me, dead, step, begun)
+    _find_dead(store, me, owners.read_owners(store), dead, step, begun)
     pairs = {(row.slot, row.generation) for row, _ in dead.values()}
     report.lanes_closed, problems = lanes.close_lanes(store, pairs)
     report.problems += problems
     step("closed")
     unrecorded = _record(store, [row for row, _ in dead.values()], counts, report, step)
-    scarce = (store.header.owner_slots - used) * SLOTS_FREE_SHARE < store.header.owner_slots
+    scarce = (store.header.owner_slots - len(rows)) * SLOTS_FREE_SHARE < store.header.owner_slots
     now = time.time_ns()
     settled = [
         row
@@ -164,14 +167,13 @@ def _bury(store: Store, report: Report, step: Step) -> None:
 def _find_dead(
     store: Store,
     me: host.Process,
+    rows: list[OwnerRow],
     dead: dict[int, tuple[OwnerRow, Life]],
     step: Step,
     begun: int,
-) -> int:
-    """Declare dead whoever is and is not among ``dead``, by slot, yet; how many slots are used."""
-    used = 0
-    for row in owners.read_owners(store):
-        used += 1
+) -> None:
+    """Declare dead whoever of ``rows`` is, and is not among ``dead``, by slot, yet."""
+    for row in rows:
         if row.state_code == schema.OWNER_FOLDED or row.slot in dead:
             continue
         alive = owners.life(store, row, me)
@@ -183,7 +185,25 @@ def _find_dead(
         marked = _declare_dead(store, row, alive, step, begun)
         if marked is not None:
             dead[row.slot] = (marked, alive)
-    return used
+
+
+def _note_kills(
+    store: Store, kills: cgroup.Kills, alive: list[OwnerRow], step: Step, begun: int
+) -> None:
+    """Raise what owners of this cgroup know of its kills: they lived when ``kills`` was read.
+
+    So that none of these is taken for the reason of a later death. Nobody else gives a slot to
+    another owner meanwhile: that takes LOCK_MAINTAIN.
+    """
+    for row in alive:
+        if (
+            row.state_code == schema.OWNER_LIVE
+            and row.cgroup == kills.signature
+            and host.is_same_boot(row.boot)
+            and row.oom_kills_at_start < kills.killed
+        ):
+            step("kills")
+            owners.write_fields(store, row.slot, begun, oom_kills_at_start=kills.killed)
 
 
 def _declare_dead(

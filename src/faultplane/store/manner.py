@@ -17,19 +17,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from faultplane import schema
-from faultplane.store import cgroup, host, owners
-from faultplane.store.domain import Store
+from faultplane.store import cgroup, host
 from faultplane.store.owners import OwnerRow
 
 _WORDLESS: Final = ("oom", "unknown")
 
 
 class Found(NamedTuple):
-    """An owner found dead: its fatal slot, and when it was last known to live."""
+    """An owner found dead, and its fatal slot."""
 
     row: OwnerRow
     fatal: dict[str, Any]
-    seen_unix_nano: int
 
 
 class Counts:
@@ -52,7 +50,6 @@ class Counts:
 
 
 def of_all(
-    store: Store,
     dead: Sequence[Found],
     stored: Sequence[dict[str, Any]],
     counts: Counts,
@@ -64,7 +61,7 @@ def of_all(
     """
     told = [_told(found) for found in dead]
     wordless = [found for found, fields in zip(dead, told, strict=True) if fields is None]
-    judged = iter(_Judge(store, stored, counts).judge(wordless))
+    judged = iter(_Judge(stored, counts).judge(wordless))
     manners = []
     for found, fields in zip(dead, told, strict=True):
         manners.append({
@@ -123,8 +120,7 @@ def signal_name(number: int) -> str:
 class _Judge:
     """Compares what cgroups had counted, as far as the store tells, with what they count now."""
 
-    def __init__(self, store: Store, stored: Sequence[dict[str, Any]], counts: Counts) -> None:
-        self._store = store
+    def __init__(self, stored: Sequence[dict[str, Any]], counts: Counts) -> None:
         self._stored = [death for death in stored if death["how"] in _WORDLESS]
         self._count = counts.of
 
@@ -132,8 +128,7 @@ class _Judge:
         """How each of those ended that left nothing else to be told by."""
         if not wordless:
             return []
-        rows = owners.read_owners(self._store)
-        since = [self._since(found, rows) for found in wordless]
+        since = [self._since(found) for found in wordless]
         groups = {found.row.cgroup for found in wordless}
         verdicts = {
             group: self._verdict(
@@ -154,21 +149,15 @@ class _Judge:
             for found, kills in zip(wordless, since, strict=True)
         ]
 
-    def _since(self, found: Found, rows: Sequence[OwnerRow]) -> int:
+    def _since(self, found: Found) -> int:
         """Kills that its cgroup counted since it was last known to live; -1 where none can tell."""
         count = self._count(found.row.cgroup)
-        return -1 if count < 0 else max(count - self._known(found, rows), 0)
+        return -1 if count < 0 else max(count - self._known(found), 0)
 
-    def _known(self, found: Found, rows: Sequence[OwnerRow]) -> int:
+    def _known(self, found: Found) -> int:
         """The highest count that was read while it lived."""
         row = found.row
-        known = [row.oom_kills_at_start]
-        known += [
-            other.oom_kills_at_start
-            for other in rows
-            if (other.cgroup, other.boot) == (row.cgroup, row.boot)
-            and row.start_unix_nano <= other.start_unix_nano <= found.seen_unix_nano
-        ]
+        known = [row.oom_kills_at_start]  # by itself, or by whoever looked after it since
         # Whoever stored a record looked at all owners after it had read the count, and did not
         # find this one dead.
         known += [
@@ -210,7 +199,9 @@ def _words(kills: int, enough: bool, died: int) -> dict[str, Any]:
         )
     elif enough:
         count = "a kill" if kills == 1 else f"{kills} kills"
-        summary = f"killed, out of memory: its cgroup counted {count} for that since it was seen"
+        summary = (
+            f"killed, out of memory: its cgroup counted {count} for that since it was last seen"
+        )
     else:
         count = "1 was" if kills == 1 else f"{kills} were"
         summary = (
