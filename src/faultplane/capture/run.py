@@ -14,7 +14,9 @@ say what it does; ``FAULTPLANE_DISABLED=1`` in a child's environment leaves it a
 
 ``ddtrace-run`` works before or after ``faultplane run``. ``opentelemetry-instrument`` does not
 import the next ``sitecustomize``; started below us it loads our entry point
-``opentelemetry_pre_instrument`` instead, which needs faultplane installed as a package.
+``opentelemetry_pre_instrument`` instead, which needs faultplane installed as a package. Where both
+are used, we come before the second: it puts itself first on the PYTHONPATH of what a process that
+it instruments becomes, so that behind both of them we would lose ``ddtrace-run`` to it.
 """
 
 from __future__ import annotations

@@ -243,3 +243,35 @@ def test_a_block_whose_name_needs_more_memory_than_there_is_runs_all_the_same(
     run_python: Any, core: Any, core_name: str
 ) -> None:
     assert run_python(SHORT, core=core_name).stdout == "inside\n"
+
+
+def test_a_block_follows_the_span_that_begins_in_it(held: Any) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    shown = held("""
+from opentelemetry.sdk.trace import TracerProvider
+tracer = TracerProvider().get_tracer("shop")
+
+def traces():
+    rows = sorted(slots().items(), key=lambda item: item[1]["word"])
+    print(json.dumps([row["trace_id"].hex() for _, row in rows]))
+
+with fp.capture("consume"):
+    block = fp.capture("GET /orders").enter()
+    with tracer.start_as_current_span("request") as span:
+        traces()
+        block.follow_span()
+        traces()
+        show()
+        print(json.dumps(f"{span.get_span_context().trace_id:032x}"))
+        with fp.capture("charge"):
+            show()
+    block.leave()
+    show()
+show()
+""")
+    before, after, one, trace, inner, left, none = shown
+    assert before == ["0" * 32, "0" * 32]
+    assert after == ["0" * 32, trace]
+    assert one == [["consume", ""], ["GET /orders", "consume"]]
+    assert inner == [*one, ["charge", "GET /orders"]]
+    assert (left, none) == ([["consume", ""]], [])
