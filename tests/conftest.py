@@ -217,13 +217,16 @@ def run_python(child_environment):
 
 
 class Terminal:
-    """A command in a terminal of its own; ``shown`` is all that it has written."""
+    """A command in a terminal of its own; ``shown`` is all that it has written.
 
-    def __init__(self, words, environment, columns=100, rows=30):
+    ``below`` are the words of a program that starts it.
+    """
+
+    def __init__(self, words, environment, columns=100, rows=30, below=()):
         self._screen, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
         self.child = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "faultplane", *map(str, words)],
+            [*below, sys.executable, "-W", "error", "-m", "faultplane", *map(str, words)],
             env={**environment, "TERM": "xterm-256color"},
             stdin=theirs,
             stdout=theirs,
@@ -270,13 +273,30 @@ class Terminal:
 
 @pytest.fixture
 def terminal(child_environment):
-    """Function ``(*words, **variables) -> Terminal``: ``faultplane`` as somebody sees it."""
+    """Function ``(*words, below=(), **variables) -> Terminal``: ``faultplane`` as it is seen."""
     opened = []
 
-    def run(*words, **variables):
-        opened.append(Terminal(words, child_environment(**variables)))
+    def run(*words, below=(), **variables):
+        opened.append(Terminal(words, child_environment(**variables), below=below))
         return opened[-1]
 
     yield run
     for one in opened:
         one.close()
+
+
+@pytest.fixture
+def read_only_cgroups():
+    """Words that start a program where cgroups are read-only, as in a container; () if they cannot.
+
+    Needs root and mount namespaces.
+    """
+    version_1 = "/sys/fs/cgroup/memory"
+    where = version_1 if os.path.isdir(version_1) else "/sys/fs/cgroup"
+    mounts = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    words = ["unshare", "-m", "/bin/sh", "-c", mounts, where]
+    try:
+        done = subprocess.run([*words, "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return ()
+    return () if done.returncode else words

@@ -1,8 +1,9 @@
 """Run a real service, fail it, kill its workers, and explain what happened.
 
 gunicorn with 4 workers under ``faultplane run`` calls an upstream that fails over real sockets.
-While it is under load one worker is killed by SIGKILL, one dies of a segmentation fault and one
-hangs in C until gunicorn kills it. All traffic stays on loopback.
+While it is under load one worker is killed by SIGKILL, one dies of a segmentation fault, one takes
+more memory than the server's cgroup has, and one hangs in C until gunicorn kills it. Where no
+memory cgroup can be made that is said, and three die. All traffic stays on loopback.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +29,7 @@ import faultplane
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, ends_in_order, this_command, whole
 from faultplane.cli.demo import report
 from faultplane.cli.demo.load import Load, ask, somebody_at_work
+from faultplane.cli.demo.memory_cgroup import MemoryCgroup, NotPermitted
 from faultplane.cli.demo.upstream import Upstream, unused_port
 from faultplane.cli.output import coloured, paint
 from faultplane.cli.top_view import View, lines
@@ -46,7 +49,12 @@ NEXT: Final = (
     "top            # what your program recorded",
 )
 HANG_SECONDS: Final = 3
+MEMORY_BYTES: Final = 512 << 20
+"""What the server and its workers have together, where a cgroup can be made."""
 START_SECONDS_MAX: Final = 30.0
+MANNERS: Final = (("unknown", ""), ("signal", "SIGSEGV"), ("signal", "SIGABRT"), ("oom", ""))
+"""How the workers must be told to have died: gunicorn aborts the one that hangs before it kills
+it. The last where there is a cgroup."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,10 +80,13 @@ def run(options: argparse.Namespace) -> int:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         upstream = stack.enter_context(Upstream())
         port = unused_port()
-        server = stack.enter_context(_server(directory, port, upstream.port))
+        group, why_not = _memory_cgroup(stack)
+        server = stack.enter_context(_server(directory, port, upstream.port, group))
         _wait_for(port, server, directory / "gunicorn.log")
         print(f"core {faultplane.core}, {WORKERS} workers, {CLIENTS} clients, seed {seed}")
-        status = _fail(directory, port, options.seconds, seed)
+        print(why_not or f"{MEMORY_BYTES >> 20} MiB of memory for all of them, in a cgroup")
+        kinds = 3 if group is None else 4
+        status = _fail(directory, port, options.seconds, seed, kinds)
         if options.keep:
             _stay(directory, server)
         else:
@@ -91,9 +102,24 @@ def _directory() -> str:
     return tempfile.mkdtemp(prefix="faultplane-demo-", dir=shared if usable else None)
 
 
+def _memory_cgroup(stack: contextlib.ExitStack) -> tuple[MemoryCgroup | None, str]:
+    """A cgroup that goes with ``stack``, or None and a sentence about what refused it."""
+    try:
+        group = MemoryCgroup(f"faultplane-demo-{os.getpid()}", MEMORY_BYTES)
+    except NotPermitted as error:
+        return None, f"no kill for want of memory, since no cgroup can be made here: {error}"
+    return stack.enter_context(group), ""
+
+
 @contextlib.contextmanager
-def _server(directory: Path, port: int, upstream_port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A gunicorn below ``faultplane run``, ended with its workers at the end."""
+def _server(
+    directory: Path, port: int, upstream_port: int, group: MemoryCgroup | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A gunicorn below ``faultplane run``, ended with its workers at the end.
+
+    It is in ``group`` before its first instruction, and so are its workers: a process notes its
+    cgroup when it begins to record.
+    """
     environment = {
         **os.environ,
         "DEMO_UPSTREAM_PORT": str(upstream_port),
@@ -108,6 +134,8 @@ def _server(directory: Path, port: int, upstream_port: int) -> Iterator[subproce
         "--no-control-socket", "--worker-tmp-dir", str(directory),
         "faultplane.cli.demo.shop:application",
     ]  # fmt: skip
+    if group is not None:
+        command = ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.entrance), *command]
     with (directory / "gunicorn.log").open("wb") as log:
         server = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -131,11 +159,11 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.1)
 
 
-def _fail(directory: Path, port: int, seconds: int, seed: int) -> int:
-    """Load, deaths, live table, report; the exit status."""
+def _fail(directory: Path, port: int, seconds: int, seed: int, kinds: int) -> int:
+    """Load, as many ``kinds`` of deaths, live table, report; the exit status."""
     with faultplane.attach("demo", str(directory)) as domain:
         with Load(port, CLIENTS, seed) as load:
-            killer = threading.Thread(target=_kill, args=(port, seconds), daemon=True)
+            killer = threading.Thread(target=_kill, args=(port, seconds, kinds), daemon=True)
             killer.start()
             _watch(domain, seconds)
             killer.join(HANG_SECONDS + 10)
@@ -152,12 +180,14 @@ def _fail(directory: Path, port: int, seconds: int, seed: int) -> int:
         print("\n".join(report.query(domain)))
         print(paint("\nThe price\n", "bold"))
         print("\n".join(report.price(measured)))
-    return EXIT_OK if adds_up and answered and len(died) >= 3 else EXIT_FOUND_TROUBLE
+    told = Counter((row["how"], row["signal_name"]) for row in died)
+    explained = all(told[manner] for manner in MANNERS[:kinds])
+    return EXIT_OK if adds_up and answered and explained else EXIT_FOUND_TROUBLE
 
 
-def _kill(port: int, seconds: int) -> None:
-    """SIGKILL, a segmentation fault, and a hang in C, spread over the run."""
-    pause = (seconds - 3 * HANG_SECONDS) / 3
+def _kill(port: int, seconds: int, kinds: int) -> None:
+    """SIGKILL, a segmentation fault, perhaps too much memory, a hang in C, spread over the run."""
+    pause = (seconds - 3 * HANG_SECONDS) / kinds
     time.sleep(pause)
     worker = somebody_at_work(port)
     if worker is not None:
@@ -166,6 +196,9 @@ def _kill(port: int, seconds: int) -> None:
     time.sleep(pause)
     ask(port, "/crash")
     time.sleep(pause)
+    if kinds > 3:
+        ask(port, "/hoard")
+        time.sleep(pause)
     ask(port, "/hang", 2.0 * HANG_SECONDS + 4)
 
 

@@ -23,6 +23,8 @@ import faultplane as fp
 
 UPSTREAM_SECONDS_MAX: Final = 0.3
 LINGER_SECONDS: Final = 3.0
+HOARD_BYTES_MAX: Final = 1 << 30
+HOARD_STEP_BYTES: Final = 4 << 20
 PRICE_ROUNDS: Final = 40
 PRICE_CALLS: Final = 50
 
@@ -94,6 +96,15 @@ def _hang(mode: str, environ: dict[str, Any]) -> dict[str, Any]:  # pragma: no c
     return {}
 
 
+def _hoard(mode: str, environ: dict[str, Any]) -> dict[str, Any]:  # pragma: no cover
+    # Twice what the cgroup has, in case there is none: the process is not to take the machine's.
+    kept = []
+    while len(kept) * HOARD_STEP_BYTES < HOARD_BYTES_MAX:
+        kept.append(b"x" * HOARD_STEP_BYTES)
+        time.sleep(0.004)
+    return {}
+
+
 def _linger(start_response: StartResponse) -> Iterable[bytes]:
     """Say at once who answers, and take long to finish: somebody to kill in mid-request."""
     start_response("200 OK", [("Content-Type", "application/json")])
@@ -131,6 +142,7 @@ def _who(mode: str, environ: dict[str, Any]) -> dict[str, Any]:
 _ROUTES: Final = {
     "/charge": _charge,
     "/crash": _crash,
+    "/hoard": _hoard,
     "/hang": _hang,
     "/price": _price,
     "/who": _who,
