@@ -193,7 +193,9 @@ def draw(events: Iterable[Event]) -> str:
     shown = list(frames(events))
     width, height = COLUMNS * CELL_WIDTH + 2 * MARGIN, ROWS * LINE_HEIGHT + 2 * MARGIN
     total = sum(seconds for _, seconds in shown)
-    keys, strip, at = [], [], 0.0
+    keys: list[str] = []
+    strip: list[str] = []
+    at = 0.0
     for number, (rows, seconds) in enumerate(shown):
         keys.append(f"{100 * at / total:.3f}%{{transform:translateX({-number * width:g}px)}}")
         strip += drawn(rows, number * width + MARGIN)

@@ -180,8 +180,8 @@ def _fail(directory: Path, port: int, seconds: int, seed: int, kinds: int) -> in
         print("\n".join(report.query(domain)))
         print("\n" + paint("The price", "bold") + "\n")
         print("\n".join(report.price(measured)))
-    told = Counter((row["how"], row["signal_name"]) for row in died)
-    explained = all(told[manner] for manner in MANNERS[:kinds])
+    manners = Counter((row["how"], row["signal_name"]) for row in died)
+    explained = all(manners[manner] for manner in MANNERS[:kinds])
     return EXIT_OK if adds_up and answered and explained else EXIT_FOUND_TROUBLE
 
 

@@ -98,7 +98,7 @@ def _hang(mode: str, environ: dict[str, Any]) -> dict[str, Any]:  # pragma: no c
 
 def _hoard(mode: str, environ: dict[str, Any]) -> dict[str, Any]:  # pragma: no cover
     # Twice what the cgroup has, in case there is none: the process is not to take the machine's.
-    kept = []
+    kept: list[bytes] = []
     while len(kept) * HOARD_STEP_BYTES < HOARD_BYTES_MAX:
         kept.append(b"x" * HOARD_STEP_BYTES)
         time.sleep(0.004)
