@@ -39,7 +39,7 @@ GROUP_MAX: Final = 16
 SERIES_MAX: Final = 4096
 """Counted series per process; past it, counts go to the overflow cells."""
 RETIRED_SERIES_MAX: Final = 16_384
-"""Series kept for processes that are gone; past it, they merge into one per kind."""
+"""Series kept for processes that are gone; past it, they merge (`store.fold.merge_over`)."""
 INFLIGHT_SLOTS: Final = 256
 """In-flight slots per process; an operation past them is counted as overflow."""
 PAGE_BYTES: Final = 4096
@@ -416,16 +416,16 @@ AGGREGATE: Final = Layout(
     Field("folded", "24I", "agg-retired: those incarnations"),
 )
 FOLD_BATCH_MAX: Final = 24
-
 SERIES_ERROR: Final = 1
 SERIES_COUNTER: Final = 2
 SERIES_DROP: Final = 3
+SERIES_DEATH: Final = 4
 
 CELL: Final = Layout(
     "cell",
     64,
     Field("size", "I", "bytes of this entry, a multiple of 64"),
-    Field("series", "B", "1 error, 2 counter, 3 drop reason"),
+    Field("series", "B", "1 error, 2 counter, 3 drop reason, 4 death (agg-retired)"),
     Field("kind", "B", "code of the kind (errors)"),
     Field("service_bytes", "B", "length of the service name"),
     Field("operation_bytes", "B", "length of the operation name"),
@@ -434,7 +434,7 @@ CELL: Final = Layout(
     Field("first_seen_unix_nano", "q", "first time of an error; 0 = never"),
     Field("last_seen_unix_nano", "q", "last time of an error; 0 = never"),
     Field("suppressed", "Q", "of these, how many were counted without a row"),
-    Field("name_bytes", "B", "length of the type, counter or drop reason name"),
+    Field("name_bytes", "B", "length of the name: of type, counter, drop reason or how"),
     Field("pad", "7s", "zero"),
 )
 """A counted series; the strings service, operation, name follow the 64 bytes in that order."""

@@ -51,6 +51,7 @@ cdef extern from "layout.h" nogil:
         SERIES_ERROR
         SERIES_COUNTER
         SERIES_DROP
+        SERIES_DEATH
         FATAL_HEAD_BYTES
         BREATH_INFLIGHT_OFFSET
         BREATH_FATAL_OFFSET

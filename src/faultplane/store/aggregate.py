@@ -27,6 +27,7 @@ _CELL = schema.CELL
 _AGGREGATE = schema.AGGREGATE
 _HEAD: Final = struct.Struct("<IBBBBQ")
 _WHOLE: Final = struct.Struct("<IBBBBQQqqQB15x")
+_SIZES: Final = struct.Struct("<IxxBB40xB15x")
 _COUNT, _FIRST, _LAST, _SUPPRESSED = (
     _CELL.offset[name]
     for name in ("count", "first_seen_unix_nano", "last_seen_unix_nano", "suppressed")
@@ -186,34 +187,52 @@ def read(directory_fd: int, name: str) -> Aggregate:
         mapping.close()
 
 
+def places(data: bytes | memoryview, start: int, end: int, name: str) -> tuple[list[int], int, str]:
+    """(Where entries begin from ``start`` on, where the last one ends, a sentence or "").
+
+    Stops where an entry makes no sense, with the sentence, and before one that goes past ``end``:
+    the file grew after it was mapped.
+    """
+    found: list[int] = []
+    position, head = start, _SIZES.unpack_from
+    while position + _CELL.size <= end:
+        size, service, operation, name_bytes = head(data, position)
+        if (
+            size < _CELL.size
+            or size % schema.CACHE_LINE_BYTES
+            or _CELL.size + service + operation + name_bytes > size
+        ):
+            return found, position, f"{name}: the entry at {position} cannot have {size} bytes"
+        if position + size > end:
+            break
+        found.append(position)
+        position += size
+    return found, position, ""
+
+
+def series_at(data: bytes | memoryview, position: int) -> Series:
+    """What the entry at a position counts."""
+    _, kind_of_series, kind, service, operation, fingerprint = _HEAD.unpack_from(data, position)
+    text = position + _CELL.size
+    middle = text + service
+    stop = middle + operation
+    return Series(
+        kind_of_series,
+        kind,
+        fingerprint,
+        bytes(data[text:middle]),
+        bytes(data[middle:stop]),
+        bytes(data[stop : stop + data[position + _NAME_BYTES]]),
+    )
+
+
 def _parse(
     data: bytes | memoryview, used: int, tally: Callable[[int], Tally], name: str
 ) -> Aggregate:
     tallies: Tallies = {}
-    problem = ""
-    position, end = _AGGREGATE.size, min(used, len(data))
-    while position + _CELL.size <= end:
-        size, kind_of_series, kind, service, operation, fingerprint = _HEAD.unpack_from(
-            data, position
-        )
-        name_bytes = data[position + _NAME_BYTES]
-        text = position + _CELL.size
-        stop = text + service + operation + name_bytes
-        if size < _CELL.size or size % 64 or stop > position + size:
-            problem = f"{name}: the entry at {position} cannot have {size} bytes"
-            break
-        if position + size > end:
-            break  # the file grew after it was mapped
-        series = Series(
-            kind_of_series,
-            kind,
-            fingerprint,
-            bytes(data[text : text + service]),
-            bytes(data[text + service : text + service + operation]),
-            bytes(data[text + service + operation : stop]),
-        )
-        add(tallies, series, tally(position))
-        position += size
+    found, _, problem = places(data, _AGGREGATE.size, min(used, len(data)), name)
+    for position in found:
+        add(tallies, series_at(data, position), tally(position))
     count = min(_AGGREGATE.read(data, 0, "folded_count"), schema.FOLD_BATCH_MAX)
     return Aggregate(
         _AGGREGATE.read(data, 0, "owner_slot"),

@@ -5,6 +5,7 @@ list as folded, and look again whether it was replaced meanwhile: if it was, the
 every owner is in the sum exactly once, whatever a folder does at the same time.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from faultplane import schema
@@ -67,7 +68,7 @@ def snapshot(store: Store) -> Snapshot:
     StorageError when folders replaced the totals 64 times in the meantime.
     """
     for _ in range(ATTEMPTS_MAX):
-        retired, problems = _read_retired(store)
+        retired, problems = read_retired(store)
         tallies = retired.tallies
         listed = set(retired.folded)
         rows = owners.read_owners(store)
@@ -84,13 +85,14 @@ def snapshot(store: Store) -> Snapshot:
             aggregate.add_all(tallies, found)
             problems += [problem] if problem else []
         # Read last: a file that was folded and unlinked in between left its mark here.
-        if _read_epoch(store) == retired.epoch_or_incarnation:
+        if read_epoch(store) == retired.epoch_or_incarnation:
             _add_overflow(store, tallies)
             return Snapshot(tallies, problems)
     raise StorageError(f"{store.path}: agg-retired was replaced {ATTEMPTS_MAX} times while read")
 
 
-def _read_retired(store: Store) -> tuple[aggregate.Aggregate, list[str]]:
+def read_retired(store: Store) -> tuple[aggregate.Aggregate, list[str]]:
+    """The totals of the dead, and what is wrong with them; nothing where they may not be read."""
     try:
         return fold.read_retired(store)
     except StorageError as error:
@@ -99,28 +101,33 @@ def _read_retired(store: Store) -> tuple[aggregate.Aggregate, list[str]]:
         return nothing, [f"{store.path}: {error}"]
 
 
-def _read_epoch(store: Store) -> int:
+def read_epoch(store: Store) -> int:
+    """The fold epoch that the totals have now, 0 where they may not be read."""
     try:
         return fold.read_head(store).epoch_or_incarnation
     except StorageError:
         return 0
 
 
-def _add_overflow(store: Store, tallies: Tallies) -> None:
-    """Add the registry's cells, which processes share that had no cell of their own."""
+def overflow(store: Store) -> Iterator[tuple[Series, int]]:
+    """What the registry's cells count, which processes share that had no cell of their own."""
     for index in range(schema.OVERFLOW_CELLS):
-        _add_cell(tallies, index, store.registry.load(schema.OVERFLOW_CELLS_OFFSET + 8 * index))
+        count = store.registry.load(schema.OVERFLOW_CELLS_OFFSET + 8 * index)
+        if count:
+            yield _overflow_series(index), count
 
 
-def _add_cell(tallies: Tallies, index: int, count: int) -> None:
-    if not count:
-        return
+def _add_overflow(store: Store, tallies: Tallies) -> None:
+    for series, count in overflow(store):
+        aggregate.add(tallies, series, Tally(count))
+
+
+def _overflow_series(index: int) -> Series:
     last = index == schema.OVERFLOW_CELLS - 1
-    series = _NAMELESS._replace(
+    return _NAMELESS._replace(
         series=schema.SERIES_COUNTER if last else schema.SERIES_ERROR,
         kind=0 if last else index,
     )
-    aggregate.add(tallies, series, Tally(count))
 
 
 def own_snapshot() -> Snapshot:
@@ -130,7 +137,8 @@ def own_snapshot() -> Snapshot:
         return Snapshot({}, [])
     found = aggregate.parse(data, "own cells")
     for index, count in enumerate(core.own_overflow()):
-        _add_cell(found.tallies, index, count)
+        if count:
+            aggregate.add(found.tallies, _overflow_series(index), Tally(count))
     return Snapshot(found.tallies, [found.problem] if found.problem else [])
 
 

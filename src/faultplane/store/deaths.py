@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 from zlib import crc32
 
@@ -33,6 +33,8 @@ FRAME_CHARS_MAX: Final = 512
 _READ_BYTES_MAX: Final = 4 * DEATHS_BYTES_MAX
 """Of a larger file, which no writer leaves, the end is read."""
 
+WAYS: Final = ("exit", "signal", "oom", "exec", "unknown")
+"""What ``how`` may be."""
 _INCARNATION: Final = re.compile(rb'\{"incarnation":([0-9]{1,10}),')
 
 FIELDS: Final = {
@@ -230,6 +232,21 @@ def recorded(store: Store) -> set[int]:
         for name in (OLD_NAME, NAME)
         for data in _checked_lines(store, name)
         if (match := _INCARNATION.match(data))
+    }
+
+
+def ways(store: Store, incarnations: Collection[int]) -> dict[int, str]:
+    """How those of ``incarnations`` died whose death record is stored."""
+    if not incarnations:
+        return {}
+    return {
+        death["incarnation"]: death["how"]
+        for name in (OLD_NAME, NAME)
+        for data in _checked_lines(store, name)
+        if (match := _INCARNATION.match(data))
+        and int(match[1]) in incarnations
+        and (death := death_lines.parse(data)) is not None
+        and death["how"] in WAYS
     }
 
 

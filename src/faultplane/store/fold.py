@@ -15,13 +15,14 @@ that the header lists, or FOLDED ones: the next folder takes them up where they 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from faultplane import schema
 from faultplane.errors import CorruptFile, DomainNotFound, LayoutMismatch, StorageError
 from faultplane.store import aggregate, files, owners
-from faultplane.store.aggregate import Series, Tallies
+from faultplane.store.aggregate import Series, Tallies, Tally
 from faultplane.store.domain import Store
 from faultplane.store.owners import OwnerRow
 
@@ -30,6 +31,10 @@ SHARE_OF_BUDGET: Final = 32
 """agg-retired takes at most one part in so many of the budget, at 128 bytes a series."""
 _SERIES_BYTES: Final = 128
 TEMPORARY_KIND: Final = "fold-"
+MERGED_OPERATION: Final = b"other"
+"""What stands for operations that were merged; an operation called so is one of them."""
+_MERGE_PASSES: Final = 3
+"""From a fingerprint to its operation, from there to the service, from there to the kind."""
 
 
 def no_step(name: str) -> None:
@@ -43,31 +48,65 @@ def series_max(store: Store) -> int:
     return min(schema.RETIRED_SERIES_MAX, fits)
 
 
-def merge_over(tallies: Tallies, most: int) -> int:
-    """Merge series past ``most`` into one per kind; how many were merged.
+def death_series(row: OwnerRow, how: str) -> Series:
+    """What the death of an owner is counted in, once it is folded."""
+    service = row.service.encode("utf-8", "replace")[: schema.NAME_BYTES_MAX]
+    return Series(schema.SERIES_DEATH, 0, 0, service, b"", how.encode())
 
-    The errors that were seen longest ago go first, then counters, into one without a name. What
-    they counted stays; drop reasons are never merged.
+
+def merge_over(tallies: Tallies, most: int) -> int:
+    """Merge series until there are ``most``; how many were merged. What they counted stays.
+
+    Errors first, those that were seen longest ago before others: a fingerprint joins the others of
+    its service, operation and kind, one that is alone those of its service and kind, and only when
+    that is not enough those of the kind. Then counters, into one without a name, then deaths, which
+    lose their service. Drop reasons are never merged.
+
+    So a service keeps its sum, and an operation as long as it is more than one series: to whoever
+    watches a sum, one that goes down looks like a restart.
     """
-    excess = len(tallies) - most
-    if excess <= 0:
-        return 0
-    nameless = Series(0, 0, 0, b"", b"", b"")
-    victims = [
-        series
-        for series in tallies
-        if series.series != schema.SERIES_DROP
-        and series != nameless._replace(series=series.series, kind=series.kind)
-    ]
-    victims.sort(key=lambda s: (s.series, tallies[s].last_seen_unix_nano))
     merged = 0
-    for series in victims:
+    for _ in range(_MERGE_PASSES):
+        merged += _merge_errors(tallies, most)
+    rest = [s for s in tallies if s.series in (schema.SERIES_COUNTER, schema.SERIES_DEATH)]
+    for series in sorted(rest, key=lambda s: (s.series, tallies[s].last_seen_unix_nano)):
         if len(tallies) <= most:
             break
-        tally = tallies.pop(series)
-        aggregate.add(tallies, nameless._replace(series=series.series, kind=series.kind), tally)
-        merged += 1
+        how = series.name if series.series == schema.SERIES_DEATH else b""
+        merged += _move(tallies, series, series._replace(service=b"", name=how))
     return merged
+
+
+def _merge_errors(tallies: Tallies, most: int) -> int:
+    """Move each error, oldest first, to where it is told apart less; how many were moved."""
+    if len(tallies) <= most:
+        return 0
+    merged = 0
+    victims = [series for series in tallies if series.series == schema.SERIES_ERROR]
+    members = Counter(map(_of_operation, victims))
+    for series in sorted(victims, key=lambda s: tallies[s].last_seen_unix_nano):
+        if len(tallies) <= most:
+            break
+        group = _of_operation(series)
+        if series != group and members[group] > 1:
+            merged += _move(tallies, series, group)
+        elif series != (wider := group._replace(operation=MERGED_OPERATION)) and series.service:
+            merged += _move(tallies, series, wider)
+        else:
+            merged += _move(tallies, series, group._replace(service=b"", operation=b""))
+    return merged
+
+
+def _of_operation(series: Series) -> Series:
+    """The series of a service, an operation and a kind, whatever the fingerprint."""
+    return series._replace(fingerprint=0, name=b"")
+
+
+def _move(tallies: Tallies, series: Series, target: Series) -> int:
+    if series == target:
+        return 0
+    aggregate.add(tallies, target, tallies.pop(series))
+    return 1
 
 
 def finish_last(store: Store, step: Step = no_step) -> int:
@@ -86,12 +125,18 @@ def finish_last(store: Store, step: Step = no_step) -> int:
     return done
 
 
-def fold(store: Store, settled: Sequence[OwnerRow], step: Step = no_step) -> list[str]:
+def fold(
+    store: Store,
+    settled: Sequence[OwnerRow],
+    step: Step = no_step,
+    ways: Mapping[int, str] | None = None,
+) -> list[str]:
     """Fold owners that nobody writes for any more; a sentence for each file that was bad.
 
-    The caller holds LOCK_MAINTAIN and has made sure that each is DEAD or EXITED and settled.
-    Raises StorageFull, having folded whole batches or nothing, and StorageError where the totals
-    are there and cannot be read.
+    ``ways`` says, by incarnation, how those of them died that are to be counted as deaths. The
+    caller holds LOCK_MAINTAIN and has made sure that each is DEAD or EXITED and settled. Raises
+    StorageFull, having folded whole batches or nothing, and StorageError where the totals are there
+    and cannot be read.
     """
     problems: list[str] = []
     with store.locks.held(schema.LOCK_FOLD):
@@ -99,11 +144,13 @@ def fold(store: Store, settled: Sequence[OwnerRow], step: Step = no_step) -> lis
         finish_last(store, step)
         for start in range(0, len(settled), schema.FOLD_BATCH_MAX):
             batch = settled[start : start + schema.FOLD_BATCH_MAX]
-            problems += _fold_batch(store, batch, step)
+            problems += _fold_batch(store, batch, step, ways or {})
     return problems
 
 
-def _fold_batch(store: Store, batch: Sequence[OwnerRow], step: Step) -> list[str]:
+def _fold_batch(
+    store: Store, batch: Sequence[OwnerRow], step: Step, ways: Mapping[int, str]
+) -> list[str]:
     step("read")
     retired, problems = read_retired(store)
     read = []
@@ -117,6 +164,8 @@ def _fold_batch(store: Store, batch: Sequence[OwnerRow], step: Step) -> list[str
         read.append(row)
         aggregate.add_all(retired.tallies, tallies)
         problems += [problem] if problem else []
+        if how := ways.get(row.incarnation):
+            aggregate.add(retired.tallies, death_series(row, how), Tally(1))
     if not read:
         return problems
     merge_over(retired.tallies, series_max(store))

@@ -150,7 +150,7 @@ def _bury(store: Store, report: Report, step: Step) -> None:
     report.lanes_closed, problems = lanes.close_lanes(store, pairs)
     report.problems += problems
     step("closed")
-    unrecorded = _record(store, [row for row, _ in dead.values()], counts, report, step)
+    unrecorded, ways = _record(store, [row for row, _ in dead.values()], counts, report, step)
     scarce = (store.header.owner_slots - len(rows)) * SLOTS_FREE_SHARE < store.header.owner_slots
     now = time.time_ns()
     settled = [
@@ -159,7 +159,7 @@ def _bury(store: Store, report: Report, step: Step) -> None:
         if owners.is_settled(row, alive, now) and (scarce or row.incarnation not in unrecorded)
     ]
     if settled:
-        report.problems += fold.fold(store, settled, step)
+        report.problems += fold.fold(store, settled, step, ways)
         left = {row.incarnation for row in owners.read_owners(store)}
         report.folded = sum(row.incarnation not in left for row in settled)
 
@@ -229,14 +229,20 @@ def _declare_dead(
 
 def _record(
     store: Store, rows: list[OwnerRow], counts: manner.Counts, report: Report, step: Step
-) -> set[int]:
-    """Store a death record for each owner that has none; the incarnations where that failed."""
+) -> tuple[set[int], dict[int, str]]:
+    """Store a death record for each owner that has none.
+
+    Gives the incarnations where that failed, and how each died of which there is a record or was
+    to be one.
+    """
     known = deaths.recorded(store)
     missing = [
         row for row in rows if row.incarnation not in known and deaths.is_missing(store, row)
     ]
+    ways = deaths.ways(store, known & {row.incarnation for row in rows})
     failed = set()
     for death in deaths.describe_all(store, missing, counts):
+        ways[death["incarnation"]] = death["how"]
         step("record")
         # A crash behind the append is no second record: `recorded` finds the first.
         try:
@@ -247,7 +253,7 @@ def _record(
             continue
         step("recorded")
         report.died.append(death)
-    return failed
+    return failed, ways
 
 
 # ---------------------------------------------------------------------------------- remainder

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from faultplane.store import query, stacks, tables
     from faultplane.store.cursor import Cursor
     from faultplane.store.dictionaries import DictionaryFile
+    from faultplane.store.domain import Store
     from faultplane.store.follow import Follow
     from faultplane.store.reader import StoreReader
     from faultplane.store.records import Records
@@ -179,6 +180,17 @@ class Domain:
                 self._listed = (0, 0) if fresh else listed
             return self._readers
 
+    def stores(self) -> list[Store]:
+        """The stores there are, open to read until the domain is closed; new ones are noticed.
+
+        Those that cannot be opened are left out: `problems` names them.
+        """
+        return [reader.store for reader in self._stores().values()]
+
+    def refused(self) -> list[str]:
+        """Stores that cannot be opened, a sentence each."""
+        return [f"{name}: {problem}" for name, problem in list(self._refused.items())]
+
     def _list(self) -> None:
         from faultplane.store.reader import StoreReader
 
@@ -212,7 +224,7 @@ class Domain:
         Rows, and the names in them, are looked at by `records`; the rest is looked at here.
         """
         self._stack_files()
-        found = [f"{name}: {problem}" for name, problem in list(self._refused.items())]
+        found = self.refused()
         for name, reader in self._stores().items():
             found += [f"{name}: {problem}" for problem in list(reader.problems.values())]
             try:

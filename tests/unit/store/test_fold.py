@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -170,16 +171,63 @@ def series(number, kind=1):
     return Series(schema.SERIES_ERROR, kind, number + 1, b"s", b"op", b"Error")
 
 
-def test_past_the_cap_the_oldest_errors_merge_into_one_per_kind():
+def test_past_the_cap_the_oldest_errors_merge_into_one_per_operation_and_kind():
     tallies = {series(n, 1 + n % 2): Tally(10, n + 1, n + 1, 1) for n in range(20)}
     tallies[Series(schema.SERIES_DROP, 0, 0, b"", b"", b"no_space")] = Tally(7)
     before = sum(tally.count for tally in tallies.values())
     assert fold.merge_over(tallies, 11) == 12
     assert len(tallies) == 11
     assert sum(tally.count for tally in tallies.values()) == before
-    merged = Series(schema.SERIES_ERROR, 1, 0, b"", b"", b"")
+    merged = Series(schema.SERIES_ERROR, 1, 0, b"s", b"op", b"")
     assert tallies[merged] == Tally(60, 1, 11, 6)
     assert {one.fingerprint for one in tallies if one.fingerprint} == set(range(13, 21))
+
+
+def sums(tallies, *fields):
+    found = Counter()
+    for one, tally in tallies.items():
+        found[tuple(getattr(one, field) for field in fields)] += tally.count
+    return found
+
+
+def test_merging_leaves_the_sums_of_operations_that_have_several_series_alone(rng):
+    tallies = {
+        Series(schema.SERIES_ERROR, 1 + n % 2, n + 1, b"s", b"op%d" % (n % 3), b"E"): Tally(
+            rng.randrange(1, 99), n + 1, n + 1
+        )
+        for n in range(60)
+    }
+    before = sums(tallies, "service", "operation", "kind")
+    assert fold.merge_over(tallies, 6) == 60
+    assert sums(tallies, "service", "operation", "kind") == before
+    assert {one.fingerprint for one in tallies} == {0}
+
+
+def test_merging_leaves_the_sums_of_services_alone_while_there_is_room_for_their_names(rng):
+    tallies = {
+        Series(schema.SERIES_ERROR, 1, n + 1, b"s%d" % (n % 4), b"op%d" % n, b"E"): Tally(
+            rng.randrange(1, 99), n + 1, n + 1
+        )
+        for n in range(100)
+    }
+    before = sums(tallies, "service", "kind")
+    assert fold.merge_over(tallies, 50) > 50
+    assert len(tallies) == 50
+    assert sums(tallies, "service", "kind") == before
+    # The youngest are told apart still.
+    assert {one.operation for one in tallies} >= {b"op%d" % n for n in range(60, 100)}
+    fold.merge_over(tallies, 1)
+    assert list(tallies) == [Series(schema.SERIES_ERROR, 1, 0, b"", b"", b"")]
+    assert sums(tallies) == Counter({(): before.total()})
+
+
+def test_deaths_that_merge_lose_their_service_and_not_how():
+    tallies = {
+        Series(schema.SERIES_DEATH, 0, 0, b"s%d" % n, b"", b"oom"): Tally(2) for n in range(9)
+    }
+    assert fold.merge_over(tallies, 1) == 9
+    merged = Series(schema.SERIES_DEATH, 0, 0, b"", b"", b"oom")
+    assert tallies == {merged: Tally(18)}
 
 
 def test_counters_merge_after_errors_and_drop_reasons_never():
@@ -188,7 +236,7 @@ def test_counters_merge_after_errors_and_drop_reasons_never():
         Series(schema.SERIES_COUNTER, 0, 0, b"", b"", b"%d" % n): Tally(1) for n in range(3)
     }
     tallies |= {Series(schema.SERIES_DROP, 0, 0, b"", b"", b"%d" % n): Tally(1) for n in range(9)}
-    assert fold.merge_over(tallies, 3) == 5
+    assert fold.merge_over(tallies, 3) == 7  # an error goes two ways: to its service, then on
     assert len(tallies) == 11
     assert sum(tally.count for tally in tallies.values()) == 14
     assert fold.merge_over(tallies, 20) == 0
