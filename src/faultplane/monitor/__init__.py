@@ -1,0 +1,1 @@
+"""What is happening in a domain: metrics for Prometheus and OpenMetrics."""

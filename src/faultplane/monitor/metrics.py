@@ -1,0 +1,299 @@
+"""The metrics of one domain: read from its stores, summed, bounded.
+
+A reader that comes back reads what changed (`store.counting`) and keeps the texts of labels, which
+do not change. What is told apart, and what is summed as other, is decided by `selection`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from faultplane import schema
+from faultplane._backend import CORE_NAME
+from faultplane.errors import FaultplaneError, InvalidSetting
+from faultplane.monitor.catalogue import METRICS
+from faultplane.monitor.exposition import Family, Labels, clean
+from faultplane.monitor.grouping import Grouping, Place
+from faultplane.monitor.selection import OTHER, leading
+from faultplane.store import Domain, deaths, health
+from faultplane.store.aggregate import COUNT_MAX, Series
+from faultplane.store.counting import Counting
+from faultplane.store.owners import OwnerRow
+
+LIMIT_MAX: Final = 10_000
+RESOURCES_MAX: Final = 100
+_OWN_COUNTERS: Final = "faultplane."
+"""Counters of the library itself are not the application's."""
+_RESOURCE: Final = (
+    "service.version",
+    "deployment.environment.name",
+    "host.name",
+    "k8s.pod.name",
+    "container.id",
+)
+"""Attributes that the processes of a service have in common, or nearly so."""
+_STATES: Final = ("alive", "gone", "silent")
+_KINDS: Final = {term.code: term.name for term in schema.KINDS}
+_METRICS: Final = {metric.name.removeprefix("faultplane_"): metric for metric in METRICS}
+
+
+class Limits(NamedTuple):
+    """How many are told apart before the rest is summed as other; each 1 to 10,000.
+
+    ``operations`` are pairs of operation and kind; all but ``services`` are of each service.
+    """
+
+    services: int = 20
+    operations: int = 200
+    fingerprints: int = 100
+    events: int = 200
+
+    def check(self) -> Limits:
+        """Itself; raises InvalidSetting for a limit out of bounds."""
+        for name, value in self._asdict().items():
+            if not isinstance(value, int) or not 1 <= value <= LIMIT_MAX:
+                raise InvalidSetting(f"{name} must be 1 to {LIMIT_MAX}, got {value!r}")
+        return self
+
+
+# --------------------------------------------------------------------------------- where it counts
+
+
+def _text(data: bytes) -> str:
+    return clean(data.decode("utf-8", "replace"))
+
+
+def _service(series: Series) -> str:
+    return _text(series.service) or OTHER
+
+
+def _of_service(series: Series) -> Place:
+    service = _service(series)
+    return Place(service, None if service == OTHER else Labels(service=service))
+
+
+def _of_operation(series: Series) -> Place:
+    service, operation = _service(series), _text(series.operation)
+    kind = _KINDS.get(series.kind, str(series.kind))
+    if service == OTHER:
+        # Counted in cells that processes share: of them no more is known.
+        return Place(OTHER, Labels(service=OTHER, operation=OTHER, kind=kind))
+    if operation == OTHER:
+        return Place(service, None)
+    return Place(service, Labels(service=service, operation=operation, kind=kind))
+
+
+def _of_fingerprint(series: Series) -> Place:
+    service = _service(series)
+    if service == OTHER or not series.fingerprint:
+        return Place(service, None)
+    kind = _KINDS.get(series.kind, str(series.kind))
+    fingerprint = f"{series.fingerprint:016x}"
+    labels = Labels(service=service, kind=kind, type=_text(series.name), fingerprint=fingerprint)
+    return Place(service, labels)
+
+
+def _of_event(series: Series) -> Place:
+    service, name = _service(series), _text(series.name)
+    if service == OTHER or name in ("", OTHER):
+        return Place(service, None)
+    return Place(service, Labels(service=service, name=name))
+
+
+def _of_death(series: Series) -> Place:
+    service, how = _service(series), _text(series.name)
+    if how not in deaths.WAYS:
+        return Place(service, None)
+    return Place(service, Labels(service=service, how=how))
+
+
+def _of_drop(series: Series) -> Place:
+    reason = _text(series.name)
+    known = any(reason == term.name for term in schema.DROP_REASONS)
+    return Place(OTHER, Labels(reason=reason) if known else None)
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+class Metrics:
+    """The metrics of a domain, to be collected again and again. Threads must not share it."""
+
+    def __init__(self, domain: Domain, limits: Limits | None = None) -> None:
+        """Raise InvalidSetting for limits out of bounds. ``domain`` stays the caller's."""
+        self.domain = domain
+        self.limits = (limits or Limits()).check()
+        self.problems: list[str] = []
+        self._counting = Counting()
+        self._epoch = -1
+        self._begin()
+
+    def close(self) -> None:
+        """Let go of what is mapped; not of the domain."""
+        self._counting.close()
+
+    def _begin(self) -> None:
+        """Start over with series of no number."""
+        services, operations, fingerprints, events = self.limits
+        one, ways = 1, len(deaths.WAYS)
+        reasons = len(schema.DROP_REASONS)
+        self._errors = tuple(
+            Grouping(_METRICS[name], place, services, most)
+            for name, place, most in (
+                ("service_errors", _of_service, one),
+                ("errors", _of_operation, operations),
+                ("fingerprint_errors", _of_fingerprint, fingerprints),
+            )
+        )
+        self._events = Grouping(_METRICS["events"], _of_event, services, events)
+        self._deaths = Grouping(_METRICS["deaths"], _of_death, services, ways)
+        self._drops = Grouping(_METRICS["drops"], _of_drop, one, reasons)
+        self._services: dict[str, list[int]] = {}
+        self._numbered = 0
+
+    def collect(self) -> list[Family]:
+        """Read the domain; its families, in order of the catalogue. Never raises for storage.
+
+        What could not be read is left out: `problems` has a sentence for each.
+        """
+        start = time.perf_counter()
+        stores = self.domain.stores()
+        self.problems = self.domain.refused() + self._counting.read(stores)
+        ledger = self._counting.ledger
+        if ledger.epoch != self._epoch:
+            self._epoch = ledger.epoch
+            self._begin()
+        self._number(ledger.series)
+        totals = [min(total, COUNT_MAX) for total in ledger.totals]
+        rows = [
+            (row, counted.lives[row.incarnation].value)
+            for counted in self._counting.stores
+            for row in counted.rows
+            if row.incarnation in counted.lives
+        ]
+        found = {
+            family.name.removeprefix("faultplane_"): family
+            for family in (
+                *self._counters(totals, rows),
+                *self._gauges_of_services(rows),
+                *self._gauges_of_stores(),
+            )
+        }
+        found["read_problems"] = _family("read_problems", [(Labels(), len(self.problems))])
+        spent = time.perf_counter() - start
+        found["scrape_duration_seconds"] = _family("scrape_duration_seconds", [(Labels(), spent)])
+        up = int(bool(stores))
+        return [*fixed(self.domain.name, up), *(found[name] for name in _METRICS if name in found)]
+
+    def _number(self, series: list[Series]) -> None:
+        """Find the place of series that are new."""
+        for number in range(self._numbered, len(series)):
+            one = series[number]
+            if one.series == schema.SERIES_ERROR:
+                for grouping in self._errors:
+                    grouping.add(number, one)
+                self._services.setdefault(_service(one), []).append(number)
+            elif one.series == schema.SERIES_COUNTER:
+                if not one.name.startswith(_OWN_COUNTERS.encode()):
+                    self._events.add(number, one)
+            elif one.series == schema.SERIES_DEATH:
+                self._deaths.add(number, one)
+            elif one.series == schema.SERIES_DROP:
+                self._drops.add(number, one)
+        self._numbered = len(series)
+
+    def _counters(self, totals: list[int], rows: list[tuple[OwnerRow, str]]) -> Iterator[Family]:
+        services = {_clean_service(row) for row, _ in rows} | set(self._services)
+        services.discard(OTHER)
+        ways = [Place(s, Labels(service=s, how=how)) for s in services for how in deaths.WAYS]
+        reasons = [Place(OTHER, Labels(reason=term.name)) for term in schema.DROP_REASONS]
+        errors, operations, fingerprints = self._errors
+        yield errors.family(totals, [Place(s, Labels(service=s)) for s in services])
+        yield operations.family(totals)
+        yield fingerprints.family(totals)
+        yield self._events.family(totals)
+        yield self._deaths.family(totals, ways)
+        yield self._drops.family(totals, reasons)
+        yield _family(
+            "hidden_series",
+            [
+                (Labels(metric=grouping.metric.name + "_total"), grouping.hidden)
+                for grouping in (*self._errors, self._events)
+            ],
+        )
+
+    def _gauges_of_services(self, rows: list[tuple[OwnerRow, str]]) -> Iterator[Family]:
+        ledger, most = self._counting.ledger, self.limits.services
+        newest = {
+            service: max(ledger.first_seen_unix_nano[number] for number in numbers)
+            for service, numbers in self._services.items()
+            if service != OTHER
+        }
+        owners: dict[tuple[str, str], int] = {}
+        resources: set[Labels] = set()
+        for row, life in rows:
+            service = _clean_service(row)
+            owners[service, life] = owners.get((service, life), 0) + 1
+            newest.setdefault(service, 0)
+            if life == "alive":
+                resources.add(_resource(service, row.attributes))
+        shown = {name for name, _ in leading(list(newest.items()), most).shown}
+        rest = dict.fromkeys(_STATES, 0)
+        samples: list[tuple[Labels, float]] = []
+        for service in sorted(shown):
+            samples += [
+                (Labels(service=service, state=state), owners.pop((service, state), 0))
+                for state in _STATES
+            ]
+        for (_, state), number in owners.items():
+            rest[state] += number
+        if any(rest.values()) or not shown:
+            samples += [(Labels(service=OTHER, state=state), n) for state, n in rest.items()]
+        yield _family("owners", samples)
+        yield _family(
+            "newest_fingerprint_timestamp_seconds",
+            [(Labels(service=name), newest[name] / 1e9) for name in sorted(shown)],
+        )
+        told = sorted(resources, key=str)[:RESOURCES_MAX]
+        yield _family("service", [(labels, 1) for labels in told])
+
+    def _gauges_of_stores(self) -> Iterator[Family]:
+        samples: dict[str, list[tuple[Labels, float]]] = {
+            name: [] for name, metric in _METRICS.items() if metric.labels == ("store",)
+        }
+        for counted in self._counting.stores:
+            try:
+                fill = health.fill(counted.store)
+            except (FaultplaneError, OSError) as error:
+                self.problems.append(f"{counted.store.path}: {error}")
+                continue
+            labels = Labels(store=counted.store.name)
+            for name, found in samples.items():
+                found.append((labels, fill[name.removeprefix("store_")]))
+        for name, found in samples.items():
+            yield _family(name, found)
+
+
+def fixed(domain: str, up: int) -> list[Family]:
+    """What is told of a domain that is not there, too."""
+    from faultplane import __version__
+
+    labels = Labels(version=__version__, core=CORE_NAME, domain=domain)
+    return [_family("up", [(Labels(), up)]), _family("build", [(labels, 1)])]
+
+
+def _clean_service(row: OwnerRow) -> str:
+    return clean(row.service) or OTHER
+
+
+def _resource(service: str, attributes: dict[str, Any]) -> Labels:
+    """Labels of the resource, named as Prometheus names OpenTelemetry's attributes."""
+    told = {name.replace(".", "_"): str(attributes.get(name) or "") for name in _RESOURCE}
+    return Labels(service=service, **{name: value for name, value in told.items() if value})
+
+
+def _family(name: str, samples: list[tuple[Labels, float]]) -> Family:
+    metric = _METRICS[name]
+    return Family(metric.name, metric.kind, metric.help, samples, metric.unit)
