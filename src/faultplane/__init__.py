@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         rule,
         unregister_rule,
     )
+    from faultplane.monitor.metrics_app import MetricsApp, metrics_app
     from faultplane.store import Domain, Records
 
     class Counter:
@@ -95,6 +96,7 @@ __all__ = [
     "Counter",
     "Domain",
     "Kind",
+    "MetricsApp",
     "RecordingHandler",
     "Records",
     "RecoveryStrategy",
@@ -110,6 +112,7 @@ __all__ = [
     "init",
     "install_hooks",
     "installed_hooks",
+    "metrics_app",
     "record",
     "register_rule",
     "rule",
@@ -129,6 +132,7 @@ _LAZY: Final = {
     "Classification": "faultplane.classify",
     "Domain": "faultplane.store",
     "Kind": "faultplane.classify",
+    "MetricsApp": "faultplane.monitor.metrics_app",
     "RecordingHandler": "faultplane.capture.log_handler",
     "Records": "faultplane.store",
     "RecoveryStrategy": "faultplane.classify",
@@ -139,6 +143,7 @@ _LAZY: Final = {
     "init": "faultplane.capture.start",
     "install_hooks": "faultplane.capture.hooks",
     "installed_hooks": "faultplane.capture.hooks",
+    "metrics_app": "faultplane.monitor.metrics_app",
     "register_rule": "faultplane.classify",
     "rule": "faultplane.classify",
     "set_active": "faultplane.capture.recorder",

@@ -28,7 +28,7 @@ TABLE: dict[str, set[str]] = {
     "classify": {"schema", "_backend", "store"},
     "capture": {"_backend", "store", "classify"},
     "resilience": {"_backend", "store", "classify", "capture"},
-    "monitor": {"arrow", "store", "classify"},
+    "monitor": {"arrow", "store", "classify", "_native"},
     "predict": {"arrow", "store", "classify"},
     "otlp": {"arrow", "store", "_native"},
     "cluster": {"arrow", "store", "resilience"},

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "show": "one group: stack with source, template, counts, samples",
     "deaths": "processes that died: how, and what each was doing",
     "query": "SQL over records, counts, counters, drops, deaths, owners, stacks",
+    "metrics": "what Prometheus scrapes: printed, or served over HTTP",
     "doctor": "which core, which directory, which limits, and what is wrong",
     "bench": "what recording costs on this machine",
     "gc": "remove the domains that nobody uses any more",

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from faultplane import schema
 from faultplane._backend import CORE_NAME
+from faultplane._native import VERSION
 from faultplane.errors import FaultplaneError, InvalidSetting
 from faultplane.monitor.catalogue import METRICS
 from faultplane.monitor.exposition import Family, Labels, clean
@@ -20,7 +21,7 @@ from faultplane.monitor.selection import OTHER, leading
 from faultplane.store import Domain, deaths, health
 from faultplane.store.aggregate import COUNT_MAX, Series
 from faultplane.store.counting import Counting
-from faultplane.store.owners import OwnerRow
+from faultplane.store.owners import Life, OwnerRow
 
 LIMIT_MAX: Final = 10_000
 RESOURCES_MAX: Final = 100
@@ -160,6 +161,10 @@ class Metrics:
         """
         start = time.perf_counter()
         stores = self.domain.stores()
+        if not stores:
+            # Nothing is not zero: counters that went to 0 and back would look like a burst.
+            self.problems = self.domain.refused()
+            return fixed(self.domain.name, 0)
         self.problems = self.domain.refused() + self._counting.read(stores)
         ledger = self._counting.ledger
         if ledger.epoch != self._epoch:
@@ -184,8 +189,14 @@ class Metrics:
         found["read_problems"] = _family("read_problems", [(Labels(), len(self.problems))])
         spent = time.perf_counter() - start
         found["scrape_duration_seconds"] = _family("scrape_duration_seconds", [(Labels(), spent)])
-        up = int(bool(stores))
-        return [*fixed(self.domain.name, up), *(found[name] for name in _METRICS if name in found)]
+        return [*fixed(self.domain.name, 1), *(found[name] for name in _METRICS if name in found)]
+
+    @property
+    def someone_is_gone(self) -> bool:
+        """Whether owners were found that do not live, and that maintenance would bury."""
+        return any(
+            life is not Life.ALIVE for c in self._counting.stores for life in c.lives.values()
+        )
 
     def _number(self, series: list[Series]) -> None:
         """Find the place of series that are new."""
@@ -278,9 +289,7 @@ class Metrics:
 
 def fixed(domain: str, up: int) -> list[Family]:
     """What is told of a domain that is not there, too."""
-    from faultplane import __version__
-
-    labels = Labels(version=__version__, core=CORE_NAME, domain=domain)
+    labels = Labels(version=VERSION, core=CORE_NAME, domain=domain)
     return [_family("up", [(Labels(), up)]), _family("build", [(labels, 1)])]
 
 

@@ -97,6 +97,7 @@ class _LiveFile:
         self._service = row.service.encode("utf-8", "replace")[: schema.NAME_BYTES_MAX]
         self._numbers: list[int] = []
         self._words: list[int] = []
+        self._counts: list[int] = []
         self._unseen: list[tuple[int, int]] = []
         self._read_to = _AGGREGATE.size
         self.problem = ""
@@ -138,8 +139,15 @@ class _LiveFile:
         if mapping is not None:
             mapping.close()
 
-    def add_to(self, store: Store, totals: list[int]) -> None:
-        """Add every count to ``totals``, by number. Raises as making one does."""
+    def add_to(self, totals: list[int]) -> None:
+        """Add every count of the last `read` that went well to ``totals``, by number."""
+        totals.extend([0] * (len(self._ledger.series) - len(totals)))
+        # Entries may have been numbered since, and not counted.
+        for number, count in zip(self._numbers, self._counts, strict=False):
+            totals[number] += count
+
+    def read(self, store: Store) -> None:
+        """Load every count. Raises as making one does."""
         # Looked at first: what is mapped past the end of a file that was cut must not be touched.
         try:
             status = os.stat(self.name, dir_fd=store.directory_fd, follow_symlinks=False)
@@ -156,11 +164,7 @@ class _LiveFile:
             self._read_more(used)
         view = self._view
         assert view is not None
-        missing = len(self._ledger.series) - len(totals)
-        if missing > 0:
-            totals.extend([0] * missing)
-        for number, count in zip(self._numbers, map(view.__getitem__, self._words), strict=True):
-            totals[number] += count
+        self._counts = list(map(view.__getitem__, self._words))
         if self._unseen:
             self._look_again(view)
         if used > status.st_size:
@@ -210,6 +214,10 @@ class _RetiredFile:
         if stamp is not None and stamp == self.stamp:
             return
         retired, self.problems = fold.read_retired(store)
+        if self.problems and self._numbers:
+            # What was read before stays: a sum that goes down looks like a restart.
+            self.epoch, self.stamp = retired.epoch_or_incarnation, None
+            return
         self.epoch, self.folded = retired.epoch_or_incarnation, frozenset(retired.folded)
         self._numbers = [ledger.number(series) for series in retired.tallies]
         self._counts = [tally.count for tally in retired.tallies.values()]
@@ -246,6 +254,7 @@ class StoreCounts:
         self.problems: list[str] = []
         self._ledger = ledger
         self._epoch = ledger.epoch
+        self._last: list[int] = []
         self._live: dict[int, _LiveFile] = {}
         self._retired = _RetiredFile()
 
@@ -258,11 +267,22 @@ class StoreCounts:
     def add_to(self, totals: list[int]) -> None:
         """Add what the store has counted to ``totals``, by number.
 
-        Raises StorageError when folders replaced the totals 64 times in the meantime.
+        What cannot be read counts as much as when it last could: a sum that goes down looks like
+        a restart. ``problems`` says so.
         """
         if self._epoch != self._ledger.epoch:
             self.close()
-            self._retired, self._epoch = _RetiredFile(), self._ledger.epoch
+            self._retired, self._last, self._epoch = _RetiredFile(), [], self._ledger.epoch
+        try:
+            self._last = self._sum()
+        except (FaultplaneError, OSError) as error:
+            self.problems = [f"{self.store.path}: {error}"]
+        totals.extend([0] * (len(self._ledger.series) - len(totals)))
+        for number, count in enumerate(self._last):
+            totals[number] += count
+
+    def _sum(self) -> list[int]:
+        """Everything counted, at one moment; StorageError when folders do not let it be."""
         for _ in range(counts.ATTEMPTS_MAX):
             found, died = self._read()
             # Read last: a file that was folded and unlinked in between left its mark here.
@@ -270,15 +290,12 @@ class StoreCounts:
                 break
             self._retired.stamp = None
         else:
-            raise StorageError(
-                f"{self.store.path}: agg-retired was replaced {counts.ATTEMPTS_MAX} times"
-            )
-        self._add_overflow(found)
+            raise StorageError(f"agg-retired was replaced {counts.ATTEMPTS_MAX} times while read")
+        for series, count in counts.overflow(self.store):
+            self._add(found, series, count)
         for series in died:
             self._add(found, series, 1)
-        totals.extend([0] * (len(self._ledger.series) - len(totals)))
-        for number, count in enumerate(found):
-            totals[number] += count
+        return found
 
     def _read(self) -> tuple[list[int], list[Series]]:
         store, ledger, retired = self.store, self._ledger, self._retired
@@ -302,14 +319,14 @@ class StoreCounts:
                 if file is not None and file.incarnation != row.incarnation:
                     file.close()
                     file = None
-                file = kept[row.slot] = file or _LiveFile(store, row, ledger)
-                file.add_to(store, found)
+                file = file or _LiveFile(store, row, ledger)
+                file.read(store)
                 problems += [f"{store.path}: {file.problem}"] if file.problem else []
             except (FaultplaneError, OSError) as error:
                 problems.append(f"{store.path}: {error}")
-                if file is not None:
-                    file.close()
-                kept.pop(row.slot, None)
+            if file is not None:
+                kept[row.slot] = file
+                file.add_to(found)
         self.close()  # those that are left belong to nobody now
         self._live, self.rows, self.problems = kept, rows, problems
         return found, self._died(gone)
@@ -322,10 +339,6 @@ class StoreCounts:
         return [
             fold.death_series(row, ways[row.incarnation]) for row in gone if row.incarnation in ways
         ]
-
-    def _add_overflow(self, found: list[int]) -> None:
-        for series, count in counts.overflow(self.store):
-            self._add(found, series, count)
 
     def _add(self, found: list[int], series: Series, count: int) -> None:
         number = self._ledger.number(series)
@@ -367,11 +380,8 @@ class Counting:
         totals = [0] * len(ledger.series)
         problems: list[str] = []
         for counted in self.stores:
-            try:
-                counted.add_to(totals)
-                problems += counted.problems
-            except (FaultplaneError, OSError) as error:
-                problems.append(str(error))
+            counted.add_to(totals)
+            problems += counted.problems
             if between is not None:
                 between()
         totals.extend([0] * (len(ledger.series) - len(totals)))
