@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from faultplane import schema
 from faultplane._backend import CORE_NAME
@@ -18,7 +19,7 @@ from faultplane.monitor.catalogue import METRICS
 from faultplane.monitor.exposition import Family, Labels, clean
 from faultplane.monitor.grouping import Grouping, Place
 from faultplane.monitor.selection import OTHER, leading
-from faultplane.store import Domain, deaths, health
+from faultplane.store import Domain, deaths, health, resource
 from faultplane.store.aggregate import COUNT_MAX, Series
 from faultplane.store.counting import Counting
 from faultplane.store.owners import Life, OwnerRow
@@ -152,6 +153,8 @@ class Metrics:
         self._deaths = Grouping(_METRICS["deaths"], _of_death, services, ways)
         self._drops = Grouping(_METRICS["drops"], _of_drop, one, reasons)
         self._services: dict[str, list[int]] = {}
+        self._newest: dict[str, int] = {}
+        self._times_seen = -1
         self._numbered = 0
 
     def collect(self) -> list[Family]:
@@ -171,7 +174,9 @@ class Metrics:
             self._epoch = ledger.epoch
             self._begin()
         self._number(ledger.series)
-        totals = [min(total, COUNT_MAX) for total in ledger.totals]
+        totals = ledger.totals
+        if max(totals, default=0) > COUNT_MAX:  # damaged files may add up to more
+            totals = [min(total, COUNT_MAX) for total in totals]
         rows = [
             (row, counted.lives[row.incarnation].value)
             for counted in self._counting.stores
@@ -236,12 +241,8 @@ class Metrics:
         )
 
     def _gauges_of_services(self, rows: list[tuple[OwnerRow, str]]) -> Iterator[Family]:
-        ledger, most = self._counting.ledger, self.limits.services
-        newest = {
-            service: max(ledger.first_seen_unix_nano[number] for number in numbers)
-            for service, numbers in self._services.items()
-            if service != OTHER
-        }
+        most = self.limits.services
+        newest = dict(self._newest_of_services())
         owners: dict[tuple[str, str], int] = {}
         resources: set[Labels] = set()
         for row, life in rows:
@@ -249,8 +250,8 @@ class Metrics:
             owners[service, life] = owners.get((service, life), 0) + 1
             newest.setdefault(service, 0)
             if life == "alive":
-                resources.add(_resource(service, row.attributes))
-        shown = {name for name, _ in leading(list(newest.items()), most).shown}
+                resources.add(_resource(service, row.resource))
+        shown = {name for name, _ in leading(list(newest), list(newest.values()), most).shown}
         rest = dict.fromkeys(_STATES, 0)
         samples: list[tuple[Labels, float]] = []
         for service in sorted(shown):
@@ -269,6 +270,18 @@ class Metrics:
         )
         told = sorted(resources, key=str)[:RESOURCES_MAX]
         yield _family("service", [(labels, 1) for labels in told])
+
+    def _newest_of_services(self) -> dict[str, int]:
+        """When each service had its youngest fingerprint; looked for when one has come."""
+        ledger = self._counting.ledger
+        if self._times_seen != ledger.times_changed:
+            self._times_seen = ledger.times_changed
+            self._newest = {
+                service: max(map(ledger.first_seen_unix_nano.__getitem__, numbers))
+                for service, numbers in self._services.items()
+                if service != OTHER
+            }
+        return self._newest
 
     def _gauges_of_stores(self) -> Iterator[Family]:
         samples: dict[str, list[tuple[Labels, float]]] = {
@@ -293,13 +306,24 @@ def fixed(domain: str, up: int) -> list[Family]:
     return [_family("up", [(Labels(), up)]), _family("build", [(labels, 1)])]
 
 
+@lru_cache(4096)
+def _attributes(text: str) -> dict[str, str]:
+    """Attributes of a resource that are text or numbers; it is parsed once."""
+    found = resource.parse(text)
+    return {
+        name: clean(str(value)) for name, value in found.items() if isinstance(value, (str, int))
+    }
+
+
 def _clean_service(row: OwnerRow) -> str:
-    return clean(row.service) or OTHER
+    return _attributes(row.resource).get("service.name") or OTHER
 
 
-def _resource(service: str, attributes: dict[str, Any]) -> Labels:
+@lru_cache(4096)
+def _resource(service: str, text: str) -> Labels:
     """Labels of the resource, named as Prometheus names OpenTelemetry's attributes."""
-    told = {name.replace(".", "_"): str(attributes.get(name) or "") for name in _RESOURCE}
+    attributes = _attributes(text)
+    told = {name.replace(".", "_"): attributes.get(name) for name in _RESOURCE}
     return Labels(service=service, **{name: value for name, value in told.items() if value})
 
 

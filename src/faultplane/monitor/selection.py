@@ -8,7 +8,6 @@ leaves and comes back has the sum that it would have if it had stayed.
 
 from __future__ import annotations
 
-from heapq import nsmallest
 from typing import Final, Generic, NamedTuple, TypeVar
 
 OTHER: Final = "other"
@@ -25,19 +24,18 @@ class Leading(NamedTuple, Generic[Key]):
     hidden: int
 
 
-def leading(sums: list[tuple[Key, int]], most: int) -> Leading[Key]:
-    """The ``most`` largest of ``sums``; of those of one size, those whose text comes first.
+def leading(keys: list[Key], sums: list[int], most: int) -> Leading[Key]:
+    """The ``most`` keys of the largest ``sums``; of those of one size, whose text comes first.
 
-    >>> leading([("a", 3), ("b", 9), ("c", 3), ("d", 1)], 2)
+    >>> leading(["a", "b", "c", "d"], [3, 9, 3, 1], 2)
     Leading(shown=[('b', 9), ('a', 3)], rest=4, hidden=2)
     """
-
-    def order(pair: tuple[Key, int]) -> tuple[int, str]:
-        return -pair[1], str(pair[0])
-
-    if len(sums) <= most:
-        return Leading(sorted(sums, key=order), 0, 0)
-    # Which sums are shown is decided by size alone, which is quicker than to compare texts.
-    shown = nsmallest(most, sums, key=order)
-    rest = sum(value for _, value in sums) - sum(value for _, value in shown)
-    return Leading(shown, rest, len(sums) - most)
+    pairs = list(zip(keys, sums, strict=True))
+    if len(pairs) > most:
+        # Sizes are compared before texts: there are few ties, and a text takes longer.
+        least = sorted(sums)[-most]
+        pairs = [pair for pair in pairs if pair[1] >= least]
+    pairs.sort(key=lambda pair: (-pair[1], str(pair[0])))
+    shown = pairs[:most]
+    rest = sum(sums) - sum(value for _, value in shown)
+    return Leading(shown, rest, len(keys) - len(shown))

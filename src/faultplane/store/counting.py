@@ -8,7 +8,7 @@ The totals of the dead are read when a fold replaced them. The sum is as exact a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, Final
 
 from faultplane import schema
@@ -32,11 +32,12 @@ class Ledger:
     """Series and their numbers, which stay the same from reading to reading.
 
     ``series`` and ``first_seen_unix_nano`` (0 = never) are by number, and so are ``totals``, the
-    sums of the last reading. ``epoch`` grows when all numbers become invalid.
+    sums of the last reading. ``epoch`` grows when all numbers become invalid, ``times_changed``
+    when a first time does.
     """
 
     def __init__(self) -> None:
-        self.epoch = 0
+        self.epoch = self.times_changed = 0
         self.clear()
 
     def clear(self) -> None:
@@ -57,19 +58,15 @@ class Ledger:
             self.first_seen_unix_nano.append(0)
         return known
 
-    def numbers_in(
-        self, data: bytes | memoryview, found: list[int], service: bytes = b""
-    ) -> list[int]:
+    def numbers_in(self, data: bytes, found: list[int], service: bytes = b"") -> list[int]:
         """Numbers of the entries at the positions ``found``.
 
         Those of errors and counters without a service, as a live process has them, get this one.
         """
         seen = self._seen.setdefault(service, {})
         numbers = []
-        for position in found:
-            size = int.from_bytes(data[position : position + 4], "little")
-            head = bytes(data[position : position + _CHANGING.start])
-            key = head, bytes(data[position + _CHANGING.stop : position + size])
+        for position, end in zip(found, [*found[1:], len(data)], strict=True):
+            key = data[position : position + _CHANGING.start], data[position + _CHANGING.stop : end]
             number = seen.get(key)
             if number is None:
                 series = aggregate.series_at(data, position)
@@ -83,6 +80,7 @@ class Ledger:
         """Keep the earliest time of a series; 0 is none."""
         known = self.first_seen_unix_nano[number]
         if time_unix_nano and not 0 < known <= time_unix_nano:
+            self.times_changed += 1
             self.first_seen_unix_nano[number] = min(time_unix_nano, aggregate.TIME_NANO_MAX)
 
 
@@ -106,7 +104,7 @@ class _LiveFile:
         self._map(store)
 
     def _map(self, store: Store) -> None:
-        self.close()
+        """Map the file, which may have grown; where that fails, what was mapped stays."""
         descriptor, size = files.open_file(store.directory_fd, self.name)
         try:
             if size < _AGGREGATE.size:
@@ -114,21 +112,22 @@ class _LiveFile:
                     f"{self.name} must have at least {_AGGREGATE.size} bytes, got {size}"
                 )
             status = os.fstat(descriptor)
-            self._identity = (status.st_dev, status.st_ino)
-            self._size = size - size % 8
-            self._mapping = core.Mapping(descriptor, self._size, False)
+            size -= size % 8
+            mapping = core.Mapping(descriptor, size, False)
         finally:
             os.close(descriptor)
         try:
-            with memoryview(self._mapping) as data:
+            with memoryview(mapping) as data:
                 files.check_header(data, _AGGREGATE, "aggregate", self.name, size)
                 found = _AGGREGATE.read(data, 0, "incarnation")
             if found != self.incarnation:
                 raise CorruptFile(f"{self.name} must be of owner {self.incarnation}, got {found}")
-            self._view = memoryview(self._mapping).cast("Q")
         except BaseException:
-            self.close()
+            mapping.close()
             raise
+        self.close()
+        self._mapping, self._view = mapping, memoryview(mapping).cast("Q")
+        self._size, self._identity = size, (status.st_dev, status.st_ino)
 
     def close(self) -> None:
         """Unmap; idempotent."""
@@ -139,15 +138,17 @@ class _LiveFile:
         if mapping is not None:
             mapping.close()
 
-    def add_to(self, totals: list[int]) -> None:
-        """Add every count of the last `read` that went well to ``totals``, by number."""
-        totals.extend([0] * (len(self._ledger.series) - len(totals)))
-        # Entries may have been numbered since, and not counted.
+    def take_from(self, sums: list[int]) -> None:
+        """Take what `read` added off again."""
         for number, count in zip(self._numbers, self._counts, strict=False):
-            totals[number] += count
+            sums[number] -= count
+        self._counts = []
 
-    def read(self, store: Store) -> None:
-        """Load every count. Raises as making one does."""
+    def read(self, store: Store, sums: list[int]) -> None:
+        """Load every count, and add to ``sums``, by number, what it is more than the last time.
+
+        Raises as making one does; ``sums`` has then what it had.
+        """
         # Looked at first: what is mapped past the end of a file that was cut must not be touched.
         try:
             status = os.stat(self.name, dir_fd=store.directory_fd, follow_symlinks=False)
@@ -164,7 +165,12 @@ class _LiveFile:
             self._read_more(used)
         view = self._view
         assert view is not None
-        self._counts = list(map(view.__getitem__, self._words))
+        sums.extend([0] * (len(self._ledger.series) - len(sums)))
+        before, self._counts = self._counts, list(map(view.__getitem__, self._words))
+        if before != self._counts:
+            for number, old, new in zip_longest(self._numbers, before, self._counts, fillvalue=0):
+                if new != old:
+                    sums[number] += new - old
         if self._unseen:
             self._look_again(view)
         if used > status.st_size:
@@ -172,13 +178,14 @@ class _LiveFile:
 
     def _read_more(self, used: int) -> None:
         """Number the entries that came since; those below ``used`` are complete."""
+        start, end = self._read_to, min(used, self._size)
         with memoryview(self._mapping) as data:
-            found, self._read_to, self.problem = aggregate.places(
-                data, self._read_to, min(used, self._size), self.name
-            )
-            numbers = self._ledger.numbers_in(data, found, self._service)
+            copied = bytes(data[start:end])
+        found, stop, self.problem = aggregate.places(copied, 0, end - start, self.name)
+        numbers = self._ledger.numbers_in(copied[:stop], found, self._service)
+        self._read_to = start + stop
         self._numbers += numbers
-        words = [position // 8 + _COUNT_WORD for position in found]
+        words = [(start + position) // 8 + _COUNT_WORD for position in found]
         self._words += words
         self._unseen += [
             pair
@@ -256,13 +263,14 @@ class StoreCounts:
         self._epoch = ledger.epoch
         self._last: list[int] = []
         self._live: dict[int, _LiveFile] = {}
+        self._sums: list[int] = []
         self._retired = _RetiredFile()
 
     def close(self) -> None:
         """Let go of what is mapped; not of the store."""
         for file in self._live.values():
             file.close()
-        self._live = {}
+        self._live, self._sums = {}, []
 
     def add_to(self, totals: list[int]) -> None:
         """Add what the store has counted to ``totals``, by number.
@@ -301,12 +309,10 @@ class StoreCounts:
         store, ledger, retired = self.store, self._ledger, self._retired
         retired.refresh(store, ledger)
         problems = list(retired.problems)
-        found = [0] * len(ledger.series)
-        retired.add_to(found)
         rows = owners.read_owners(store)
         if text := owners.problem(rows):
             problems.append(f"{store.path}: {text}")
-        me, gone, kept = host.this_process(), [], {}
+        me, gone, kept = host.this_process(), [], set()
         self.lives = {}
         for row in rows:
             if row.state_code == schema.OWNER_FOLDED or row.incarnation in retired.folded:
@@ -314,22 +320,29 @@ class StoreCounts:
             alive = self.lives[row.incarnation] = owners.life(store, row, me)
             if alive is not Life.ALIVE or row.state_code == schema.OWNER_DEAD:
                 gone.append(row)
-            file = self._live.pop(row.slot, None)
+            file = self._live.get(row.slot)
             try:
-                if file is not None and file.incarnation != row.incarnation:
-                    file.close()
-                    file = None
-                file = file or _LiveFile(store, row, ledger)
-                file.read(store)
+                if file is None or file.incarnation != row.incarnation:
+                    self._drop(row.slot)
+                    file = self._live[row.slot] = _LiveFile(store, row, ledger)
+                file.read(store, self._sums)
                 problems += [f"{store.path}: {file.problem}"] if file.problem else []
             except (FaultplaneError, OSError) as error:
                 problems.append(f"{store.path}: {error}")
-            if file is not None:
-                kept[row.slot] = file
-                file.add_to(found)
-        self.close()  # those that are left belong to nobody now
-        self._live, self.rows, self.problems = kept, rows, problems
+            kept.add(row.slot)
+        for slot in self._live.keys() - kept:
+            self._drop(slot)
+        self.rows, self.problems = rows, problems
+        found = self._sums + [0] * (len(ledger.series) - len(self._sums))
+        retired.add_to(found)
         return found, self._died(gone)
+
+    def _drop(self, slot: int) -> None:
+        """Forget the file of a slot, whose owner it is of no more."""
+        file = self._live.pop(slot, None)
+        if file is not None:
+            file.take_from(self._sums)
+            file.close()
 
     def _died(self, gone: list[OwnerRow]) -> list[Series]:
         """Deaths that are recorded and not folded: the next fold counts them, not the file."""
@@ -362,11 +375,8 @@ class Counting:
             counted.close()
         self.stores = []
 
-    def read(self, stores: list[Store], between: Callable[[], None] | None = None) -> list[str]:
-        """Sum what ``stores`` have counted; a sentence for each thing that could not be read.
-
-        ``between`` is called after each store, for tests.
-        """
+    def read(self, stores: list[Store]) -> list[str]:
+        """Sum what ``stores`` have counted; a sentence for each thing that could not be read."""
         ledger = self.ledger
         if len(ledger.series) > SERIES_KEPT_MAX and ledger.totals.count(0) * 2 > len(ledger.totals):
             ledger.clear()
@@ -382,8 +392,6 @@ class Counting:
         for counted in self.stores:
             counted.add_to(totals)
             problems += counted.problems
-            if between is not None:
-                between()
         totals.extend([0] * (len(ledger.series) - len(totals)))
         ledger.totals = totals
         return problems
