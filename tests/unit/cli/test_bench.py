@@ -19,7 +19,7 @@ import pytest
 import faultplane
 from faultplane import cli
 from faultplane.cli import bench
-from faultplane.cli.bench import ours, peers, report, stalls
+from faultplane.cli.bench import ours, peers, report, scrape, stalls
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = sys.executable
@@ -109,6 +109,17 @@ def test_all_ways_to_another_process_are_measured(measured):
         assert way["per_second"] > 0, name
 
 
+def test_every_way_of_scraping_tells_what_was_counted(measured):
+    (ways,) = measured["scrape"].values()
+    assert list(ways) == list(scrape.WAYS)
+    for name, figures in installed(ways).items():
+        assert figures["first_nano"] > 0, name
+        assert figures["files"] >= figures["workers"]
+    ours = ways["faultplane"]
+    assert ours["dead_files"] == 1
+    assert ours["body_bytes"] < ways["faultplane, every group shown"]["body_bytes"] / 3
+
+
 @pytest.mark.parametrize("columns", [80, 100])
 def test_the_tables_fit_the_terminal_and_show_every_part(measured, columns, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -118,6 +129,7 @@ def test_the_tables_fit_the_terminal_and_show_every_part(measured, columns, monk
     text = "\n".join(lines)
     assert "…" not in text
     names = [*ours.RAW_CASES, *measured["peers"], *measured["handover"], stalls.CLAIM]
+    names += installed(next(iter(measured["scrape"].values())))
     assert [name for name in names if f"\n{name}" not in text] == []
 
 
@@ -173,7 +185,9 @@ def test_failed_parts_leave_the_rest_of_a_report(program, capsys):
     assert cli.main(["bench", "--quick", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["cores"] == found["peers"] == found["stalls"] == found["handover"] == {}
-    assert len(found["failed"]) == 2 * len(bench.cores()) + len(peers.PEERS) + 7
+    assert found["scrape"] == {}
+    ways = len(peers.PEERS) + len(scrape.WAYS)
+    assert len(found["failed"]) == 2 * len(bench.cores()) + ways + 7
 
 
 def test_progress_is_shown_on_a_terminal(program, monkeypatch):

@@ -23,7 +23,7 @@ from typing import Any, Final
 import faultplane as fp
 from faultplane import schema
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_json, ends_in_order, whole
-from faultplane.cli.bench import amounts, handover, measure, ours, peers, report, stalls
+from faultplane.cli.bench import amounts, handover, measure, ours, peers, report, scrape, stalls
 from faultplane.cli.output import print_json
 
 EXAMPLES: Final = (
@@ -31,7 +31,7 @@ EXAMPLES: Final = (
     "faultplane bench --quick --only record",
     "faultplane bench --json > figures.json",
 )
-PARTS: Final = ("record", "stalls", "peers", "handover")
+PARTS: Final = ("record", "stalls", "peers", "handover", "scrape")
 BUDGET_BYTES: Final = 1 << 30
 SECONDS_MAX: Final = 180
 
@@ -87,6 +87,8 @@ def _child(words: Sequence[str], quick: bool) -> dict[str, Any]:
             return handover.ours(int(producers), int(records), sleeping=reader == "sleeping")
         case ["handover-peer", name]:
             return handover.peer(name, amount.handed_over_by_peers)
+        case ["scrape", name, each]:
+            return scrape.run(name, scrape.Crowd(amount.scraped_workers, int(each)), amount.scrapes)
     raise AssertionError(f"nothing is called {words}")
 
 
@@ -101,6 +103,7 @@ def measure_all(parts: Sequence[str], turns: int, quick: bool, directory: str) -
         "stalls": {},
         "peers": {},
         "handover": {},
+        "scrape": {},
         "failed": [],
     }
     child = _Child(directory, quick, found["failed"])
@@ -119,6 +122,12 @@ def measure_all(parts: Sequence[str], turns: int, quick: bool, directory: str) -
             found["stalls"][core] = answer
     if "handover" in parts:
         _measure_handover(found["handover"], child, turns, quick)
+    for each in amounts.choose(cores()[0], quick).scraped_each if "scrape" in parts else ():
+        for name in scrape.WAYS:
+            _say(f"scrape: {name}, {each} groups a worker")
+            answer = child(["scrape", name, str(each)])
+            if answer is not None:
+                found["scrape"].setdefault(str(each), {})[name] = answer
     _say("")
     found["load"].append(os.getloadavg()[0])
     return found

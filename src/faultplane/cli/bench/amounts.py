@@ -16,6 +16,10 @@ class Amounts(NamedTuple):
     peer_rounds: int
     handed_over: int
     handed_over_by_peers: int
+    scraped_workers: int
+    scraped_each: tuple[int, ...]
+    """Groups that each of them counts, one measurement for each."""
+    scrapes: int
 
 
 FULL: Final = Amounts(
@@ -27,6 +31,9 @@ FULL: Final = Amounts(
     peer_rounds=60,
     handed_over=1_500_000,
     handed_over_by_peers=200_000,
+    scraped_workers=64,
+    scraped_each=(157, 2_500),  # each group in one worker, and in sixteen
+    scrapes=5,
 )
 FULL_PURE: Final = FULL._replace(
     rounds=60, long_run=20_000, samples=10_000, stalls=400_000, handed_over=60_000
@@ -40,6 +47,9 @@ QUICK: Final = Amounts(
     peer_rounds=3,
     handed_over=20_000,
     handed_over_by_peers=5_000,
+    scraped_workers=4,
+    scraped_each=(500,),
+    scrapes=1,
 )
 QUICK_PURE: Final = QUICK._replace(rounds=3, long_run=2_000, samples=500, stalls=25_000)
 

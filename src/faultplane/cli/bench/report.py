@@ -37,6 +37,8 @@ def print_report(found: dict[str, Any]) -> None:
         _print_peers(found["peers"], found["cores"])
     if found["handover"]:
         _print_handover(found["handover"])
+    for figures in found["scrape"].values():
+        _print_scrape(figures)
     for line in found["failed"]:
         print(paint(f"! {line}", "red"))
 
@@ -155,3 +157,52 @@ def _print_handover(found: dict[str, Any]) -> None:
             rows.append([name, number(shown), times(best, rate), f"≥ {figures['goal']}"])
     heads = ["to another process", "records/s", "ours, raw, ×", "goal"]
     print_table(heads, rows, heads[1:])
+
+
+def _print_scrape(found: dict[str, Any]) -> None:
+    """Milliseconds of a scrape and what it leaves on disk, against ours."""
+    ours = next(iter(found.values()))
+    print()
+    _print_wrapped(
+        f"{ours['workers']} workers, each with {ours['each']:,} of {ours['groups']:,} groups. "
+        "Milliseconds, median; moved: each worker counted each of its groups once more before; "
+        "CPU: time of the scraper; ratio: of that."
+    )
+    there = {name: figures for name, figures in found.items() if "missing" not in figures}
+    rows = [
+        [
+            name,
+            *(_milli(figures[f"{when}_nano"]) for when in ("first", "still")),
+            _milli(figures["still_own_nano"]),
+            *(_milli(figures[f"moved_{own}nano"]) for own in ("", "own_")),
+            times(figures["moved_own_nano"], ours.get("moved_own_nano")),
+        ]
+        for name, figures in there.items()
+    ]
+    heads = ["scrape", "first", "next", "CPU", "moved", "CPU", "ratio"]
+    print_table(heads, rows, heads[1:])
+    rows = [
+        [
+            name,
+            _kibi(figures["body_bytes"]),
+            f"{figures['files']}",
+            _kibi(figures["file_bytes"]),
+            _milli(figures["dead_nano"]),
+            f"{figures['dead_files']}",
+            _kibi(figures["dead_file_bytes"]),
+        ]
+        for name, figures in there.items()
+    ]
+    heads = ["KiB; all dead: ms", "text", "files", "bytes", "dead", "files", "bytes"]
+    print_table(heads, rows, heads[1:])
+    for name, figures in found.items():
+        if "missing" in figures:
+            _print_wrapped(f"{name}: {figures['missing']}")
+
+
+def _milli(nano: float) -> str:
+    return f"{nano / 1e6:,.1f}"
+
+
+def _kibi(size: int) -> str:
+    return f"{size / 1024:,.0f}"
