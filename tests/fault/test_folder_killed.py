@@ -15,6 +15,7 @@ import json, os, sys
 from faultplane import schema
 from faultplane._backend import CORE_NAME
 from faultplane.store import aggregate, counts, deaths, domain, fold, location, maintain, owners
+from faultplane.store.counting import Counting
 
 base = location.Base(sys.argv[1], "given")
 OWNERS, KILLS_TWICE = int(sys.argv[2]), len(sys.argv) > 3
@@ -62,21 +63,35 @@ def sums(store):
         sum(row.count for row in counts.drop_rows(rows)),
     ]
 
+def died(store, kept):
+    # Deaths as a scraper counts them that was there before.
+    assert kept.read([store]) == []
+    pairs = list(zip(kept.ledger.series, kept.ledger.totals, strict=True))
+    assert sum(n for s, n in pairs if s.series == schema.SERIES_ERROR) == expected[0]
+    return sum(n for s, n in pairs if s.series == schema.SERIES_DEATH)
+
 expected = [sum(range(1, OWNERS + 1))] * 3
 names, number = [], 0
 while True:
     store = domain.open_or_create(base, f"d{number}", CORE_NAME, 8 << 20, False)
     for hits in range(1, OWNERS + 1):
         bury_by_hand(store, hits)
+    kept, counted = Counting(), [0]
+    assert died(store, kept) == 0
     left = maintain_in_child(store, number)
     assert sums(store) == expected, (number, "after the kill", sums(store))
+    counted.append(died(store, kept))
     again = 0
     while KILLS_TWICE and maintain_in_child(store, again) == 7:
         assert sums(store) == expected, (number, again, "after the second kill", sums(store))
+        counted.append(died(store, kept))
         again += 3
     report = maintain.maintain_store(store, names.append)
     assert sums(store) == expected, (number, "after the next folder", sums(store))
     assert report.problems == [], report.problems
+    counted.append(died(store, kept))
+    assert counted == sorted(counted) and counted[-1] == OWNERS, (number, "deaths", counted)
+    kept.close()
     assert owners.read_owners(store) == [], number
     files = [n for n in os.listdir(store.path) if n.startswith(("agg-", "breath-"))]
     assert files == ["agg-retired"], files

@@ -152,7 +152,8 @@ class Metrics:
         self._events = Grouping(_METRICS["events"], _of_event, services, events)
         self._deaths = Grouping(_METRICS["deaths"], _of_death, services, ways)
         self._drops = Grouping(_METRICS["drops"], _of_drop, one, reasons)
-        self._services: dict[str, list[int]] = {}
+        self._services: set[str] = set()
+        self._errors_of: dict[str, list[int]] = {}
         self._newest: dict[str, int] = {}
         self._times_seen = -1
         self._numbered = 0
@@ -207,10 +208,12 @@ class Metrics:
         """Find the place of series that are new."""
         for number in range(self._numbered, len(series)):
             one = series[number]
+            if one.series != schema.SERIES_DROP:
+                self._services.add(_service(one))
             if one.series == schema.SERIES_ERROR:
                 for grouping in self._errors:
                     grouping.add(number, one)
-                self._services.setdefault(_service(one), []).append(number)
+                self._errors_of.setdefault(_service(one), []).append(number)
             elif one.series == schema.SERIES_COUNTER:
                 if not one.name.startswith(_OWN_COUNTERS.encode()):
                     self._events.add(number, one)
@@ -221,7 +224,7 @@ class Metrics:
         self._numbered = len(series)
 
     def _counters(self, totals: list[int], rows: list[tuple[OwnerRow, str]]) -> Iterator[Family]:
-        services = {_clean_service(row) for row, _ in rows} | set(self._services)
+        services = {_clean_service(row) for row, _ in rows} | self._services
         services.discard(OTHER)
         ways = [Place(s, Labels(service=s, how=how)) for s in services for how in deaths.WAYS]
         reasons = [Place(OTHER, Labels(reason=term.name)) for term in schema.DROP_REASONS]
@@ -242,7 +245,7 @@ class Metrics:
 
     def _gauges_of_services(self, rows: list[tuple[OwnerRow, str]]) -> Iterator[Family]:
         most = self.limits.services
-        newest = dict(self._newest_of_services())
+        newest = dict.fromkeys(self._services - {OTHER}, 0) | self._newest_of_services()
         owners: dict[tuple[str, str], int] = {}
         resources: set[Labels] = set()
         for row, life in rows:
@@ -278,7 +281,7 @@ class Metrics:
             self._times_seen = ledger.times_changed
             self._newest = {
                 service: max(map(ledger.first_seen_unix_nano.__getitem__, numbers))
-                for service, numbers in self._services.items()
+                for service, numbers in self._errors_of.items()
                 if service != OTHER
             }
         return self._newest
