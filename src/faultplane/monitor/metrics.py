@@ -164,7 +164,8 @@ class Metrics:
         What could not be read is left out: `problems` has a sentence for each.
         """
         start = time.perf_counter()
-        stores = self.domain.stores()
+        # What is mapped outlives its domain; a domain that was removed is not there any more.
+        stores = [store for store in self.domain.stores() if store.in_place()]
         if not stores:
             # Nothing is not zero: counters that went to 0 and back would look like a burst.
             self.problems = self.domain.refused()

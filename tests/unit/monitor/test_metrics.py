@@ -201,3 +201,94 @@ def test_limits_have_bounds(bad):
             Limits(**{name: bad}).check()
     assert Limits(*[1] * 4).check()
     assert Limits(*[LIMIT_MAX] * 4).check()
+
+
+CHURN = """
+import os, sys
+import faultplane as fp
+fp.init(service="shop", domain=sys.argv[1])
+for number in range(50):
+    fp.record(ValueError("x"), f"op{number}")
+"""
+
+
+def test_a_domain_that_is_removed_and_made_again_meanwhile_is_read(run_python, tmp_domain_dir):
+    """``gc`` in the middle of scrapes: down, or what is there, and never a sum of both."""
+    from faultplane.monitor.metrics_app import MetricsApp
+    from faultplane.store import gc
+
+    app = MetricsApp("churn", str(tmp_domain_dir))
+    for _ in range(3):
+        run_python(CHURN, "churn")
+        text = app.text()
+        assert 'faultplane_service_errors_total{service="shop"} 50' in text
+        assert [one.action for one in gc.gc(str(tmp_domain_dir), "churn")] == ["removed"]
+        assert "faultplane_up 0" in app.text()
+        assert "errors_total" not in app.text()
+    app.close()
+
+
+def test_scrapes_while_the_domain_is_emptied_and_filled_never_raise(run_python, tmp_domain_dir):
+    import threading
+
+    from faultplane.monitor.metrics_app import MetricsApp
+
+    run_python(CHURN, "default")
+    app = MetricsApp(directory=str(tmp_domain_dir))
+    done, texts, failed = threading.Event(), [], []
+
+    def scrape():
+        while not done.is_set():
+            try:
+                texts.append(app.text())
+            except BaseException as error:
+                failed.append(error)
+                return
+
+    threads = [threading.Thread(target=scrape) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        for path in sorted((tmp_domain_dir / "default").rglob("*")):
+            if path.is_file():
+                path.unlink()
+        shutil.rmtree(tmp_domain_dir / "default", ignore_errors=True)
+        run_python(CHURN, "default")
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert {int(text.partition("\nfaultplane_up ")[2][0]) for text in texts} <= {0, 1}
+    assert 'faultplane_service_errors_total{service="shop"} 50' in app.text()
+    app.close()
+
+
+def test_a_process_out_of_descriptors_tells_what_it_told(run_python, tmp_domain_dir):
+    """For real: no descriptor is left, and no counter goes down."""
+    run_python(SERVICE, "shop", 3, 5)
+    code = """
+import os, resource
+import faultplane as fp
+from faultplane.store import lifecycle
+
+def errors():
+    lines = fp.metrics_app.text().splitlines()
+    return [line for line in lines if line.startswith("faultplane_service_errors")]
+
+before = errors()
+resource.setrlimit(resource.RLIMIT_NOFILE, (600, 600))
+held = []
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+assert errors() == before, errors()
+assert fp.metrics_app.problems, "it must say so"
+print(fp.metrics_app.problems)
+for one in held:
+    os.close(one)
+assert errors() == before
+assert fp.metrics_app.problems == []
+"""
+    run_python(code)
