@@ -124,6 +124,7 @@ def test_a_cgroup_at_its_limit_counts_without_rows_and_says_that_it_was_the_cgro
     bound, reason, _, _ = status(one)
     assert not bound
     assert "a quarter of what the memory cgroup has left" in reason
+    assert " left in the memory cgroup\n" in one.ask("command('doctor')")[0]
     said, code = one.ask("command('doctor')")
     assert code == 1
     assert "finds no storage: a domain needs 2097152 bytes, a quarter of what the m" in said
@@ -153,6 +154,7 @@ def test_a_read_only_root_is_no_hindrance_where_shared_memory_is(contained):
     assert one.ask("seen()") == [100, 100, 0, 0]
     said, code = one.ask("command('doctor')")
     assert code == 0, said
+    assert ", read-only root" in said
     assert one.end() == ""
 
 
@@ -225,12 +227,13 @@ os.waitpid(child, 0)
 
 @several_users
 def test_a_user_who_is_not_root_has_a_place_of_its_own(contained):
-    one = contained(setup=f"{shm('256m')}; {READ_ONLY_ROOT}", user=(APP, APP))
+    one = contained(setup=f"{shm('256m')}; {READ_ONLY_ROOT}", user=(APP, APP), umask=0o027)
     one.do("fp.init('shop'); fail(5)")
     assert status(one)[3] == f"/dev/shm/faultplane-{APP}"
     assert one.ask("seen()") == [5, 5, 0, 0]
     said, code = one.ask("command('doctor')")
     assert code == 0, said
+    assert f"\nuid {APP}, gid {APP}, umask 027, read-only root" in said
 
 
 GROUP_READABLE = {"FAULTPLANE_GROUP_READABLE": "1", "FAULTPLANE_BUDGET_BYTES": "2MiB"}

@@ -172,6 +172,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"optional packages: {', '.join(extras) or 'none'}{absent}",
         f"messages {report['messages']}, rows per error and second {limit}",
     ]
+    out.append(doctor_notes.place_line(report["surroundings"]))
     out += [doctor_notes.directory_line(found) for found in report["directories"]]
     out.append(f"domains: {reading.listed(report['domains']) or 'none'}")
     if "note" in report:

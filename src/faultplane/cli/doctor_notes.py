@@ -41,6 +41,20 @@ def directory_line(found: dict[str, Any]) -> str:
     return f"directory {found['path']}, {size(found['free_bytes'])} free{whole}{kind}"
 
 
+def place_line(here: dict[str, Any]) -> str:
+    """Who and where this process is (`surroundings.facts`), in a line."""
+    words = [f"uid {here['uid']}, gid {here['gid']}"]
+    if here["umask"] >= 0:
+        words.append(f"umask {here['umask']:03o}")
+    if here["root_is_read_only"]:
+        words.append("read-only root")
+    if here["container"]:
+        words.append(f"container {here['container'][:12]}")
+    if here["memory_left_bytes"] >= 0:
+        words.append(f"{size(here['memory_left_bytes'])} left in the memory cgroup")
+    return ", ".join(words)
+
+
 def notes(report: dict[str, Any], found: Settings, base: str | None) -> list[str]:
     """Sentences about a report that is otherwise complete. ``base``: the directory asked for."""
     return [

@@ -32,6 +32,7 @@ NOBODY: Final = 65_534
 _OPTIONS_SHOWN: Final = ("ro", "nosuid", "nodev", "noexec")
 _SETTING: Final = re.compile(r"^\s*RemoveIPC\s*=\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 _SYSTEM_MAX: Final = re.compile(r"^\s*SYS_UID_MAX\s+([0-9]{1,9})", re.MULTILINE)
+_UMASK: Final = re.compile(r"^Umask:\s*([0-7]{1,6})$", re.MULTILINE)
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -87,19 +88,27 @@ def _mount(path: str, device: str) -> tuple[str, tuple[str, ...]]:
 def facts() -> dict[str, Any]:
     """The user, container, PID namespace and memory cgroup of this process, as numbers and text.
 
-    ``memory_left_bytes`` is -1 where no cgroup limits it; ``oom_kills`` are those of the cgroup,
-    or of the host (``memory_cgroup`` 0).
+    ``umask`` is -1 where the kernel does not tell. ``memory_left_bytes`` is -1 where no cgroup
+    limits it; ``oom_kills`` are those of the cgroup, or of the host (``memory_cgroup`` 0).
     """
-    kills = cgroup.own_kills()
+    kills, root = cgroup.own_kills(), file_system("/")
     return {
         "uid": os.geteuid(),
         "gid": os.getegid(),
+        "umask": _umask(),
+        "root_is_read_only": root is not None and "ro" in root.options,
         "container": host.container_id(),
         "pid_namespace": host.pid_namespace(),
         "memory_cgroup": int.from_bytes(kills.signature, "little"),
         "memory_left_bytes": cgroup.memory_left_bytes(),
         "oom_kills": kills.killed,
     }
+
+
+def _umask() -> int:
+    """Read from /proc: asking the kernel itself would set another for a moment."""
+    found = _UMASK.search(host.read_text(f"{host.PROC}/self/status"))
+    return int(found[1], 8) if found else -1
 
 
 # ------------------------------------------------------------------------------------- logout

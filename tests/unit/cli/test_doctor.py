@@ -223,7 +223,13 @@ os.closerange(taken[0], taken[-1] + 1)
 
 
 def test_a_store_from_before_the_last_start_is_named(command, build_store):
-    build_store()  # with no boot id at all
+    store = build_store()  # by somebody who had no /proc to read the boot's id from
+    assert "Nothing is wrong." in command("doctor").out
+    data = bytearray((store.path / "registry").read_bytes())
+    place, end = schema.REGISTRY.offset["boot_id"], schema.REGISTRY.offset["crc"]
+    struct.pack_into("<16s", data, place, b"another boot's  ")
+    struct.pack_into("<I", data, end, crc32(data[:end]))
+    (store.path / "registry").write_bytes(data)
     text = command("doctor", status=1).out
     assert "! 1-cython is from before the last start of this host" in text
 
