@@ -100,9 +100,12 @@ def _address(words: array[int]) -> int:
     return words.buffer_info()[0]
 
 
-def _immortal(thing: Any) -> Any:
+_api: Final[Any] = getattr(ctypes, "pythonapi", None)  # PyPy has none, and no capsules
+
+
+def _immortal(thing: Any, kept: list[Any] = []) -> Any:  # noqa: B006 - kept for good is meant
     """``thing``, never freed: C code may look at it while the interpreter goes down."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    _api.Py_IncRef(ctypes.py_object(thing)) if _api else kept.append(thing)
     return thing
 
 
@@ -144,8 +147,7 @@ def _lend(shape: Shape, block: array[int], *keep: object) -> array[int]:
     return block
 
 
-_api = ctypes.pythonapi
-_print_error: Final = ctypes.PYFUNCTYPE(None)(("PyErr_WriteUnraisable", _api))
+_print_error: Final = ctypes.PYFUNCTYPE(None)(("PyErr_WriteUnraisable", _api)) if _api else bool
 """Prints the exception that is on its way, if any, and ends it. An object may be dropped while
 one is: Python code run from there would find it pending and fail, and a release that fails ends
 some consumers' process. Takes None, undeclared: even to convert it would fail then. Only pyarrow
@@ -361,9 +363,8 @@ def _lend_array(run: Run) -> array[int]:
 
 # ------------------------------------------------------------------------------------- capsules
 
-_capsule_new: Final = ctypes.PYFUNCTYPE(
-    ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
-)(("PyCapsule_New", _api))
+_NEW = ctypes.PYFUNCTYPE(ctypes.py_object, *[ctypes.c_void_p] * 3)
+_capsule_new: Final[Any] = _api and _NEW(("PyCapsule_New", _api))
 _SCHEMA_NAME: Final = _text("arrow_schema")
 _ARRAY_NAME: Final = _text("arrow_array")
 _STREAM_NAME: Final = _text("arrow_array_stream")
@@ -384,6 +385,9 @@ left, which is looked at whenever another is offered."""
 
 
 def _offer(block: array[int], name: int, release: int) -> Any:
+    if not _api:
+        this = sys.implementation.name
+        raise NotImplementedError(f"Arrow data is in PyCapsules, which {this} has not: use rows()")
     _withdraw()
     capsule = _capsule_new(_address(block), name, None)
     _offers.append(_Offer(capsule, block, release))
@@ -394,7 +398,7 @@ def _references(offer: _Offer) -> int:
     return sys.getrefcount(offer.capsule)
 
 
-_UNSHARED: Final = _references(_Offer(_capsule_new(_STREAM_NAME, 0, None), _words([]), 0))
+_UNSHARED: Final = _api and _references(_Offer(_capsule_new(_STREAM_NAME, 0, None), _words([]), 0))
 
 
 def _withdraw() -> None:

@@ -12,6 +12,7 @@ FAULTPLANE_BUDGET_BYTES must be at least 2097152 bytes, got 1; using 67108864
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -180,7 +181,8 @@ VARIABLES: Final = (
         "absolute",
         _parse_directory,
         "Directory that holds the domains. Unset: `/dev/shm/faultplane-<uid>`, else "
-        "`$XDG_RUNTIME_DIR/faultplane`, else a private directory that only this process sees.",
+        "`$XDG_RUNTIME_DIR/faultplane` (on macOS `$TMPDIR/faultplane`), else a private directory "
+        "that only this process sees.",
     ),
     Variable(
         "FAULTPLANE_DOMAIN",
@@ -380,7 +382,8 @@ class Settings(NamedTuple):
     group_readable: bool
     user_key: bytes | None
     runtime_directory: str | None = None
-    """``$XDG_RUNTIME_DIR``, where it is an absolute path."""
+    """``$XDG_RUNTIME_DIR``, where it is an absolute path; on macOS else ``$TMPDIR``, which is the
+    user's own there."""
     temporary_directory: str | None = None
     """``$TMPDIR``, where it is an absolute path."""
     resource_attributes: tuple[tuple[str, str], ...] = ()
@@ -413,6 +416,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             problems.append(f"{name} {refusal}; using {_shown(variable.default)}")
     problems.extend(_unknown_names(source))
     runtime, temporary = source.get("XDG_RUNTIME_DIR", ""), source.get("TMPDIR", "")
+    if sys.platform == "darwin":
+        runtime = runtime or temporary
     return Settings(
         **values,
         runtime_directory=runtime if os.path.isabs(runtime) else None,

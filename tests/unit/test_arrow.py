@@ -474,3 +474,25 @@ print(frame.shape, frame["message"].to_list()[:2], frame["type"].cast(str).to_li
 def test_the_module_imports_only_the_schema():
     loaded = [name for name, module in vars(arrow).items() if getattr(module, "__spec__", None)]
     assert {name for name in loaded if name not in sys.stdlib_module_names} == set()
+
+
+WITHOUT_CAPSULES = """
+import ctypes
+del ctypes.pythonapi
+import faultplane as fp
+domain = fp.init(service="shop")
+fp.record(KeyError("x"), "charge")
+records = domain.records()
+print(records.rows()[0]["type"], domain.counts_rows()[0]["count"])
+try:
+    records.__arrow_c_stream__()
+except NotImplementedError as error:
+    print(error)
+"""
+
+
+def test_without_capsules_as_on_pypy_rows_are_read_and_arrow_is_refused(run_python):
+    assert run_python(WITHOUT_CAPSULES, core="cython").stdout.splitlines() == [
+        "KeyError 1",
+        "Arrow data is in PyCapsules, which cpython has not: use rows()",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -165,6 +166,13 @@ def test_a_refused_fallback_names_where_the_value_came_from():
 def test_the_runtime_directory_is_taken_when_absolute():
     assert load(XDG_RUNTIME_DIR="/run/user/1").runtime_directory == "/run/user/1"
     assert load(XDG_RUNTIME_DIR="run").runtime_directory is None
+    assert load(TMPDIR="/scratch").runtime_directory is None
+
+
+def test_on_macos_the_temporary_directory_stands_in_since_it_is_the_users_own(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert load(TMPDIR="/var/folders/x/T").runtime_directory == "/var/folders/x/T"
+    assert load(TMPDIR="/scratch", XDG_RUNTIME_DIR="/run/user/1").runtime_directory == "/run/user/1"
 
 
 def test_the_temporary_directory_is_taken_when_absolute():

@@ -94,12 +94,19 @@ static size_t fatal_keep_frames(uint8_t *out, size_t room, int fd) {
     }
 }
 
-/* A file in memory, made when it is needed: nothing is kept open for it. */
+/* A file in memory, made when it is needed: nothing is kept open for it. Where there are none, one
+   without a name among the temporary ones; FAULTPLANE_NO_MEMFD does so elsewhere, for tests. */
 static int fatal_memory_file(void) {
-#if defined(__linux__) && defined(SYS_memfd_create)
+#if defined(__linux__) && defined(SYS_memfd_create) && !defined(FAULTPLANE_NO_MEMFD)
     return (int)syscall(SYS_memfd_create, "faultplane-frames", 1u /* MFD_CLOEXEC */);
 #else
-    return -1;
+    char path[] = "/tmp/faultplane-frames-0000000000000000";
+    uint64_t id = (uint64_t)getpid() << 32 ^ fatal_thread_id();
+    for (char *digit = path + sizeof path - 2; id != 0; id >>= 4)
+        *digit-- = "0123456789abcdef"[id & 15];
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0) unlink(path);
+    return fd;
 #endif
 }
 

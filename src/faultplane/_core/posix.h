@@ -27,12 +27,28 @@ static inline int64_t fp_clock_realtime(void) { return fp_clock(CLOCK_REALTIME);
 #define FP_INTERRUPTED_MAX 1000
 #define FP_PIECE_BYTES_MIN 65536
 
+static const uint8_t fp_zeros[65536];
+
 /* Reserve the bytes: a write through the mapping must never meet a full disk as SIGBUS.
    A signal ends the call on the tmpfs of older kernels, and undoes it: where a timer is fast,
-   smaller pieces get through. */
+   smaller pieces get through. macOS does not have the call: there zeros are written behind the end
+   of the file. FAULTPLANE_NO_FALLOCATE does so elsewhere, for tests. */
 static inline int fp_reserve(int fd, int64_t offset, int64_t bytes) {
-#ifdef __APPLE__
-    return ftruncate(fd, offset + bytes) ? errno : 0;
+#if defined(__APPLE__) || defined(FAULTPLANE_NO_FALLOCATE)
+    struct stat s;
+    int64_t end = offset + bytes;
+    int interrupted = 0;
+    if (fstat(fd, &s)) return errno;
+    int64_t at = (int64_t)s.st_size;
+    while (at < end) {
+        size_t piece = end - at < (int64_t)sizeof fp_zeros ? (size_t)(end - at) : sizeof fp_zeros;
+        ssize_t written = pwrite(fd, fp_zeros, piece, (off_t)at);
+        if (written >= 0)
+            at += written;
+        else if (errno != EINTR || ++interrupted == FP_INTERRUPTED_MAX)
+            return errno;
+    }
+    return 0;
 #else
     int64_t end = offset + bytes, piece = bytes;
     int failed, interrupted = 0;
@@ -131,8 +147,6 @@ static inline uint8_t *fp_map(int fd, size_t bytes) {
     void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return base == MAP_FAILED ? NULL : (uint8_t *)base;
 }
-
-static const uint8_t fp_zeros[65536];
 
 /* Which file a descriptor stands for. An application may close every descriptor that it finds, and
    get their numbers back for files of its own: what is kept open is used after a look at this.

@@ -28,6 +28,7 @@ SLOT_BITS: Final = 9
 SLOT_MASK: Final = (1 << SLOT_BITS) - 1
 NUMBER_MASK: Final = (1 << (32 - SLOT_BITS)) - 1
 DESCRIPTOR_MIN: Final = 512
+DUPLICATE: Final[int] = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # Linux's; PyPy has no name for it
 FRAMES_OFFSET: Final = BREATH_FATAL_OFFSET + FATAL_HEAD_BYTES
 NO_WORDS: Final = memoryview(bytes(8 * INFLIGHT_SLOTS)).cast("Q")
 
@@ -176,7 +177,7 @@ def _raise_descriptor(fd: int) -> int:
     would write to whatever has the number that it knows.
     """
     try:
-        raised = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, DESCRIPTOR_MIN)
+        raised = fcntl.fcntl(fd, DUPLICATE, DESCRIPTOR_MIN)
     except OSError:
         return fd
     os.close(fd)

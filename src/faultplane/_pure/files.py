@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Final
+import sys
+from typing import Any, Final
 
 from faultplane.errors import CorruptFile
 
@@ -13,6 +14,11 @@ from .memory import Mapping
 __all__: list[str] = []
 
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_ZEROS: Final = bytes(65_536)
+# What the system does unasked; PyPy asks for it by a flag that the system refuses.
+_THE_LINK_ITSELF: Final[dict[str, Any]] = (
+    {} if sys.implementation.name == "pypy" else {"follow_symlinks": False}
+)
 
 
 def create(directory_fd: int, name: str) -> int:
@@ -85,8 +91,11 @@ def reserve(fd: int, offset: int, size: int) -> None:
     """Allocate bytes of a file: a write through a mapping must never meet a full disk."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, offset, size)
-    else:  # pragma: no cover  # macOS
-        os.ftruncate(fd, offset + size)
+        return
+    # macOS does not have it: zeros are written behind the end of the file.
+    at, end = os.fstat(fd).st_size, offset + size
+    while at < end:
+        at += os.pwrite(fd, _ZEROS[: end - at], at)
 
 
 def exists(directory_fd: int, name: str) -> bool:
@@ -114,7 +123,7 @@ def link_once(directory_fd: int, temporary: str, name: str) -> bool:
             name,
             src_dir_fd=directory_fd,
             dst_dir_fd=directory_fd,
-            follow_symlinks=False,
+            **_THE_LINK_ITSELF,
         )
     except FileExistsError:
         return False

@@ -384,7 +384,12 @@ def _address(buffer: object) -> int:
         )
 
     view = Buffer()
-    api: Any = ctypes.pythonapi
+    api: Any = getattr(ctypes, "pythonapi", None)
+    if api is None:  # pragma: no cover  # PyPy, which brings cffi along
+        from importlib import import_module
+
+        ffi = import_module("cffi").FFI()
+        return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))
     api.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(view), 0)
     address = int(view.buf or 0)
     api.PyBuffer_Release(ctypes.byref(view))

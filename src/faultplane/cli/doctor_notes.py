@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -58,6 +59,7 @@ def place_line(here: dict[str, Any]) -> str:
 def notes(report: dict[str, Any], found: Settings, base: str | None) -> list[str]:
     """Sentences about a report that is otherwise complete. ``base``: the directory asked for."""
     return [
+        *_platform(),
         *_place(report, base),
         *_budget(report, found),
         *_memory(report),
@@ -84,11 +86,21 @@ def problems(report: dict[str, Any], found: Settings) -> Iterator[str]:
             )
 
 
+def _platform() -> Iterator[str]:
+    system: str = sys.platform  # a type checker takes the name itself for this system's
+    if system != "linux":
+        yield (
+            f"{system} is not tested: without /proc a process counts as alive while any has"
+            " its number, no kill for want of memory is told from another, and a fork that runs no"
+            " handlers of Python is not noticed"
+        )
+
+
 def _place(report: dict[str, Any], base: str | None) -> Iterator[str]:
     if base or not report["directories"]:
         return
     path = report["directories"][0]["path"]
-    if os.path.dirname(path) == location.SHARED_MEMORY:
+    if sys.platform != "linux" or os.path.dirname(path) == location.SHARED_MEMORY:
         return
     if os.path.isdir(location.SHARED_MEMORY):
         yield f"{location.SHARED_MEMORY} cannot be used: {path} takes its place"

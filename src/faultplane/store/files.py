@@ -11,9 +11,10 @@ import errno
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 from faultplane import schema
@@ -35,6 +36,11 @@ to what it changes, since a handler comes in where one begins."""
 
 _OPEN_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0) | os.O_NONBLOCK
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_ZEROS: Final = bytes(65_536)
+# What the system does unasked; PyPy asks for it by a flag that the system refuses.
+_THE_LINK_ITSELF: Final[dict[str, Any]] = (
+    {} if sys.implementation.name == "pypy" else {"follow_symlinks": False}
+)
 
 
 def forget_parent() -> None:
@@ -78,8 +84,11 @@ def reserve(descriptor: int, size: int, begun: int | None = None) -> None:
         refuse_forked(begun)
     if allocates:
         os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
+        return
+    # macOS does not have it: zeros are written behind the end of the file.
+    at = os.fstat(descriptor).st_size
+    while at < size:
+        at += os.pwrite(descriptor, _ZEROS[: size - at], at)
 
 
 def create(
@@ -140,7 +149,7 @@ def _create(
                 name,
                 src_dir_fd=directory_fd,
                 dst_dir_fd=directory_fd,
-                follow_symlinks=False,
+                **_THE_LINK_ITSELF,
             )
             remove(directory_fd, temporary)
     except BaseException:

@@ -23,6 +23,7 @@ HIGH_DESCRIPTOR: Final = 512
 """Descriptors that live as long as the process are numbered from here: a program that closes all
 it knows and opens others gets the low numbers back, and must not find ours among them."""
 
+_DUPLICATE: Final[int] = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # Linux's; PyPy has no name for it
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -290,7 +291,7 @@ def raise_descriptor(descriptor: int) -> int:
     Call it before the first lock on the file: closing the low number would drop them all.
     """
     try:
-        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR)
+        high = fcntl.fcntl(descriptor, _DUPLICATE, HIGH_DESCRIPTOR)
     except OSError:
         return descriptor
     os.close(descriptor)
