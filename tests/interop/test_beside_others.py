@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 import sinks
 from launching import LAUNCH
-from test_frameworks import SERVICES, Service, ask, served, told
+from test_frameworks import SERVICES, Service, ask, served, told, unused_port
 
 import faultplane as fp
 
@@ -73,6 +74,14 @@ def script_of(name: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not installed beside this interpreter")
     return path
+
+
+def below(order: tuple[str, ...]) -> list[str]:
+    """Words that start a program with those agents, outermost first."""
+    words: list[str] = []
+    for tool in order:
+        words += [sys.executable, "-c", LAUNCH] if tool == OURS else [script_of(COMMANDS[tool])]
+    return words
 
 
 def variables_of(tools: tuple[str, ...], sink: sinks.Sink, service: str) -> dict[str, str]:
@@ -127,12 +136,9 @@ def seen(
     pytest.importorskip(service.needs)
     if "otel" in tools:
         pytest.importorskip(instrumented(name))
-    words: list[str] = []
-    for tool in order:
-        words += [sys.executable, "-c", LAUNCH] if tool == OURS else [script_of(COMMANDS[tool])]
     with sinks.Sink() as sink:
         variables = environment | variables_of(tools, sink, name)
-        with served(service, variables, log, below=words) as port:
+        with served(service, variables, log, below=below(order)) as port:
             answers = [ask(port, f"/{way}/{n}") for n in range(EACH) for way in WAYS]
             # uvicorn ends by the signal that it was sent, with what its agents still hold.
             await_last(sink, tools)
@@ -233,9 +239,9 @@ def test_a_worker_killed_beside_opentelemetry_names_the_trace_of_its_request(
     trace = "0af7651916cd43dd8448eb211c80319c"
     with sinks.Sink() as sink:
         variables = environment(tmp_path, entry_point) | variables_of(("otel",), sink, "flask")
-        below = [sys.executable, "-c", LAUNCH, script_of(COMMANDS["otel"])]
+        variables["SAID"] = str(said)
         log = tmp_path / "log"
-        with served(service, variables | {"SAID": str(said)}, log, below=below) as port:
+        with served(service, variables, log, below=below((OURS, "otel"))) as port:
             with socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
                 parent = f"traceparent: 00-{trace}-b7ad6b7169203331-01"
                 asking.sendall(f"GET /hang/7 HTTP/1.1\r\nHost: x\r\n{parent}\r\n\r\n".encode())
@@ -252,3 +258,36 @@ def test_a_worker_killed_beside_opentelemetry_names_the_trace_of_its_request(
                     time.sleep(0.1)
     (flight,) = rows[0]["in_flight"]
     assert (flight["operation"], flight["trace_id"]) == ("GET /hang/7", trace)
+
+
+@pytest.mark.parametrize(
+    ("way", "order"), [("sync", ("otel", OURS)), ("aio", (OURS, "otel"))], ids=["sync", "aio"]
+)
+def test_what_a_grpc_method_raises_beside_opentelemetry_has_its_trace(
+    way, order, environment, entry_point, tmp_path, tmp_domain_dir
+):
+    pytest.importorskip(instrumented("grpc"))
+    import grpc
+
+    port, log = unused_port(), tmp_path / "log"
+    with sinks.Sink() as sink, log.open("wb") as file:
+        variables = environment(SERVICES, entry_point) | variables_of(("otel",), sink, "grpc")
+        words = [*below(order), sys.executable, f"{SERVICES}/grpc_service.py", str(port), way]
+        server = subprocess.Popen(words, env=variables, stdout=file, stderr=file)
+        try:
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                grpc.channel_ready_future(channel).result(REPORT_SECONDS_MAX)
+                with pytest.raises(grpc.RpcError):
+                    channel.unary_unary("/shop.Orders/One")(b"fail 1")
+                with pytest.raises(grpc.RpcError):
+                    list(channel.unary_stream("/shop.Orders/Many")(b"fail 2"))
+            deadline = time.monotonic() + REPORT_SECONDS_MAX
+            while len(spans := sinks.otlp_spans(sink)) < 2:
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+        finally:
+            server.terminate()
+            server.wait(20)
+    with fp.attach(directory=str(tmp_domain_dir)) as domain:
+        found = {(row["operation"], row["trace_id"]) for row in domain.records().rows()}
+    assert found == {(span.name, span.trace_id.hex()) for span in spans}

@@ -24,6 +24,8 @@ from faultplane.integrations.beside import place_inside_tracing
 
 __all__ = ["AioInterceptor", "Interceptor", "wire"]
 
+_INTERCEPTORS = 2
+"""Place of the interceptors among the arguments of both kinds of server."""
 _MAKERS = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
@@ -55,16 +57,18 @@ def wire() -> None:
 
 
 def _with(kind: type, previous: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(previous)
-
     @functools.wraps(previous)
     def server(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        given = list(bound.arguments.get("interceptors") or ())
+        # By place, not by signature: that of who stands before gRPC's own may be any.
+        named = len(args) <= _INTERCEPTORS
+        given = list((kwargs.get("interceptors") if named else args[_INTERCEPTORS]) or ())
         if not any(isinstance(interceptor, kind) for interceptor in given):
             given.insert(place_inside_tracing(given), kind())
-            bound.arguments["interceptors"] = given
-        return previous(*bound.args, **bound.kwargs)
+        if named:
+            kwargs["interceptors"] = given
+        else:
+            args = (*args[:_INTERCEPTORS], given, *args[_INTERCEPTORS + 1 :])
+        return previous(*args, **kwargs)
 
     return server
 
