@@ -27,6 +27,18 @@ def wire() -> None:
     signals.task_failure.connect(_failed, weak=False)
     signals.task_retry.connect(_retried, weak=False)
     signals.task_postrun.connect(_ended, weak=False)
+    signals.worker_init.connect(_work_begins, weak=False)
+
+
+def _work_begins(**_: Any) -> None:
+    """Behind whoever listens by now: OpenTelemetry begins the span of a task so."""
+    signals.task_prerun.connect(_in_span, weak=False)
+
+
+def _in_span(task_id: str, **_: Any) -> None:
+    block = _running.get(task_id)
+    if block is not None:
+        block.follow_span()
 
 
 def _started(task_id: str, task: Any, **_: Any) -> None:
