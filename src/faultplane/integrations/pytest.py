@@ -1,8 +1,17 @@
 """pytest: what a test recorded is shown when it fails, and can be asked for.
 
-Switched on by ``pytest --faultplane``, or ``addopts = ["--faultplane"]``. Each run then has a
-domain of its own in a directory that goes when it ends. A test that fails says which errors were
-recorded while it ran, in this process and in those that it started; the fixture
+Loaded by name and switched on, on the command line or for good in the configuration:
+
+.. code-block:: toml
+
+    [tool.pytest.ini_options]
+    addopts = ["-p", "faultplane.integrations.pytest", "--faultplane"]
+
+It is no entry point: pytest would load it into every run of an environment that has faultplane,
+and rewrite the assertions of the whole package for it.
+
+Each run then has a domain of its own in a directory that goes when it ends. A test that fails says
+which errors were recorded while it ran, in this process and in those that it started; the fixture
 ``faultplane_recorded`` gives them:
 
 .. code-block:: python
@@ -25,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    import faultplane as fp  # imported when asked for: pytest loads every plugin that is installed
+    import faultplane as fp  # imported when asked for: without its switch this does nothing
 
 SHOWN_MAX: Final = 20
 """Errors that the report of a failed test shows."""

@@ -43,7 +43,6 @@ def ran(tmp_path: Path, child_environment: Any) -> Any:
     (tmp_path / "test_shop.py").write_text(TESTS)
 
     def run(*words: str) -> str:
-        # Named, because not every place that the tests run in has the entry point.
         environment = child_environment(
             TMPDIR=str(tmp_path), PYTEST_ADDOPTS=None, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"
         )

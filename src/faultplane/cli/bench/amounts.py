@@ -48,7 +48,7 @@ QUICK: Final = Amounts(
     handed_over=20_000,
     handed_over_by_peers=5_000,
     scraped_workers=4,
-    scraped_each=(500,),
+    scraped_each=(100,),
     scrapes=1,
 )
 QUICK_PURE: Final = QUICK._replace(rounds=3, long_run=2_000, samples=500, stalls=25_000)
