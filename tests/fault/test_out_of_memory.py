@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from importlib.util import find_spec
 
 import pytest
 from memory_cgroup import MemoryCgroup
@@ -166,3 +169,67 @@ print(report.died[0]["how"], report.died[0]["oom_kills_since"], report.died[0]["
 """
     said = run_python(code, tmp_domain_dir / "default", core=core_name).stdout
     assert said.startswith("unknown -1 left without a word, no signal seen (SIGKILL, out of memory")
+
+
+APPLICATION = """
+import os
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/eat":
+        held = []
+        while True:
+            held.append(b"x" * (1 << 20))
+    if environ["PATH_INFO"] == "/kill":
+        os.kill(os.getpid(), 9)
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+"""
+
+
+def request(path, target):
+    """The answer's body; "" when the worker died of it, or the server is not there yet."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+            connection.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+            with connection.makefile("rb") as answer:
+                return answer.read().rpartition(b"\r\n\r\n")[2].decode()
+        except OSError:
+            return ""
+
+
+def test_of_two_workers_that_gunicorn_says_the_same_of_we_say_which_was_which(
+    group, child_environment, tmp_path, tmp_domain_dir
+):
+    if find_spec("gunicorn") is None:
+        pytest.skip("gunicorn is not there")
+    (tmp_path / "shop.py").write_text(APPLICATION)
+    bound = tmp_path / "socket"
+    command = [sys.executable, "-m", "faultplane", "run", "--", sys.executable, "-m", "gunicorn"]
+    options = ["-w", "2", "-b", f"unix:{bound}", "--worker-tmp-dir", "/dev/shm", "shop:app"]
+    enter = f'echo $$ > {group.entrance}; exec "$@"'
+    with open(tmp_path / "log", "wb") as log:
+        server = subprocess.Popen(
+            ["sh", "-c", enter, "sh", *command, *options],
+            cwd=tmp_path, stdout=log, stderr=log,
+            env=child_environment(FAULTPLANE_BUDGET_BYTES="2MiB", HOME=str(tmp_path)),
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        died = []
+        for target in ("/eat", "/kill"):
+            while not request(bound, "/"):
+                assert time.monotonic() < end, (tmp_path / "log").read_text()
+            request(bound, target)
+            while len(found := deaths(tmp_domain_dir)) == len(died) or not all(
+                death["stored"] for death in found.values()
+            ):
+                assert time.monotonic() < end, (tmp_path / "log").read_text()
+            died += [pid for pid in found if pid not in died]
+    finally:
+        server.terminate()
+        server.wait(60)
+    assert [found[pid]["how"] for pid in died] == ["oom", "unknown"], found
+    assert "not out of memory" in found[died[1]]["summary"]
+    told = [line for line in (tmp_path / "log").read_text().splitlines() if "SIGKILL" in line]
+    assert ["out of memory?" in line for line in told] == [True, True], "as gunicorn has it"
