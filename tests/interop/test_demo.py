@@ -33,7 +33,8 @@ def test_every_failure_is_counted_and_every_death_explained(child_environment):
     assert ("killed, out of memory" in done.stdout) == permitted
     assert ("GET /hoard" in done.stdout) == permitted
     assert "killed by SIGSEGV" in done.stdout
-    assert "killed by SIGABRT" in done.stdout
+    # The pure core has no handler in C, which alone runs in a worker that hangs there.
+    assert ("killed by SIGABRT" in done.stdout) == done.stdout.startswith("core cython")
     assert "left without a word" in done.stdout
     assert "was sent SIGKILL! Perhaps out of memory?" in done.stdout
     assert "GET /linger" in done.stdout

@@ -467,7 +467,7 @@ def test_the_command_hands_its_options_over(environment: Any, script: Any, tmp_p
         input="typed in\n",
     )
     assert done.returncode == 1
-    assert "recording shop, hooks: excepthook\n" in done.stderr
+    assert "recording shop, hooks: excepthook, frameworks: " in done.stderr
     (store,) = domain.store_paths(str(tmp_path / "base" / "night"))
     with domain.Store.open(store) as opened:
         assert [(row.service, row.type) for row in counts.read_counts(opened)] == [
