@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from launching import LAUNCH, same
 
+import faultplane as fp
 from faultplane.capture.run import BOOTSTRAP_DIRECTORY
 from faultplane.store import counts, domain, owners
 
@@ -320,14 +321,21 @@ raise KeyError("x")
 """
 
 
+def assert_nothing_died_by_exec(directory: Path) -> None:
+    """Who becomes the program is no process of the service."""
+    with fp.attach(directory=str(directory)) as domain:
+        assert [row["summary"] for row in domain.deaths_rows() if row["how"] == "exec"] == []
+
+
 def test_opentelemetry_instrument_below_us(
-    launch: Any, script: Any, recorded: Any, entry_point: Path
+    launch: Any, script: Any, recorded: Any, entry_point: Path, tmp_domain_dir: Path
 ) -> None:
     path = script(OTEL_CHECK)
     instrument = tool("opentelemetry-instrument")
     done = launch(instrument, sys.executable, path, path=(entry_point,), **OTEL_QUIET)
     assert done.stderr.splitlines()[-1] == "KeyError: 'x'", done.stderr
     assert recorded() == {("shop", "", "KeyError"): 1}
+    assert_nothing_died_by_exec(tmp_domain_dir)
 
 
 def test_opentelemetry_instrument_above_us(
@@ -367,7 +375,7 @@ raise KeyError("x")
 
 @pytest.mark.parametrize("order", ["below", "above"])
 def test_ddtrace_run_below_and_above_us(
-    order: str, launch: Any, script: Any, recorded: Any, customised: Any
+    order: str, launch: Any, script: Any, recorded: Any, customised: Any, tmp_domain_dir: Path
 ) -> None:
     path = script(DATADOG_CHECK)
     ddtrace = tool("ddtrace-run")
@@ -378,6 +386,7 @@ def test_ddtrace_run_below_and_above_us(
     assert done.stderr.splitlines()[-1] == "KeyError: 'x'", done.stderr
     assert "theirs" in done.stdout
     assert recorded() == {("shop", "", "KeyError"): 1}
+    assert_nothing_died_by_exec(tmp_domain_dir)
 
 
 # -------------------------------------------------------------------------------------- gunicorn

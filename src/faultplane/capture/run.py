@@ -244,6 +244,9 @@ def start() -> str:
     if loaded.disabled:
         return "not recording: FAULTPLANE_DISABLED is set"
     name = program_name(sys.orig_argv)
+    if name in _LAUNCHERS:
+        # It would be a death by exec, of a process that has done nothing yet.
+        return f"not recording: {name} becomes another program"
     if name in LEFT_ALONE:
         return f"not recording: {name} is left alone"
     from faultplane.capture.hooks import install_hooks
