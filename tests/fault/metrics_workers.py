@@ -15,8 +15,8 @@ import time
 WORDS_MAX = 1 << 16
 
 
-def record(words, place, seed):
-    """Record for ever: a few frequent errors, and some that come up now and then."""
+def record(words, place, seed, parent):
+    """A few frequent errors, and some that come up now and then, as long as the parent lives."""
     import random
 
     import faultplane as fp
@@ -25,7 +25,7 @@ def record(words, place, seed):
     fp.init(service=f"shop-{seed % 3}")
     hits = fp.counter("hits")
     kinds = [type(f"E{number}", (Exception,), {}) for number in range(12)]
-    while True:
+    while os.getppid() == parent:
         number = min(int(rng.expovariate(0.5)), 11)
         words[2 * place] += 1
         fp.record(kinds[number]("x"), f"op{(number + seed) % 9}")
@@ -47,10 +47,11 @@ def main(path, workers):
         nonlocal started
         place = started
         started += 1
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
-                record(words, place, place)
+                record(words, place, place, parent)
             finally:
                 os._exit(1)
         pids[slot] = pid, place

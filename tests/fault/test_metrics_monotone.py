@@ -91,19 +91,26 @@ class Workers:
         self._child.stdin.flush()
         assert self._child.stdout.readline() == "ok\n"
 
+    def stop(self):
+        """Whatever happened, leave nobody behind: workers end with their parent."""
+        self._child.kill()
+        self._child.wait()
+        self._child.stdin.close()
+        self._child.stdout.close()
+
     def end(self):
         """Kill the rest; (attempted, acknowledged) over all that ever were."""
         self._child.stdin.close()
         assert self._child.wait(60) == 0
-        self._child.stdout.close()
         words = struct.iter_unpack("<QQ", self._path.read_bytes())
         return tuple(map(sum, zip(*words, strict=True)))
 
 
 def run(environment, path, rng, deaths, *words):
     """(Watch, last scrape, attempted, acknowledged) after so many deaths."""
-    watch, workers, scraper = Watch(), Workers(environment, path), Scraper(environment, *words)
+    watch, workers, scraper = Watch(), Workers(environment, path), None
     try:
+        scraper = Scraper(environment, *words)
         for death in range(deaths):
             if death % SCRAPER_EVERY == SCRAPER_EVERY - 1:
                 scraper.kill()
@@ -114,7 +121,9 @@ def run(environment, path, rng, deaths, *words):
         attempted, acknowledged = workers.end()
         found = watch.look(scraper.scrape())
     finally:
-        scraper.kill()
+        workers.stop()
+        if scraper is not None:
+            scraper.kill()
     return watch, found, attempted, acknowledged
 
 

@@ -220,7 +220,7 @@ class _RetiredFile:
         stamp = self._look(store)
         if stamp is not None and stamp == self.stamp:
             return
-        retired, self.problems = fold.read_retired(store)
+        retired, self.problems = counts.read_retired(store)
         if self.problems and self._numbers:
             # What was read before stays: a sum that goes down looks like a restart.
             self.epoch, self.stamp = retired.epoch_or_incarnation, None
@@ -294,7 +294,7 @@ class StoreCounts:
         for _ in range(counts.ATTEMPTS_MAX):
             found, died = self._read()
             # Read last: a file that was folded and unlinked in between left its mark here.
-            if fold.read_head(self.store).epoch_or_incarnation == self._retired.epoch:
+            if counts.read_epoch(self.store) == self._retired.epoch:
                 break
             self._retired.stamp = None
         else:
