@@ -37,6 +37,8 @@ def escape(value: str) -> str:
     >>> print(escape('say "no"\\\n'))
     say \"no\"\\\n
     """
+    if value.isprintable() and '"' not in value and "\\" not in value:
+        return value
     return clean(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 

@@ -63,6 +63,7 @@ class Limits(NamedTuple):
 # --------------------------------------------------------------------------------- where it counts
 
 
+@lru_cache(4096)
 def _text(data: bytes) -> str:
     return clean(data.decode("utf-8", "replace"))
 
@@ -72,13 +73,23 @@ def _service(series: Series) -> str:
 
 
 def _of_service(series: Series) -> Place:
-    service = _service(series)
+    return _whole(_service(series))
+
+
+@lru_cache(4096)
+def _whole(service: str) -> Place:
+    """A service, of whatever operation."""
     return Place(service, None if service == OTHER else Labels(service=service))
 
 
 def _of_operation(series: Series) -> Place:
-    service, operation = _service(series), _text(series.operation)
-    kind = _KINDS.get(series.kind, str(series.kind))
+    return _operation(_service(series), _text(series.operation), series.kind)
+
+
+@lru_cache(4096)
+def _operation(service: str, operation: str, code: int) -> Place:
+    """Many fingerprints have one."""
+    kind = _KINDS.get(code, str(code))
     if service == OTHER:
         # Counted in cells that processes share: of them no more is known.
         return Place(OTHER, Labels(service=OTHER, operation=OTHER, kind=kind))
