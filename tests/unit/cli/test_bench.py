@@ -117,7 +117,7 @@ def test_every_way_of_scraping_tells_what_was_counted(measured):
         assert figures["files"] >= figures["workers"]
     ours = ways["faultplane"]
     assert ours["dead_files"] == 1
-    assert ours["body_bytes"] < ways["faultplane, every group shown"]["body_bytes"] / 3
+    assert ours["body_bytes"] < ways["faultplane, every group shown"]["body_bytes"] / 2
 
 
 @pytest.mark.parametrize("columns", [80, 100])
