@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from faultplane import schema
+from faultplane._backend import CORE_NAME
 from faultplane.store import aggregate, counting, counts, deaths, domain, fold, maintain, owners
 from faultplane.store.counting import Counting
 
@@ -55,7 +58,7 @@ def test_what_is_read_again_is_what_a_snapshot_has(store, owner, again):
     assert sum(again()[0].values()) == 3 + 4 + 1 + 7 + 2 + 100
 
 
-def test_a_file_that_grows_is_mapped_anew(store, run_python, again, reader):
+def test_a_file_that_grows_is_mapped_anew(store, child_environment, again):
     code = """
 from faultplane._backend import core
 from faultplane.store import lifecycle
@@ -67,12 +70,8 @@ for number in range(2000):
         print(number, flush=True)
         sys.stdin.readline()
 """
-    import subprocess
-    import sys
-
-    environment = {**os.environ, "FAULTPLANE_DIR": os.path.dirname(store.domain_path)}
     with subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, text=True,
+        [sys.executable, "-c", code], env=child_environment(CORE_NAME), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as child:  # fmt: skip
         for number in (3, 1000, 1999):
