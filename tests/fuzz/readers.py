@@ -350,7 +350,7 @@ def _write_rows(bench: Bench, directory_fd: int, number: int) -> None:
     found = writer.Writer(segments, 3, 0, 7)
     for _ in range(2):
         if found.room(24) <= 0:
-            found.put(_codes(), 1, 1, 1, b"longer than twelve bytes", None, None, 0, 0)
+            found.put(_codes(), 1, 1, 1, b"longer than twelve bytes", None, None, 0, 0, 0)
     found.stop()
     if bench.every(4):
         segments.close_lanes_of(3, 0)
