@@ -13,20 +13,22 @@ serves what it wraps. The lifespan protocol passes through.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import faultplane as fp
+from faultplane.integrations.naming import named
 
-__all__ = ["InSpan", "Middleware", "operation_of", "user_of"]
+__all__ = ["BLOCK", "InSpan", "Middleware", "method_of", "operation_of", "user_of"]
 
 Scope = MutableMapping[str, Any]
 User = str | int | None
 _KINDS = frozenset({"http", "websocket"})
-_BLOCK = "faultplane.block"
+BLOCK: Final = "faultplane.block"
 """Key of a scope under which the block of its request is."""
 
 
-def _method_of(scope: Scope) -> str:
+def method_of(scope: Scope) -> str:
+    """The operation of a request of which no route is known."""
     return str(scope.get("method", "GET")) if scope["type"] == "http" else "WEBSOCKET"
 
 
@@ -39,7 +41,7 @@ def operation_of(scope: Scope) -> str:
     'GET'
     """
     path = getattr(scope.get("route"), "path", None)
-    method = _method_of(scope)
+    method = method_of(scope)
     return f"{method} {path}" if isinstance(path, str) else method
 
 
@@ -85,13 +87,13 @@ class Middleware:
         """Answer a request, as a server asks for it."""
         block = None
         if scope["type"] in _KINDS:
-            block = fp.capture(f"{_method_of(scope)} {scope.get('path', '')}").enter()
-            scope[_BLOCK] = block
+            block = fp.capture(f"{method_of(scope)} {scope.get('path', '')}").enter()
+            scope[BLOCK] = block
         try:
             await self.application(scope, receive, send)
         except BaseException as exc:
             if block is not None:
-                block.operation = self.operation(scope)
+                block.operation = named(self.operation, scope, method_of(scope))
                 block.leave(exc, own_frames=1, user=lambda: self.user(scope))
             raise
         if block is not None:
@@ -117,13 +119,13 @@ class InSpan:
         self, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]
     ) -> None:
         """Answer a request, as the middleware around this one asks for it."""
-        block: fp.capture[Any] | None = scope.get(_BLOCK)
+        block: fp.capture[Any] | None = scope.get(BLOCK)
         if block is not None:
             block.follow_span()
         try:
             await self.app(scope, receive, send)
         except BaseException as exc:
             if block is not None:
-                block.operation = self.operation(scope)
+                block.operation = named(self.operation, scope, method_of(scope))
                 block.failed(exc, own_frames=1, user=lambda: user_of(scope))
             raise

@@ -16,14 +16,17 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final
 
 import faultplane as fp
+from faultplane.integrations.naming import named
 
-__all__ = ["BLOCK", "Body", "Middleware", "method_of", "remote_user_of"]
+__all__ = ["BLOCK", "Body", "Middleware", "method_of", "observed", "remote_user_of"]
 
 Environ = dict[str, Any]
 User = str | int | None
 
 BLOCK: Final = "faultplane.block"
 """Key of an environ under which the block of its request is."""
+_OPERATION: Final = "faultplane.operation"
+"""Key under which a middleware further in, which knows routes, leaves what names the request."""
 
 
 def method_of(environ: Environ) -> str:
@@ -60,6 +63,8 @@ class Middleware:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request, as a server asks for it."""
         if BLOCK in environ:  # a middleware further out has it
+            if self.operation is not method_of:
+                environ[_OPERATION] = self.operation
             return self.application(environ, start_response)
         block = fp.capture(
             f"{environ.get('REQUEST_METHOD', 'GET')} {environ.get('PATH_INFO', '')}"
@@ -68,20 +73,41 @@ class Middleware:
         try:
             body = self.application(environ, start_response)
         except BaseException as exc:
-            block.operation = self.operation(environ)
+            block.operation = self._operation_of(environ)
             block.leave(exc, own_frames=1, user=lambda: self.user(environ))
+            environ.pop(BLOCK, None)
             raise
         if not isinstance(body, (list, tuple)):
             files = environ.get("wsgi.file_wrapper")
             if not (isinstance(files, type) and isinstance(body, files)):
-                return Body(body, block, environ, self._body_failed)
+                return observed(body, block, environ, self._body_failed)
         # No code of the application runs any more; servers look at the type of these.
         block.leave()
+        environ.pop(BLOCK, None)
         return body
 
+    def _operation_of(self, environ: Environ) -> str:
+        operation = self.operation
+        if operation is method_of:
+            operation = environ.get(_OPERATION, method_of)
+        return named(operation, environ, method_of(environ))
+
     def _body_failed(self, environ: Environ, block: fp.capture[Any], exc: BaseException) -> None:
-        block.operation = self.operation(environ)
+        block.operation = self._operation_of(environ)
         block.failed(exc, own_frames=1, user=lambda: self.user(environ))
+
+
+Failed = Callable[[Any, "fp.capture[Any]", BaseException], None]
+
+
+def observed(body: Iterable[bytes], block: fp.capture[Any], request: Any, failed: Failed) -> Body:
+    """A `Body` that offers what ``body`` does to who looks: its length, or its next part."""
+    kind = type(body)
+    if hasattr(kind, "__next__"):
+        return _IteratorBody(body, block, request, failed)
+    if hasattr(kind, "__len__"):
+        return _SizedBody(body, block, request, failed)
+    return Body(body, block, request, failed)
 
 
 class Body:
@@ -94,11 +120,7 @@ class Body:
     __slots__ = ("_block", "_body", "_failed", "_is_open", "_request")
 
     def __init__(
-        self,
-        body: Iterable[bytes],
-        block: fp.capture[Any],
-        request: Any,
-        failed: Callable[[Any, fp.capture[Any], BaseException], None],
+        self, body: Iterable[bytes], block: fp.capture[Any], request: Any, failed: Failed
     ) -> None:
         self._body = body
         self._block = block
@@ -108,7 +130,12 @@ class Body:
 
     def __iter__(self) -> Generator[bytes, None, None]:
         try:
-            yield from self._body
+            # Not "yield from": when a server drops this generator because a client is gone, that
+            # would close the body, which the server closes itself.
+            for part in self._body:  # noqa: UP028
+                yield part
+        except GeneratorExit:
+            raise  # whoever drops it closes the body next
         except BaseException as exc:
             self._failed(self._request, self._block, exc)
             self._end()
@@ -128,6 +155,11 @@ class Body:
         if self._is_open:
             self._end()
 
+    def __getattr__(self, name: str) -> Any:
+        if name in Body.__slots__:
+            raise AttributeError(name)  # of a copy that is not made yet
+        return getattr(self._body, name)
+
     def __del__(self) -> None:
         if self._is_open:
             self._end()
@@ -136,3 +168,31 @@ class Body:
         if self._is_open:
             self._is_open = False
             self._block.leave()
+            if type(self._request) is dict:
+                self._request.pop(BLOCK, None)
+
+
+class _IteratorBody(Body):
+    """One of which a middleware may take the next part, as of werkzeug's and of generators."""
+
+    __slots__ = ()
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._body)  # type: ignore[call-overload]
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException as exc:
+            self._failed(self._request, self._block, exc)
+            self._end()
+            raise
+
+
+class _SizedBody(Body):
+    """One from whose length a server may find out the length of the answer."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._body)  # type: ignore[arg-type]

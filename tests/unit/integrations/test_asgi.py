@@ -111,3 +111,14 @@ for user in (User("alice"), User("Alice", "alice"), User("bob"), Nobody("alice")
 users = domain.records().to_pyarrow()["user"].to_pylist()
 say([users[0] == users[1] != users[2], users[3:]])
 """, FAULTPLANE_USER_KEY="sixteen bytes and more") == [[True, [0, 0, 0]]]  # fmt: skip
+
+
+def test_an_operation_that_cannot_be_named_hides_no_error(told):
+    assert told(PROGRAM + """
+async def application(scope, receive, send):
+    raise KeyError("x")
+for operation in (lambda scope: scope["route"], lambda scope: None):
+    scope = {"type": "http", "method": "PUT", "path": "/"}
+    say(asyncio.run(raises(Middleware(application, operation)(scope, receive, send)))[0])
+say([counted(), in_flight()])
+""") == ["KeyError", "KeyError", [{"PUT": 2}, []]]  # fmt: skip

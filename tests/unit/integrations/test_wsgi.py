@@ -115,3 +115,96 @@ for path in ("/", "/body"):
 users = domain.records().to_pyarrow()["user"].to_pylist()
 say([users[:2] == users[3:5], len(set(users)), users[2::3]])
 """, FAULTPLANE_USER_KEY="sixteen bytes and more") == [[True, 3, [0, 0]]]  # fmt: skip
+
+
+def test_a_body_is_closed_once_when_a_client_has_gone(told):
+    """As servers do it: the loop over the body ends with an error, then they close it."""
+    assert told(PROGRAM + """
+closed = []
+class Answer:
+    def __iter__(self):
+        return self
+    def __next__(self):
+        return b"part"
+    def close(self):
+        closed.append("closed")
+body = serve(lambda environ, start_response: Answer())
+def send():
+    for part in body:
+        raise BrokenPipeError
+say(raises(send)[0])
+say(closed)
+body.close()
+say([closed, counted(), in_flight()])
+""") == ["BrokenPipeError", [], [["closed"], {}, []]]  # fmt: skip
+
+
+def test_a_body_offers_what_it_is_made_from(told):
+    assert told(PROGRAM + """
+class Sized:
+    name = "sized"
+    def __iter__(self):
+        return iter([b"one", b"two"])
+    def __len__(self):
+        return 2
+body = serve(lambda environ, start_response: (part for part in [b"one", b"two"]))
+say([len(next(body)), in_flight(), [len(part) for part in body], in_flight()])
+say([raises(lambda: next(body))[0], hasattr(body, "__len__")])
+body = serve(lambda environ, start_response: Sized())
+say([len(body), body.name, hasattr(body, "__next__"), hasattr(body, "other")])
+def failing():
+    yield b""
+    raise OSError("gone")
+body = serve(lambda environ, start_response: failing())
+next(body)
+say(raises(lambda: next(body)))
+say([counted(), in_flight()])
+""") == [
+        [3, ["GET /orders/7"], [3], []],
+        ["StopIteration", False],
+        [2, "sized", False, False],
+        ["OSError", "raises", "<lambda>", "failing"],
+        [{"GET /orders": 1}, []],
+    ]  # fmt: skip
+
+
+def test_an_operation_that_cannot_be_named_hides_no_error(told):
+    assert told(PROGRAM + """
+def application(environ, start_response):
+    raise KeyError("x")
+for operation in (lambda environ: environ["route"], lambda environ: None):
+    environ = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/"}
+    say(raises(lambda: Middleware(application, operation)(environ, print))[0])
+say([counted(), in_flight()])
+""") == ["KeyError", "KeyError", [{"PUT": 2}, []]]  # fmt: skip
+
+
+def test_an_environ_that_is_used_again_is_another_request(told):
+    assert told(PROGRAM + """
+answers = {
+    "/list": lambda environ, start_response: [b""],
+    "/body": lambda environ, start_response: iter([b""]),
+    "/fail": lambda environ, start_response: [][0],
+}
+environ = {"REQUEST_METHOD": "GET"}
+for path in (*answers, "/fail"):
+    environ["PATH_INFO"] = path
+    raises(lambda: list(Middleware(answers[path])(environ, print)))
+say([counted(), sorted(environ)])
+""") == [[{"GET": 2}, ["PATH_INFO", "REQUEST_METHOD"]]]  # fmt: skip
+
+
+def test_of_two_around_each_other_one_records_under_the_name_that_the_inner_knows(told):
+    assert told(PROGRAM + """
+def failing():
+    yield b""
+    raise OSError("gone")
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/body":
+        return failing()
+    raise KeyError("x")
+both = Middleware(Middleware(application, lambda environ: "inner"))
+for path in ("/", "/body"):
+    raises(lambda: list(both({"REQUEST_METHOD": "GET", "PATH_INFO": path}, print)))
+say([counted(), in_flight()])
+""") == [[{"inner": 2}, []]]  # fmt: skip
