@@ -44,7 +44,13 @@ def told_of(signal: Any, function: Callable[..., Any]) -> None:
     @functools.wraps(previous)
     def send(*args: Any, **kwargs: Any) -> Any:
         function(*args, **kwargs)
-        return previous(*args, **kwargs)
+        try:
+            return previous(*args, **kwargs)
+        except BaseException as exc:  # a receiver's own, with no trace of this function
+            traceback = exc.__traceback__
+            if traceback is not None:
+                BaseException.with_traceback(exc, traceback.tb_next)
+            raise
 
     send.told = function  # type: ignore[attr-defined]
     signal.send = send

@@ -91,8 +91,10 @@ def _begun() -> None:
 
 def _operation(app: flask.Flask, environ: Environ) -> str:
     """Method and rule, matched again: when a body fails its request is long over."""
+    # As Flask does it, which knows subdomains and hosts.
+    adapter = app.create_url_adapter(app.request_class(environ, populate_request=False))
     try:
-        rule, _ = app.url_map.bind_to_environ(environ).match(return_rule=True)
+        rule, _ = adapter.match(return_rule=True)
     except HTTPException:
         return method_of(environ)
     return f"{method_of(environ)} {rule}"
@@ -106,6 +108,8 @@ def _user() -> User:
 
 
 def _failed(sender: Any, exception: BaseException | None = None, **_: Any) -> None:
+    if not flask.has_request_context():  # sent by somebody else, of something else
+        return
     request = flask.request
     block = request.environ.get(BLOCK)
     if block is not None and exception is not None:
