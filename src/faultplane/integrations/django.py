@@ -19,13 +19,13 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
-from django.core.handlers.base import BaseHandler
+from django.core.handlers import base
 from django.core.signals import got_request_exception
 from django.utils.decorators import sync_and_async_middleware
 
 import faultplane as fp
 from faultplane.integrations.beside import place_inside_tracing, told_of
-from faultplane.integrations.wsgi import Body, User, remote_user_of
+from faultplane.integrations.wsgi import User, observed, remote_user_of
 
 __all__ = ["middleware", "wire"]
 
@@ -40,7 +40,7 @@ def _operation(request: Any) -> str:
 
 def _user(request: Any) -> User:
     """The key of the user that was loaded for the request; none is loaded for this."""
-    user = getattr(request, "_cached_user", None)
+    user = getattr(request, "_cached_user", None) or getattr(request, "_acached_user", None)
     if user is not None and user.is_authenticated:
         return user.pk if isinstance(user.pk, int) else str(user.pk)
     return remote_user_of(request.META)
@@ -79,17 +79,29 @@ def middleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wire() -> None:
-    """Put the middleware into the settings before Django reads them."""
-    previous = BaseHandler.load_middleware
+    """Have Django read the settings with the middleware in them."""
+    base.settings = _Settings()
 
-    def load_middleware(self: Any, is_async: bool = False) -> None:
-        if _PATH not in settings.MIDDLEWARE:
-            wired = list(settings.MIDDLEWARE)
-            wired.insert(place_inside_tracing(wired), _PATH)
-            settings.MIDDLEWARE = wired
-        previous(self, is_async=is_async)
 
-    BaseHandler.load_middleware = load_middleware
+class _Settings:
+    """The settings as Django's handlers see them; the application's own stay what they are.
+
+    A debug page shows those, and checks and other applications look at them.
+    """
+
+    __slots__ = ()
+
+    @property
+    def MIDDLEWARE(self) -> Any:  # noqa: N802 - Django's name
+        """The middleware of the application and ours."""
+        given = settings.MIDDLEWARE
+        if not isinstance(given, (list, tuple)) or _PATH in given:
+            return given
+        place = place_inside_tracing(given)
+        return [*given[:place], _PATH, *given[place:]]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(settings, name)
 
 
 def _begin(request: Any) -> fp.capture[Any]:
@@ -111,12 +123,14 @@ def _ended(request: Any, response: Any, block: fp.capture[Any]) -> Any:
     if not getattr(response, "streaming", False):
         block.leave()
     elif response.is_async:
-        response.streaming_content = _async_body(response.streaming_content, request, block)
+        # What it was made from: the property adds a frame to tracebacks each time it is asked.
+        body = getattr(response, "_iterator", None) or response.streaming_content
+        response.streaming_content = _async_body(body, request, block)
     elif getattr(response, "file_to_stream", None) is not None:
         block.leave()  # the server sends it, with what the system has for that
     else:
         body = response.streaming_content
-        response.streaming_content = Body(body, block, request, _body_failed)
+        response.streaming_content = observed(body, block, request, _body_failed)
     return response
 
 
