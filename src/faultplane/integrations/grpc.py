@@ -6,7 +6,7 @@
 >>> server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[Interceptor()])
 
 ``grpc.aio.server(interceptors=[AioInterceptor()])`` is the asynchronous one. ``context.abort()`` is
-an answer and no error. Put the interceptor first.
+an answer and no error, and so is a client that goes away. Put the interceptor first.
 """
 
 from __future__ import annotations
@@ -84,31 +84,40 @@ def _observed(handler: Any, method: str) -> Any:
         observed: Any = _async_stream(behaviour, method)
     elif inspect.iscoroutinefunction(behaviour):
         observed = _coroutine(behaviour, method)
-    elif streams[1]:
+    elif inspect.isgeneratorfunction(behaviour):
+        observed = _generator(behaviour, method)
+    elif streams[1] and not getattr(behaviour, "experimental_non_blocking", False):
         observed = _stream(behaviour, method)
     else:
         observed = _unary(behaviour, method)
     return _MAKERS[streams](observed, handler.request_deserializer, handler.response_serializer)
 
 
-def _is_abort(exc: BaseException, context: Any) -> bool:
-    """Whether a method was left by ``context.abort()``, which raises a bare Exception."""
-    if isinstance(exc, grpc.aio.AbortError):
+def _is_no_error(exc: BaseException, context: Any) -> bool:
+    """Whether a method was left by ``context.abort()``, or because its client had gone."""
+    kind = type(exc)
+    if kind is grpc.aio.AbortError:
         return True
-    code = context.code() if type(exc) is Exception and not exc.args else None
-    return code not in (None, grpc.StatusCode.OK)
+    if exc.args:
+        return False
+    if kind is grpc.RpcError:  # a bare one, from the messages of a client that cancelled
+        return not context.is_active()
+    # A bare one is what abort() raises, after it has set the code.
+    return kind is Exception and context.code() not in (None, grpc.StatusCode.OK)
 
 
 def _end(block: fp.capture[Any], exc: BaseException, context: Any) -> None:
-    block.leave(None if _is_abort(exc, context) else exc, own_frames=1)
+    block.leave(None if _is_no_error(exc, context) else exc, own_frames=1)
 
 
 def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
     @functools.wraps(behaviour)
-    def observed(request: Any, context: Any) -> Any:
+    def observed(request: Any, context: Any, *callback: Any) -> Any:
+        # A callback: of a method that streams without a thread, as grpc_health's Watch does. It is
+        # in flight until it returns.
         block = fp.capture(method).enter()
         try:
-            answer = behaviour(request, context)
+            answer = behaviour(request, context, *callback)
         except BaseException as exc:
             _end(block, exc, context)
             raise
@@ -118,7 +127,7 @@ def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
     return observed
 
 
-def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _generator(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
     @functools.wraps(behaviour)
     def observed(request: Any, context: Any) -> Iterator[Any]:
         block = fp.capture(method).enter()
@@ -130,6 +139,34 @@ def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         block.leave()
 
     return observed
+
+
+def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    """A function that gives an iterator: gRPC says of an error which of the two has raised it."""
+
+    @functools.wraps(behaviour)
+    def observed(request: Any, context: Any) -> Any:
+        block = fp.capture(method).enter()
+        try:
+            answers = behaviour(request, context)
+        except BaseException as exc:
+            _end(block, exc, context)
+            raise
+        block.leave()
+        return _messages(answers, method, context) if hasattr(answers, "__next__") else answers
+
+    return observed
+
+
+def _messages(answers: Iterator[Any], method: str, context: Any) -> Iterator[Any]:
+    block = fp.capture(method).enter()  # again: gRPC may iterate in another thread
+    try:
+        for message in answers:  # noqa: UP028 - "yield from" would close what gRPC does not
+            yield message
+    except BaseException as exc:
+        _end(block, exc, context)
+        raise
+    block.leave()
 
 
 def _coroutine(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
