@@ -91,7 +91,8 @@ def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(environment, rec
     send = (
         "import sys, celery_service as s\n"
         f"results = [t.delay(n) for n in range({EACH}) for t in (s.ok, s.fail, s.retried, "
-        "s.ignored, s.inside)]\n"
+        "s.ignored, s.rejected, s.inside)]\n"
+        "results += [s.late.delay(0), s.killed.delay(0)]\n"
     )
     try:
         subprocess.run([sys.executable, "-c", send], env=variables, check=True, timeout=60)
@@ -99,6 +100,8 @@ def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(environment, rec
             ("shop.fail", "KeyError"): EACH,
             ("shop.retried", "ConnectionError"): 3 * EACH,
             ("inside", "TimeoutError"): EACH,
+            ("shop.late", "billiard.exceptions.TimeLimitExceeded"): 1,
+            ("shop.killed", "billiard.exceptions.WorkerLostError"): 1,
         }
         deadline = time.monotonic() + 60
         while counted(recorded) != wanted and time.monotonic() < deadline:

@@ -13,6 +13,9 @@ from faultplane.capture.filters import is_control_flow
 
 __all__ = ["RecordingHandler", "recording_factory"]
 
+_WRAPPER: Final = ("billiard.einfo", "ExceptionWithTraceback")
+"""What Celery logs in the place of an error of its pool, which has been recorded then."""
+
 _recording: Final[ContextVar[bool]] = ContextVar("faultplane_recording_log", default=False)
 
 
@@ -64,6 +67,8 @@ def _record_logged(
 ) -> None:
     # Whoever makes a log record may put anything in the place of three values and an exception.
     exc: Any = exc_info[1] if type(exc_info) is tuple and len(exc_info) == 3 else None
+    if type(exc).__name__ == _WRAPPER[1] and type(exc).__module__ == _WRAPPER[0]:
+        exc = getattr(exc, "exc", None)
     if not issubclass(type(exc), BaseException) or _recording.get():
         return
     if is_control_flow(exc) or core.seen(exc):

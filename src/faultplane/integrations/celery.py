@@ -10,15 +10,22 @@ killed is a death of its process, and a ``WorkerLostError`` in the parent.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import OrderedDict
+from typing import Any, Final
 
+from billiard.exceptions import TimeLimitExceeded
 from celery import signals
+from celery.exceptions import Ignore, Reject, Retry
 
 import faultplane as fp
 
 __all__ = ["wire"]
 
+TIMED_OUT_MAX: Final = 1_024
+"""Tasks past their time whose second report is awaited."""
+
 _running: dict[str, fp.capture[Any]] = {}
+_timed_out: OrderedDict[str, bool] = OrderedDict()
 
 
 def wire() -> None:
@@ -45,13 +52,37 @@ def _started(task_id: str, task: Any, **_: Any) -> None:
     _running[task_id] = fp.capture(task.name).enter()
 
 
-def _failed(task_id: str, exception: BaseException, sender: Any = None, **_: Any) -> None:
+def _failed(
+    task_id: str,
+    exception: BaseException,
+    sender: Any = None,
+    traceback: Any = None,
+    **_: Any,
+) -> None:
+    if isinstance(exception, (Ignore, Reject, Retry)):
+        return
     block = _running.get(task_id)
     if block is not None:
         block.failed(exception)
-    else:
+    elif not (isinstance(exception, TimeLimitExceeded) and _is_second_report(task_id, traceback)):
         # In the parent of a pool: a child is gone, or its time was over.
         fp.record(exception, getattr(sender, "name", None), handled=False)
+
+
+def _is_second_report(task_id: str, traceback: Any) -> bool:
+    """Whether the pool and the request have both said now that the time of a task was over.
+
+    Celery's later versions do, in either order, each with an exception of its own: one has the text
+    of a traceback, the other a traceback.
+    """
+    is_text = isinstance(traceback, str)
+    if _timed_out.get(task_id, is_text) is not is_text:
+        del _timed_out[task_id]
+        return True
+    _timed_out[task_id] = is_text
+    if len(_timed_out) > TIMED_OUT_MAX:
+        _timed_out.popitem(last=False)
+    return False
 
 
 def _retried(request: Any, reason: Any, sender: Any = None, **_: Any) -> None:

@@ -1,6 +1,8 @@
 """Celery, with its broker in the directory that BROKER names."""
 
 import os
+import signal
+import time
 from pathlib import Path
 
 import celery
@@ -40,6 +42,21 @@ def retried(self, n):
 @application.task(name="shop.ignored")
 def ignored(n):
     raise celery.exceptions.Ignore
+
+
+@application.task(name="shop.rejected", acks_late=True)
+def rejected(n):
+    raise celery.exceptions.Reject(n, requeue=False)
+
+
+@application.task(name="shop.late", time_limit=1)
+def late(n):
+    time.sleep(60)
+
+
+@application.task(name="shop.killed")
+def killed(n):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @application.task(name="shop.inside")
