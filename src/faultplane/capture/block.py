@@ -42,7 +42,7 @@ R = TypeVar("R")
 # does, the code behind a ``return`` inside it is reachable.
 Swallows = TypeVar("Swallows", bound=bool)
 
-_Entry: TypeAlias = tuple[int, Token[int] | None, int, Token[users.Cell | None] | None]
+_Entry: TypeAlias = tuple[int, Token[int] | None, int, users.Held | None]
 
 # The token of the innermost operation of this thread or asyncio task: the parent of the next.
 _innermost: Final[ContextVar[int]] = ContextVar("faultplane_innermost_operation", default=0)
@@ -162,7 +162,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         self._also = ignored_types(also) if also else ()
         self._before: Token[int] | None = None
         self._start_nano = 0
-        self._user: Token[users.Cell | None] | None = None
+        self._user: users.Held | None = None
         self._outer_entries: list[_Entry] | None = None
         self.classification = None
 
@@ -171,7 +171,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         if self._start_nano:
             self._keep_outer_entry()
         parent = _parent()
-        if users.wanted and not parent:
+        if users.wanted:
             self._user = users.begin()
         self._slot = slot = _enter(self.operation, parent)
         if slot:
@@ -337,7 +337,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         @functools.wraps(function)
         def captured(*args: P.args, **kwargs: P.kwargs) -> R | None:
             parent = _parent()
-            own_user = users.begin() if users.wanted and not parent else None
+            own_user = users.begin() if users.wanted else None
             slot = _enter(operation, parent)
             before = _be_parent(slot) if slot else None
             start_nano = monotonic_ns()
@@ -362,7 +362,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         @functools.wraps(function)
         async def captured(*args: Any, **kwargs: Any) -> Any:
             parent = _parent()
-            own_user = users.begin() if users.wanted and not parent else None
+            own_user = users.begin() if users.wanted else None
             slot = _enter(operation, parent)
             before = _be_parent(slot) if slot else None
             start_nano = monotonic_ns()

@@ -7,13 +7,14 @@ not the key cannot tell who a user is, nor try the names that he knows; who has 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeAlias
 
 from faultplane._backend import core
 
-__all__ = ["Cell", "User", "begin", "configure", "end", "set_user", "suggest"]
+__all__ = ["Cell", "Held", "User", "begin", "configure", "end", "set_user", "suggest"]
 
 Cell = bytearray
 """The eight bytes of a hash. One object for a whole request: who sets the user in a thread or task
@@ -99,15 +100,49 @@ def _bytes_of(user: object) -> bytes:
     return text
 
 
-def begin() -> Token[Cell | None]:
-    """Begin what has one user: that of around it until another is set."""
+class Held:
+    """A span of work that has one user: the outermost block, in every context that it runs in."""
+
+    __slots__ = ("cell", "is_open", "tokens")
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.is_open = True
+        self.tokens: tuple[Token[Held | None], Token[Cell | None]] | None = None
+
+
+_held: Final[ContextVar[Held | None]] = ContextVar("faultplane_user_held", default=None)
+
+if hasattr(os, "register_at_fork"):
+    # What a child does begins anew, with the user that was set when it was forked.
+    os.register_at_fork(after_in_child=lambda: _held.set(None))
+
+
+def begin() -> Held | None:
+    """Begin what has one user: that of around it until another is set.
+
+    None inside of what has begun and not ended, whose user it is then.
+    """
+    outer = _held.get()
+    if outer is not None and outer.is_open:
+        return None
     around = _current.get()
-    return _current.set(Cell(8) if around is None else Cell(around))
+    held = Held(Cell(8) if around is None else Cell(around))
+    held.tokens = _held.set(held), _current.set(held.cell)
+    return held
 
 
-def end(before: Token[Cell | None]) -> None:
+def end(held: Held) -> None:
     """End it; the user of around it is the current one again."""
+    held.is_open = False
+    if held.tokens is None:
+        return
+    before, cell_before = held.tokens
+    held.tokens = None
     try:
-        _current.reset(before)
+        _held.reset(before)
+        _current.reset(cell_before)
     except ValueError:
-        _current.set(None)  # ended in another context than it was begun in
+        # Ended in another context than it was begun in, where nothing can be reset: the thread
+        # there may go on to another request.
+        held.cell[:] = bytes(8)

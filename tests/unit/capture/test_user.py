@@ -202,3 +202,65 @@ with fp.capture("request"):
     fail()
 say("alice")
 """) == ["alice", "alice"]  # fmt: skip
+
+
+def test_a_block_that_ends_in_another_thread_leaves_no_user_to_what_comes_next(told):
+    """As a body may that a server closes in another thread than it was begun in."""
+    assert told("""
+def request(user):
+    with fp.capture("request", reraise=False):
+        if user is not None:
+            fp.set_user(user)
+        raise ValueError("broken")
+block = fp.capture("streamed").enter()
+fp.set_user("alice")
+closing = threading.Thread(target=block.leave)
+closing.start()
+closing.join()
+fail()
+request("bob")
+request(None)
+fail()
+say("alice", "bob")
+""") == [None, "bob", None, None]  # fmt: skip
+
+
+def test_blocks_without_a_slot_share_the_user_of_the_outermost_too(told):
+    """More in flight than can be shown: 256 slots, two for each request."""
+    assert told("""
+async def request(number):
+    with fp.capture("request", reraise=False):
+        with fp.capture("sign in"):
+            await asyncio.sleep(0)
+            fp.set_user(number)
+        await all_in.wait()
+        raise ValueError("broken")
+async def main():
+    global all_in
+    all_in = asyncio.Barrier(300)
+    await asyncio.gather(*(request(number) for number in range(300)))
+asyncio.run(main())
+users = domain.records().to_pyarrow()["user"].to_pylist()
+print(json.dumps([len(set(users)), 0 in users]))
+""") == [300, False]  # fmt: skip
+
+
+def test_a_task_that_outlives_its_request_keeps_the_user(told):
+    assert told("""
+async def later():
+    await gone.wait()
+    fail()
+    with fp.capture("later", reraise=False):
+        raise ValueError("broken")
+async def main():
+    global gone
+    gone = asyncio.Event()
+    with fp.capture("request"):
+        fp.set_user("alice")
+        task = asyncio.create_task(later())
+    fail()
+    gone.set()
+    await task
+asyncio.run(main())
+say("alice")
+""") == [None, "alice", "alice"]  # fmt: skip
