@@ -15,13 +15,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 import faultplane as fp
 from faultplane.integrations.beside import place_inside_tracing
 
 __all__ = ["middleware", "wire"]
 
-_KEY = "faultplane.block"
+# Versions that have keys of their own warn of a text, and a warning may be an error.
+_KEY: Any = (
+    web.RequestKey("block", fp.capture) if hasattr(web, "RequestKey") else "faultplane.block"
+)
 
 
 def _operation(request: web.BaseRequest) -> str:
@@ -54,6 +58,7 @@ def wire() -> None:
         return _observed(request, previous(self, request))
 
     type.__setattr__(web.Application, "_handle", _handle)
+    _observe_bodies()
     freeze = web.Application.pre_freeze
 
     @functools.wraps(freeze)
@@ -65,6 +70,26 @@ def wire() -> None:
         freeze(self)
 
     type.__setattr__(web.Application, "pre_freeze", pre_freeze)
+
+
+def _observe_bodies() -> None:
+    """Record what a body raises, which is made after the application has given its answer."""
+    previous = RequestHandler.finish_response
+
+    @functools.wraps(previous)
+    async def finish_response(
+        self: RequestHandler, request: web.BaseRequest, *args: Any, **kwargs: Any
+    ) -> Any:
+        try:
+            return await previous(self, request, *args, **kwargs)
+        except BaseException as exc:
+            block: fp.capture[Any] | None = request.get(_KEY)
+            if block is not None:
+                block.operation = _operation(request)
+                block.failed(exc, own_frames=1)
+            raise
+
+    RequestHandler.finish_response = finish_response
 
 
 @web.middleware
