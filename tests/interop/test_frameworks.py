@@ -31,7 +31,7 @@ START_SECONDS_MAX = 30
 
 
 class Service(NamedTuple):
-    """A server with its words, and the route of each way to fail as its framework writes it."""
+    """A server, what it needs, and the route of each way to fail as its framework writes it."""
 
     needs: str
     command: str
@@ -55,12 +55,12 @@ SERVED = {
     "flask-gthread": Service("flask", gunicorn("flask_service", "--threads 4"), *FLASK),
     "flask-preload": Service("flask", gunicorn("flask_service", "--preload"), *FLASK),
     "flask-recycled": Service("flask", gunicorn("flask_service", "--max-requests 20"), *FLASK),
-    "flask-gevent": Service("gevent", gunicorn("flask_service", "-k gevent"), *FLASK),
+    "flask-gevent": Service("flask gevent", gunicorn("flask_service", "-k gevent"), *FLASK),
     "django-sync": Service("django", gunicorn("django_service"), *DJANGO),
     "django-asgi": Service("django", f"{UVICORN} django_service:asgi_application", *DJANGO),
     "fastapi": Service("fastapi", f"{UVICORN} fastapi_service:application", *FASTAPI),
     "fastapi-uvloop": Service(
-        "uvloop", f"{UVICORN} --loop uvloop fastapi_service:application", *FASTAPI
+        "fastapi uvloop", f"{UVICORN} --loop uvloop fastapi_service:application", *FASTAPI
     ),
     "starlette": Service("starlette", f"{UVICORN} starlette_service:application", *STARLETTE),
     "aiohttp": Service(
@@ -164,13 +164,24 @@ def is_about_requests(line: str) -> bool:
     return not re.search(r"worker|Worker|Auto ?restart|Maximum request|Child process|parent", line)
 
 
+def error_of_a_body(name: str) -> str:
+    """What an OSError leaves as: before it knew better, Starlette raised the group of its tasks."""
+    if name.startswith(("fastapi", "starlette")):
+        from starlette import _utils
+
+        if not hasattr(_utils, "create_collapsing_task_group"):
+            return "ExceptionGroup"
+    return "OSError"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_every_error_is_counted_once_and_nothing_else_changes(
     name, environment, recorded, tmp_path
 ):
     service = SERVED[name]
-    pytest.importorskip(service.needs)
+    for needed in service.needs.split():
+        pytest.importorskip(needed)
     variables = environment(SERVICES)
     with served(service, variables, tmp_path / "plain.log", run=False) as port:
         expected = load(port)
@@ -188,7 +199,7 @@ def test_every_error_is_counted_once_and_nothing_else_changes(
         found[operation, kind] -= count
     assert +found == {
         (service.fail, "KeyError"): total,
-        (service.stream, "OSError"): total,
+        (service.stream, error_of_a_body(name)): total,
         ("inside", "TimeoutError"): total,
     }
     assert told(tmp_path / "run.log") == told(tmp_path / "plain.log")
