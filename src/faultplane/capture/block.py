@@ -270,6 +270,10 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         decorated: Callable[P, R] = self._decorated(function)
         return decorated
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The same: whoever copies the environ or scope of a request goes on with that request."""
+        return self
+
     def __repr__(self) -> str:
         return f"capture({self.operation!r}, reraise={self._reraise})"
 

@@ -122,3 +122,14 @@ for operation in (lambda scope: scope["route"], lambda scope: None):
     say(asyncio.run(raises(Middleware(application, operation)(scope, receive, send)))[0])
 say([counted(), in_flight()])
 """) == ["KeyError", "KeyError", [{"PUT": 2}, []]]  # fmt: skip
+
+
+def test_a_scope_can_be_copied(told):
+    assert told(PROGRAM + """
+import copy
+async def application(scope, receive, send):
+    copied = copy.deepcopy(scope)
+    say([copied["path"], sorted(copied) == sorted(scope), in_flight()])
+asyncio.run(serve(application))
+say([counted(), in_flight()])
+""") == [["/orders/7", True, ["GET /orders/7"]], [{}, []]]  # fmt: skip
