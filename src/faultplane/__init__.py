@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from faultplane.capture.hooks import install_hooks, installed_hooks, uninstall_hooks
     from faultplane.capture.log_handler import RecordingHandler
     from faultplane.capture.recorder import set_active
-    from faultplane.capture.start import attach, init
+    from faultplane.capture.start import attach, init, shutdown
     from faultplane.capture.user import set_user
     from faultplane.classify import (
         Category,
@@ -118,6 +118,7 @@ __all__ = [
     "rule",
     "set_active",
     "set_user",
+    "shutdown",
     "uninstall_hooks",
     "unregister_rule",
 ]
@@ -148,6 +149,7 @@ _LAZY: Final = {
     "rule": "faultplane.classify",
     "set_active": "faultplane.capture.recorder",
     "set_user": "faultplane.capture.user",
+    "shutdown": "faultplane.capture.start",
     "uninstall_hooks": "faultplane.capture.hooks",
     "unregister_rule": "faultplane.classify",
 }

@@ -90,7 +90,7 @@ def write(rows, ending):
     fp.counter("hits").add(rows)
     if ending == "kill":
         os.kill(os.getpid(), 9)
-    lifecycle._at_exit()
+    lifecycle.shutdown()
 
 def digest(directory, without, from_rows=False):
     found = {}
@@ -169,7 +169,7 @@ def joined():
     fp.counter("joined").add(7)
     own = fp.init().counts_rows()
     assert sum(row["count"] for row in own if row["operation"] == "joins") == 20, own
-    lifecycle._at_exit()
+    lifecycle.shutdown()
 
 def maintained():
     for report in maintain.maintain(os.path.join(BASE, "default")):

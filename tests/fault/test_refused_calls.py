@@ -43,7 +43,7 @@ def forked(work, *args):
         except BaseException:  # whatever it is, the parent's code must not go on here
             traceback.print_exc()
         finally:
-            lifecycle._at_exit()
+            lifecycle.shutdown()
             os._exit(status)
     os.close(say)
     with os.fdopen(said, "rb") as file:

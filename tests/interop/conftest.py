@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import faultplane as fp
 from faultplane.store import counts, domain
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -70,6 +71,17 @@ def recorded(tmp_domain_dir: Path) -> Callable[[], dict[tuple[str, str, str], in
                     for row in counts.read_counts(store):
                         found[row.service, row.operation, row.type] += row.count
         return dict(found)
+
+    return read
+
+
+@pytest.fixture
+def deaths(tmp_domain_dir: Path) -> Callable[[], Counter[str]]:
+    """Function: how the processes of the default domain died that did not leave in order."""
+
+    def read() -> Counter[str]:
+        with fp.attach(directory=str(tmp_domain_dir)) as found:
+            return Counter(row["how"] for row in found.deaths_rows() if row["how"] != "exit")
 
     return read
 

@@ -83,7 +83,9 @@ def test_what_a_grpc_method_raises_is_recorded_and_an_abort_is_not(
     assert "faultplane" not in log.read_text()
 
 
-def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(environment, recorded, tmp_path):
+def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(
+    environment, recorded, deaths, tmp_path
+):
     pytest.importorskip("celery")
     variables = environment(SERVICES, BROKER=str(tmp_path))
     words = ["-m", "celery", "-A", "celery_service", "worker", "-c", "2", "-l", "WARNING"]
@@ -111,10 +113,14 @@ def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(environment, rec
     finally:
         ended(server)
     assert counted(recorded) == wanted, (tmp_path / "log").read_text()
+    # That of the killed task; the child of the late one is told to end, and does so in order.
+    assert deaths() == {"unknown": 1}
     assert "faultplane" not in (tmp_path / "log").read_text()
 
 
-def test_what_rq_jobs_raise_is_recorded(environment, recorded, tmp_path):
+def test_what_rq_jobs_raise_is_recorded_and_their_processes_end_in_order(
+    environment, recorded, deaths, tmp_path
+):
     pytest.importorskip("rq")
     redis = pytest.importorskip("redis")
     if shutil.which("redis-server") is None:
@@ -148,4 +154,5 @@ def test_what_rq_jobs_raise_is_recorded(environment, recorded, tmp_path):
         store.terminate()
         store.wait(10)
     assert counted(recorded) == {("rq_service.fail", "KeyError"): EACH}
+    assert deaths() == Counter()
     assert "faultplane" not in (tmp_path / "log").read_text()

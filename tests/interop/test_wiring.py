@@ -12,9 +12,9 @@ from faultplane.capture.wiring import WIRED_PREFIX
 from faultplane.settings import INTEGRATIONS
 
 PROGRAM = """
-    import rq.job, sys
+    import rq.worker, sys
     from faultplane.capture import wiring
-    print(rq.job.value, sorted(wiring.failures))
+    print(rq.worker.value, sorted(wiring.failures))
 """
 
 
@@ -31,7 +31,7 @@ def wired(tmp_domain_dir):
 
 
 def test_a_framework_that_does_not_fit_costs_its_program_nothing(launch, script, wired):
-    script("value = 7\n", "rq/job.py")
+    script("value = 7\n", "rq/worker.py")
     script("", "rq/__init__.py")
     program = script(PROGRAM)
     done = launch(sys.executable, program, path=(program.parent,))
@@ -40,7 +40,7 @@ def test_a_framework_that_does_not_fit_costs_its_program_nothing(launch, script,
 
 
 def test_what_is_not_to_be_wired_is_left_alone(launch, script, wired):
-    script("value = 7\n", "rq/job.py")
+    script("value = 7\n", "rq/worker.py")
     script("", "rq/__init__.py")
     program = script(PROGRAM)
     done = launch(

@@ -27,7 +27,7 @@ def join():
     for number in range(3):
         fp.record(failure(), f"operation {number}")
     core.unbind(False)
-    lifecycle._at_exit()
+    lifecycle.shutdown()
 
 
 def turn():

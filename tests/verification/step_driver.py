@@ -34,7 +34,7 @@ def import_all() -> None:
         fp.init("first", "default", str(PLACE / "first"))
         fp.record(SHORT, "first")
         core.leave(core.enter("first"))
-        lifecycle._at_exit()
+        lifecycle.shutdown()
         os.write(say, "\n".join(sorted(sys.modules)).encode())
 
     done(work)
@@ -93,7 +93,7 @@ def work_of_another(found: Expectation, rows: int, message: BaseException, numbe
             fp.record(message, "other", number and number + index)
         fp.counter("hits").add()
         core.unbind(False)
-        lifecycle._at_exit()
+        lifecycle.shutdown()
         said.told = rows
 
     done(work)

@@ -80,7 +80,7 @@ class Actor:
 
     def end(self) -> None:
         core.unbind(False)
-        lifecycle._at_exit()
+        lifecycle.shutdown()
         self.ledger.steps = max(self.ledger.steps, self._steps())
 
     def expect(self, happened: bool) -> None:
@@ -121,7 +121,7 @@ def kept(live: Path) -> None:
             fp.record(SHORT, "kept")
         fp.counter("hits").add(3)
         core.unbind(False)
-        lifecycle._at_exit()
+        lifecycle.shutdown()
 
     done(work)
     tidy(live)
@@ -169,11 +169,11 @@ def fill(live: Path, lanes: int, names: int = 1, *, unnamed: bool = False) -> No
             # New names come last: a segment that finds many begins another dictionary.
             fp.record(SHORT, f"operation {max(number - rows + names, 0)}")
         core.unbind(False)
-        lifecycle._at_exit()
+        lifecycle.shutdown()
 
     let_go = nothing
     if unnamed:
-        done(lambda: (fp.init("keeper", "default", str(live)), lifecycle._at_exit()))
+        done(lambda: (fp.init("keeper", "default", str(live)), lifecycle.shutdown()))
         let_go = at_the_names(live)
     done(work)
     if unnamed:

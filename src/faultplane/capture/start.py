@@ -15,7 +15,7 @@ from faultplane.store import lifecycle
 if TYPE_CHECKING:
     from faultplane.store import Domain
 
-__all__ = ["attach", "begin", "init"]
+__all__ = ["attach", "begin", "init", "shutdown"]
 
 
 def init(
@@ -73,6 +73,19 @@ def begin(
     if not loaded.disabled:
         load_entry_points()
     return status
+
+
+def shutdown() -> None:
+    """Say that this process ends in order, where its end would not say so: before `os._exit`.
+
+    Ends by `sys.exit`, at the end of the program and of children of multiprocessing say it by
+    themselves; one that is not said is a death record of a process that left without a word. What
+    is recorded after it is counted as ever. Does nothing in a process without ``init()``, and
+    nothing the second time.
+
+    >>> shutdown()
+    """
+    lifecycle.shutdown()
 
 
 def attach(domain: str | None = None, directory: str | None = None) -> Domain:

@@ -25,7 +25,7 @@ _AWAITED: Final = {
     "fastapi": "fastapi",
     "flask": "flask",
     "grpc": "grpc",
-    "rq": "rq.job",
+    "rq": "rq.worker",
     "starlette": "starlette.applications",
 }
 """The module of each framework after whose import it can be wired."""

@@ -35,6 +35,12 @@ def wire() -> None:
     signals.task_retry.connect(_retried, weak=False)
     signals.task_postrun.connect(_ended, weak=False)
     signals.worker_init.connect(_work_begins, weak=False)
+    signals.worker_process_shutdown.connect(_process_ends, weak=False)
+
+
+def _process_ends(**_: Any) -> None:
+    """A child of the pool that was told to end does so by ``os._exit``."""
+    fp.shutdown()
 
 
 def _work_begins(**_: Any) -> None:

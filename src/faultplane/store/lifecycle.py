@@ -479,7 +479,7 @@ def _install_exit() -> None:
     global _hooked
     if not _hooked:
         _hooked = True
-        atexit.register(_at_exit)
+        atexit.register(shutdown)
 
 
 def _finalize_with_multiprocessing() -> None:
@@ -500,12 +500,12 @@ def _finalize_with_multiprocessing() -> None:
 
 def _finalize(process: _Process) -> None:
     util = sys.modules["multiprocessing.util"]
-    util.Finalize(None, _at_exit, exitpriority=-1000)
+    util.Finalize(None, shutdown, exitpriority=-1000)
     del process
 
 
-def _at_exit() -> None:
-    """Say EXITED. The core stays bound: what happens after this is still recorded and counted.
+def shutdown() -> None:
+    """Say EXITED, once. The core stays bound: what happens after is still recorded and counted.
 
     A process without storage looks for it once more; what it cannot place anywhere, it tells.
     """

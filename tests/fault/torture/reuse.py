@@ -305,7 +305,7 @@ def incarnations(asked: dict[str, Any]) -> dict[str, Any]:
         lifecycle.init(service="reuse", domain=DOMAIN)
         record_one(8)
         tell_status(say)
-        lifecycle._at_exit()
+        lifecycle.shutdown()
 
     for _ in range(2):
         late = start(refused)

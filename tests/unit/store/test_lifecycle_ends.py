@@ -80,7 +80,7 @@ def test_trying_storage_again_changes_nothing_where_there_is_nothing_to_try(run,
     assert lifecycle.status() == first
     leave.set()
     thread.join()
-    lifecycle._at_exit()
+    lifecycle.shutdown()
     lifecycle._rebind()  # neither does a process that ends register again
     assert lifecycle.status() == first
     """
@@ -175,7 +175,7 @@ with Domain.own() as own:
     print(sum(row["count"] for row in own.counts_rows()))
 import contextlib
 with contextlib.redirect_stderr(sys.stdout):
-    lifecycle._at_exit()
+    lifecycle.shutdown()
 """
 
 
