@@ -1,17 +1,19 @@
 """What a request costs more under ``faultplane run``, on the servers that services run on.
 
-    python -m benchmarks.peers.frameworks                  each service, 5 sets of 1,500 rounds
-    python -m benchmarks.peers.frameworks --services flask aiohttp --rounds 20000 --sets 9
+    python -m benchmarks.peers.frameworks                  each service, 5 sets of 60 rounds
+    python -m benchmarks.peers.frameworks --services flask aiohttp --rounds 500 --sets 9
+    python -m benchmarks.peers.frameworks --in-a-row 1     three servers that are never warm
     python -m benchmarks.peers.frameworks --json
 
 Each service runs three times at once, twice without and once with, one worker each, on loopback.
-One client asks the three in turn over connections that stay open, in an order that changes from
-round to round, so that what else the machine does meets all, and no caches are warmer than others.
+In a round one client asks each of them 25 times in a row, as a server under load is asked, over
+connections that stay open, in an order that changes from round to round, so that what else the
+machine does meets all.
 Where the system puts a process makes some microseconds for as long as it lives, so several sets of
-three are started. A line gives the median of a request, and by how much the one of a round with
-differs from the one without: ``added`` is the median over the sets of the medians of those
+three are started. A line gives the median of a request, and by how much the median of a round with
+differs from that without: ``added`` is the median over the sets of the medians of those
 differences, then its least and most; ``noise`` is the same of the two that run without, and says
-below what ``added`` tells nothing. Then the 99th percentiles of all rounds. Needs the extra
+below what ``added`` tells nothing. Then the 99th percentiles of all requests. Needs the extra
 ``interop``.
 """
 
@@ -50,10 +52,11 @@ SERVERS: Final = {
 }
 """Command line of each service after the interpreter, with a place for the port."""
 
-ROUNDS: Final = 1_500
+ROUNDS: Final = 60
+IN_A_ROW: Final = 25
 SETS: Final = 5
-ROUNDS_MIN: Final = 100
-WARM_UP: Final = 200
+ROUNDS_MIN: Final = 20
+WARM_UP: Final = 8
 START_SECONDS_MAX: Final = 30.0
 
 
@@ -67,6 +70,9 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--services", nargs="+", choices=SERVERS, default=list(SERVERS))
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of a set ({ROUNDS})")
+    parser.add_argument(
+        "--in-a-row", type=int, default=IN_A_ROW, help=f"requests of one server ({IN_A_ROW})"
+    )
     parser.add_argument("--sets", type=int, default=SETS, help=f"of three servers ({SETS})")
     parser.add_argument(
         "--way",
@@ -78,12 +84,13 @@ def main(words: list[str]) -> int:
     options = parser.parse_args(words)
     if options.rounds < ROUNDS_MIN:
         parser.error(f"--rounds must be at least {ROUNDS_MIN}, got {options.rounds}")
-    if options.sets < 1:
-        parser.error(f"--sets must be at least 1, got {options.sets}")
+    for name in ("sets", "in_a_row"):
+        if (value := getattr(options, name)) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     rows = []
     for name in options.services:
         print(f"{name} …", file=sys.stderr, flush=True)
-        rows.append(compared(name, options.sets, options.rounds, options.way))
+        rows.append(compared(name, options))
         if not options.json:
             print(line(rows[-1], first=len(rows) == 1), flush=True)
     if options.json:
@@ -91,51 +98,60 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def compared(name: str, sets: int, rounds: int, way: str) -> dict[str, Any]:
+def compared(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Microseconds of a request of one service with and without."""
-    times: list[tuple[int, int, int]] = []
+    times: tuple[list[int], list[int], list[int]] = ([], [], [])
     added, noise = [], []
-    for _ in range(sets):
+    for _ in range(options.sets):
         with (
             served(name, run=False) as plain,
             served(name, run=False) as other,
             served(name, run=True) as observed,
         ):
-            found = asked((plain, other, observed), rounds, f"/{way}/7")
+            found = asked((plain, other, observed), options, times)
         added.append(statistics.median(c - a for a, _, c in found) / 1e3)
         noise.append(statistics.median(b - a for a, b, _ in found) / 1e3)
-        times += found
-    columns = [sorted(column) for column in zip(*times, strict=True)]
     keys = ("without", "other", "run")
+    columns = dict(zip(keys, map(sorted, times), strict=True))
     return {
         "service": name,
-        "way": way,
-        "requests": len(times),
+        "way": options.way,
+        "requests": len(times[0]),
         "added_micros": statistics.median(added),
         "added_micros_of_sets": added,
         "noise_micros": statistics.median(noise),
         "noise_micros_of_sets": noise,
-        "p50_micros": {k: statistics.median(c) / 1e3 for k, c in zip(keys, columns, strict=True)},
-        "p99_micros": {k: c[len(c) * 99 // 100] / 1e3 for k, c in zip(keys, columns, strict=True)},
+        "p50_micros": {key: statistics.median(column) / 1e3 for key, column in columns.items()},
+        "p99_micros": {
+            key: column[len(column) * 99 // 100] / 1e3 for key, column in columns.items()
+        },
     }
 
 
-def asked(ports: tuple[int, int, int], rounds: int, path: str) -> list[tuple[int, int, int]]:
-    """Nanoseconds of (without, another without, with), a tuple a round, in changing order."""
+def asked(
+    ports: tuple[int, int, int],
+    options: argparse.Namespace,
+    times: tuple[list[int], list[int], list[int]],
+) -> list[tuple[float, float, float]]:
+    """Medians of (without, another without, with), a tuple a round; each request into ``times``."""
     connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for port in ports]
+    path = f"/{options.way}/7"
     order = [0, 1, 2]
     random_order = random.Random(7)
-    times = []
-    for number in range(WARM_UP + rounds):
+    rounds = []
+    for number in range(WARM_UP + options.rounds):
         random_order.shuffle(order)
-        spent = [0, 0, 0]
+        medians = [0.0, 0.0, 0.0]
         for which in order:
-            spent[which] = ask(connections[which], path)
+            spent = [ask(connections[which], path) for _ in range(options.in_a_row)]
+            medians[which] = statistics.median(spent)
+            if number >= WARM_UP:
+                times[which].extend(spent)
         if number >= WARM_UP:
-            times.append((spent[0], spent[1], spent[2]))
+            rounds.append((medians[0], medians[1], medians[2]))
     for connection in connections:
         connection.close()
-    return times
+    return rounds
 
 
 def ask(connection: http.client.HTTPConnection, path: str) -> int:
