@@ -206,6 +206,23 @@ def test_every_error_is_counted_once_and_nothing_else_changes(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", ["", "--workers 2"])
+def test_uvicorn_that_is_stopped_has_not_died(words, environment, tmp_path, tmp_domain_dir):
+    """It shuts down and ends by the signal that it was sent, past ``atexit``."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi")
+    import faultplane as fp
+
+    command = f"-m uvicorn --host 127.0.0.1 --port {{port}} {words} fastapi_service:application"
+    service = SERVED["fastapi"]._replace(command=command)
+    with served(service, environment(SERVICES), tmp_path / "run.log", run=True) as port:
+        assert ask(port, "/inside/1")[0] == 200
+    with fp.attach(directory=str(tmp_domain_dir)) as domain:
+        assert domain.counts_rows()[0]["count"] == 1
+        assert domain.deaths_rows() == []
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_names_its_request(environment, tmp_path, tmp_domain_dir):
     """The in-flight slot of Flask's request: what a worker was at when it was killed."""
     pytest.importorskip("flask")

@@ -26,12 +26,15 @@ is on its way. The hook is one of them, so nothing of multiprocessing is replace
 that install it in their target are covered as well.
 
 The fatal hook also wraps ``signal.signal``: a server that sets its own handler for one of those
-signals (gunicorn does, for SIGABRT) gets it, and ours is put in front of it again.
+signals (gunicorn does, for SIGABRT) gets it, and ours is put in front of it again. And it wraps
+``signal.raise_signal``: a server that has shut down and ends by the signal that asked for it
+(uvicorn does, whoever started it) passes no ``atexit``, and has ended in order all the same.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType, TracebackType
@@ -41,6 +44,7 @@ from faultplane import settings
 from faultplane._backend import core
 from faultplane.capture.filters import is_control_flow
 from faultplane.capture.on_import import forget, when_imported
+from faultplane.store import lifecycle
 
 __all__ = ["DEFAULT_HOOKS", "install_hooks", "installed_hooks", "uninstall_hooks"]
 
@@ -50,6 +54,9 @@ DEFAULT_HOOKS: Final = tuple(name for name in settings.HOOKS if name != "logging
 """What ``install_hooks()`` installs where neither its arguments nor FAULTPLANE_HOOKS say."""
 
 _FATAL_SIGNALS: Final = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+
+_ENDING_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")
+"""What a process is asked to end by, and raises again when it has done so."""
 
 _traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
     "__traceback__"
@@ -335,9 +342,36 @@ def _install_fatal() -> Undo:
 
             return signal
 
-        return _replace(module, "signal", wrap)
+        undo = _replace(module, "signal", wrap)
+        undo_raise = _replace(module, "raise_signal", functools.partial(_wrap_raise, module))
+
+        def undo_both() -> None:
+            undo()
+            undo_raise()
+
+        return undo_both
 
     return _replace_when_imported("signal", replace)
+
+
+def _wrap_raise(module: Any, previous: Callable[..., Any], switch: _Switch) -> Callable[..., Any]:
+    """``signal.raise_signal`` that says before its signal ends the process that it did so."""
+    ending = {getattr(module, name) for name in _ENDING_SIGNALS if hasattr(module, name)}
+
+    @functools.wraps(previous)
+    def raise_signal(signalnum: Any, /) -> None:
+        if switch.on and signalnum in ending and _ends_process(module, signalnum):
+            lifecycle.shutdown(128 + signalnum)
+        previous(signalnum)
+
+    return raise_signal
+
+
+def _ends_process(module: Any, signalnum: int) -> bool:
+    """Whether nothing handles or holds up that signal; the kernel spares a namespace's first."""
+    if module.getsignal(signalnum) is not module.SIG_DFL or os.getpid() == 1:
+        return False
+    return signalnum not in module.pthread_sigmask(module.SIG_BLOCK, ())
 
 
 _INSTALLERS: Final[dict[str, Callable[[], Undo]]] = {

@@ -70,7 +70,7 @@ METRICS: Final = (
     _metric(
         *("deaths", "counter", "service how"),
         "Processes whose death is recorded, by how: exit (in order, with operations left), "
-        "signal, oom, exec or unknown (SIGKILL, os._exit).",
+        "signal, oom, exec or unknown (SIGKILL, unhandled SIGTERM).",
         "services × 5 + 6",
     ),
     _metric(

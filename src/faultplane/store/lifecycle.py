@@ -504,12 +504,13 @@ def _finalize(process: _Process) -> None:
     del process
 
 
-def shutdown() -> None:
+def shutdown(exit_code: int | None = None) -> None:
     """Say EXITED, once. The core stays bound: what happens after is still recorded and counted.
 
     A process without storage looks for it once more; what it cannot place anywhere, it tells.
+    Without ``exit_code`` it is 1 after an exception that nobody caught, else 0.
     """
-    if _process.pid != os.getpid() or _process.exiting:
+    if _process.wanted is None or _process.pid != os.getpid() or _process.exiting:
         return  # a spawned child of multiprocessing comes here twice
     if not _is_bound():
         _process.retry_at = 0.0
@@ -518,8 +519,10 @@ def shutdown() -> None:
     store, registration = _process.store, _process.registration
     try:
         if store is not None and registration is not None:
-            failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-            owners.say_exited(store, registration, 1 if failed is not None else 0)
+            if exit_code is None:
+                failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+                exit_code = 1 if failed is not None else 0
+            owners.say_exited(store, registration, exit_code)
         else:
             _place_or_tell(store)
         if _process.base is not None and _process.base.private and store is not None:

@@ -191,10 +191,13 @@ class _Judge:
 
 def _words(kills: int, enough: bool, died: int) -> dict[str, Any]:
     if kills < 0:
-        summary = "left without a word, no signal seen (SIGKILL, out of memory, os._exit or exec)"
+        summary = (
+            "left without a word, no signal seen "
+            "(SIGKILL, out of memory, unhandled SIGTERM, os._exit or exec)"
+        )
     elif kills == 0:
         summary = (
-            "left without a word, no signal seen (SIGKILL, os._exit or exec); "
+            "left without a word, no signal seen (SIGKILL, unhandled SIGTERM, os._exit or exec); "
             "not out of memory: its cgroup counted no such kill"
         )
     elif enough:

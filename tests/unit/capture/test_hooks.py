@@ -106,7 +106,8 @@ def state():
     return (
         list(util._finalizer_registry), list(util._afterfork_registry),
         sys.excepthook, sys.unraisablehook, threading.excepthook, signal.signal,
-        asyncio.base_events.BaseEventLoop.call_exception_handler, logging.getLogRecordFactory(),
+        signal.raise_signal, logging.getLogRecordFactory(),
+        asyncio.base_events.BaseEventLoop.call_exception_handler,
     )
 
 before = state()
@@ -495,10 +496,59 @@ print("alive")
 def test_signal_keeps_its_name_and_signature(run: Run) -> None:
     run("""
 import inspect, signal
-before = inspect.signature(signal.signal), signal.signal.__doc__
+def told():
+    both = signal.signal, signal.raise_signal
+    return [(inspect.signature(function), function.__doc__) for function in both]
+before = told()
 fp.install_hooks()
-assert (inspect.signature(signal.signal), signal.signal.__doc__) == before
+assert told() == before
 """)
+
+
+ENDS = """
+import signal, threading
+import faultplane as fp
+fp.init(service="shop", domain="ends")
+fp.install_hooks({hooks})
+{before}
+signal.raise_signal(signal.SIGTERM)
+"""
+DEATHS = """
+import faultplane as fp
+with fp.attach("ends") as domain:
+    print(*(row["summary"].partition(",")[0] for row in domain.deaths_rows()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("hooks", "before", "told"),
+    [
+        ("", "", ""),
+        ("", "fp.capture('job').enter()", "left in order with exit code 143"),
+        ("fatal=False", "", "left without a word"),
+        ("", "fp.uninstall_hooks()", "left without a word"),
+    ],
+)
+def test_a_process_that_raises_its_own_end_has_left_in_order(run_python, hooks, before, told):
+    done = run_python(ENDS.format(hooks=hooks, before=before), check=False)
+    assert done.returncode == -15, done.stderr
+    assert run_python(DEATHS).stdout.strip() == told
+
+
+def test_a_signal_that_ends_nothing_is_no_end(run_python):
+    before = """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+signal.raise_signal(signal.SIGTERM)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.raise_signal(signal.SIGTERM)
+signal.raise_signal(signal.SIGURG)
+import os
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert run_python(ENDS.format(hooks="", before=before), check=False).returncode == -9
+    assert run_python(DEATHS).stdout.strip() == "left without a word"
 
 
 def test_development_mode_has_nothing_to_complain_about(run: Run) -> None:

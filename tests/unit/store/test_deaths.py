@@ -140,7 +140,8 @@ def test_more_operations_than_are_listed_are_counted(store, owner):
 def test_without_a_word_or_signal_it_says_so(store, owner):
     death = deaths.describe(store, gone(owner()))
     assert death["how"] == "unknown"
-    assert death["summary"].startswith("left without a word, no signal seen (SIGKILL, os._exit")
+    said = "left without a word, no signal seen (SIGKILL, unhandled SIGTERM, os._exit"
+    assert death["summary"].startswith(said)
     assert not death["time_is_exact"]
 
 

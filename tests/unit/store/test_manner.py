@@ -91,7 +91,7 @@ def test_a_cgroup_that_cannot_be_seen_leaves_it_open(store, lost, counts):
     one.die()
     (death,) = deaths.read_deaths(store)
     assert (death["how"], death["oom_kills"], death["oom_kills_since"]) == ("unknown", 0, -1)
-    assert "(SIGKILL, out of memory, os._exit or exec)" in death["summary"]
+    assert "(SIGKILL, out of memory, unhandled SIGTERM, os._exit or exec)" in death["summary"]
     counts[ELSEWHERE] = 1
     assert hows(store) == [("oom", 1)]
 
