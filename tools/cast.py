@@ -8,8 +8,9 @@ docs/images/demo.cast (asciicast v2; ``asciinema play`` shows it at its own pace
 wrote into a terminal of 100 columns, with its times. Directories are cut from the file names of
 frames and the interpreter is called ``python``, because they say something about the machine only.
 docs/images/demo.svg shows the table while the workers die, then the report, page by page at the
-pace of a reader: nothing but SVG and CSS, and a still picture where motion is not wanted. Needs
-Linux, the demo's extras, and root or a session of systemd for the kill for want of memory.
+pace of a reader: nothing but SVG and CSS, and a still picture where motion is not wanted or not
+known. Needs Linux, the demo's extras, and root or a session of systemd for the kill for want of
+memory.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ text{font:14px ui-monospace,Menlo,Consolas,monospace;fill:#d8dee9}
 .b{font-weight:bold}.d{fill:#8a93a5}.r{fill:#ff7b72}.g{fill:#7ee787}.y{fill:#e3b341}.u{fill:#79c0ff}
 #strip{animation:strip ${seconds}s step-end infinite}
 @keyframes strip{$keys}
-@media(prefers-reduced-motion:reduce){#strip{animation:none;transform:translateX(${still}px)}}
+@media(prefers-reduced-motion:reduce){#strip{animation:none}}
 </style>
 <rect width="$width" height="$height" rx="8" fill="#161b22"/>
-<g id="strip">
+<g id="strip" transform="translate($still)">
 $strip
 </g>
 </svg>
