@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,12 @@ EXAMPLES: Final = (
     "faultplane metrics --serve 0.0.0.0:9464 --domain checkout --fingerprints 50",
     "faultplane metrics --json | jq 'select(.name==\"faultplane_errors_total\")'",
 )
+
+_ADVICE: Final = {
+    errno.EADDRINUSE: "; name another port, or 0 for one that is free",
+    errno.EACCES: "; ports below 1024 are for root, name another, such as 9464",
+    errno.EADDRNOTAVAIL: "; no interface has that address, 0.0.0.0 is all of them",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +130,7 @@ def _serve(app: MetricsApp, host: str, port: int) -> int:
 
 
 def _reason(error: OSError) -> str:
-    """What the system says; asyncio puts the address around it."""
+    """What the system says, and what to do; asyncio puts the address around it."""
     known = error.errno is not None and error.errno > 0
-    return os.strerror(error.errno) if known and error.errno else str(error.strerror or error)
+    said = os.strerror(error.errno) if known and error.errno else str(error.strerror or error)
+    return said + _ADVICE.get(error.errno or 0, "")

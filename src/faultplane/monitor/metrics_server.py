@@ -31,9 +31,14 @@ def parse_address(text: str) -> tuple[str, int]:
     (('127.0.0.1', 9464), ('0.0.0.0', 80), ('::1', 0))
     """
     host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host else LOOPBACK
-    if (colon and not text.rpartition(":")[0]) or not (port.isascii() and port.isdigit()):
-        raise InvalidSetting(f"an address must be [HOST:]PORT, got {text!r}")
+    bare = host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host.replace(":", "/")
+    if (
+        bool(colon) != bool(bare)
+        or set(bare) & set("/[]")
+        or not (port.isascii() and port.isdigit())
+    ):
+        raise InvalidSetting(f"an address must be [HOST:]PORT, IPv6 in brackets, got {text!r}")
+    host = bare or LOOPBACK
     if len(port) > 5 or int(port) > 65_535:
         raise InvalidSetting(f"port must be 0 to 65535, got {port}")
     return host, int(port)

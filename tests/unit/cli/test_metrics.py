@@ -40,7 +40,10 @@ def test_what_cannot_be_is_said(command):
     assert "was not found" in command("metrics", status=2).err
     for words in (["--json", "--openmetrics"], ["--json", "--serve", "0"]):
         assert "--json goes with neither" in command("metrics", *words, status=2).err
-    assert "must be [HOST:]PORT, got 'x'" in command("metrics", "--serve", "x", status=2).err
+    assert (
+        "must be [HOST:]PORT, IPv6 in brackets, got 'x'"
+        in command("metrics", "--serve", "x", status=2).err
+    )
     assert "port must be 0 to 65535" in command("metrics", "--serve", "70000", status=2).err
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -48,8 +51,13 @@ def test_what_cannot_be_is_said(command):
         port = taken.getsockname()[1]
         told = command("metrics", "--serve", port, status=2).err
         assert told.strip() == (
-            f"faultplane metrics: cannot serve 127.0.0.1:{port}: Address already in use"
+            f"faultplane metrics: cannot serve 127.0.0.1:{port}: Address already in use; "
+            "name another port, or 0 for one that is free"
         )
+    assert (
+        "no interface has that address"
+        in command("metrics", "--serve", "192.0.2.1:0", status=2).err
+    )
 
 
 @pytest.fixture

@@ -208,7 +208,11 @@ def test_an_address_is_a_port_with_or_without_a_host(text, address):
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", ":80", "x", "1:x", "65536", "-1", "1:65536", "٣", "9" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    ["", ":80", "x", "1:x", "65536", "-1", "1:65536", "٣", "9" * 5000, "::1:80", "[]:80", "[:80",
+     "http://127.0.0.1:80"],
+)  # fmt: skip
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InvalidSetting, match=r"must be"):
         parse_address(text)
