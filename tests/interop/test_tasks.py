@@ -113,8 +113,8 @@ def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(
     finally:
         ended(server)
     assert counted(recorded) == wanted, (tmp_path / "log").read_text()
-    # That of the killed task; the child of the late one is told to end, and does so in order.
-    assert deaths() == {"unknown": 1}
+    # That of the killed task; the child of the late one is told to end, and else is killed too.
+    assert deaths() in ({"unknown": 1}, {"unknown": 2})
     assert "faultplane" not in (tmp_path / "log").read_text()
 
 
