@@ -413,7 +413,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             values[variable.field] = variable.parse(text)
             given.add(variable.field)
         except Refused as refusal:
-            problems.append(f"{name} {refusal}; using {_shown(variable.default)}")
+            instead = "none" if variable.unit == "secret" else _shown(variable.default)
+            problems.append(f"{name} {refusal}; using {instead}")
     problems.extend(_unknown_names(source))
     runtime, temporary = source.get("XDG_RUNTIME_DIR", ""), source.get("TMPDIR", "")
     if sys.platform == "darwin":

@@ -69,7 +69,7 @@ def test_a_key_that_is_too_short_keeps_nothing_and_is_not_told(run_python, core_
     )
     users, problems = json.loads(done.stdout)
     assert users == [0]
-    assert problems == ["FAULTPLANE_USER_KEY must be 16 to 64 bytes, got 15; using the default"]
+    assert problems == ["FAULTPLANE_USER_KEY must be 16 to 64 bytes, got 15; using none"]
 
 
 def test_another_key_gives_another_hash(told):
