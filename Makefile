@@ -48,6 +48,7 @@ interop: ## the real frameworks, servers, drivers and tools: nothing may be miss
 	$(PREPARE) interop
 	@$(RUN) -m pytest -q -n 2 --dist loadgroup --no-skip tests/interop \
 		tests/unit/capture/test_hooks.py \
+		tests/architecture/test_examples.py \
 		tests/unit/integrations tests/unit/classify/test_libraries.py \
 		tests/unit/classify/test_services_data.py tests/unit/classify/test_services_http.py \
 		-k "(opentelemetry_instrument or ddtrace or greenlet or protobuf or uvloop or beside or \

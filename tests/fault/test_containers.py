@@ -63,9 +63,10 @@ def shm(size, options="mode=1777"):
 
 
 READ_ONLY_ROOT = "mount -o remount,bind,ro /"
-# In place of what the user who runs the test could write to as well.
+# With what is in them: the package and its interpreter may lie there.
 NOTHING_WRITABLE = (
-    "for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o ro tmpfs $d; done; " + READ_ONLY_ROOT
+    "for d in /tmp /var/tmp; do mount --bind $d $d; mount -o remount,bind,ro $d; done; "
+    "mount -t tmpfs -o ro tmpfs /dev/shm; " + READ_ONLY_ROOT
 )
 
 
@@ -187,18 +188,17 @@ def test_without_shared_memory_the_runtime_directory_takes_its_place(contained, 
     assert f"/dev/shm is not there: {tmp_path}/faultplane takes its place" in said
 
 
-def test_without_any_place_to_share_a_process_has_a_directory_to_itself(contained):
-    one = contained(setup=f"{WITHOUT_SHM}; mount -t tmpfs tmpfs /tmp")
+def test_without_any_place_to_share_a_process_has_a_directory_to_itself(contained, tmp_path):
+    one = contained(setup=WITHOUT_SHM, variables={"TMPDIR": str(tmp_path)})
     one.do("fp.init('shop'); fail(3)")
     bound, _, origin, path = status(one)
     assert (bound, origin) == (True, "private")
-    assert path.startswith("/tmp/faultplane-")
+    assert path.startswith(f"{tmp_path}/faultplane-")
     assert one.ask("len(fp.init().records())") == 3
     said, code = one.ask("command('doctor')")
     assert code == 1
     assert "no shared directory: each process keeps its counts to itself" in said
-    there = one.ask("[name for name in os.listdir('/tmp') if name.startswith('faultplane-')]")
-    assert there == [os.path.basename(path)]
+    assert os.listdir(tmp_path) == [os.path.basename(path)]
     assert "counted and kept nowhere: 3 errors" in one.end()
 
 
