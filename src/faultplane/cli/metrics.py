@@ -131,6 +131,8 @@ def _serve(app: MetricsApp, host: str, port: int) -> int:
 
 def _reason(error: OSError) -> str:
     """What the system says, and what to do; asyncio puts the address around it."""
-    known = error.errno is not None and error.errno > 0
-    said = os.strerror(error.errno) if known and error.errno else str(error.strerror or error)
-    return said + _ADVICE.get(error.errno or 0, "")
+    # From Python 3.13 on asyncio passes over an address that is of no interface, and says in an
+    # error without a number that none was left.
+    number = errno.EADDRNOTAVAIL if error.errno is None else error.errno
+    said = os.strerror(number) if number > 0 else str(error.strerror or error)
+    return said + _ADVICE.get(number, "")
