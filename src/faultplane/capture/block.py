@@ -170,10 +170,9 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         """Begin the block, for who leaves it in another function and cannot write ``with``."""
         if self._start_nano:
             self._keep_outer_entry()
-        parent = _parent()
         if users.wanted:
             self._user = users.begin()
-        self._slot = slot = _enter(self.operation, parent)
+        self._slot = slot = _enter(self.operation, _parent())
         if slot:
             # Without a slot (none free, or no domain) the enclosing operation stays the parent.
             self._before = _be_parent(slot)
@@ -340,9 +339,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
 
         @functools.wraps(function)
         def captured(*args: P.args, **kwargs: P.kwargs) -> R | None:
-            parent = _parent()
             own_user = users.begin() if users.wanted else None
-            slot = _enter(operation, parent)
+            slot = _enter(operation, _parent())
             before = _be_parent(slot) if slot else None
             start_nano = monotonic_ns()
             try:
@@ -365,9 +363,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
 
         @functools.wraps(function)
         async def captured(*args: Any, **kwargs: Any) -> Any:
-            parent = _parent()
             own_user = users.begin() if users.wanted else None
-            slot = _enter(operation, parent)
+            slot = _enter(operation, _parent())
             before = _be_parent(slot) if slot else None
             start_nano = monotonic_ns()
             try:
