@@ -182,19 +182,17 @@ class SegmentFile:
         self.words = self.memory[schema.LANE_WORDS_OFFSET :]
         self.words = self.words[: lanes * schema.LANE_WORD_STRIDE].view("<u8")[:: 128 // 8]
         self.arena_used = [0] * lanes
-        self.lanes_taken = 0
 
     def state(self, value: int) -> None:
         struct.pack_into("<Q", self.memory, schema.SEGMENT.offset["state"], value)
 
     def open_lane(self, owner: int) -> int | None:
         """A free lane for an owner, None when all are taken."""
-        if self.lanes_taken == self.lanes:
-            return None
-        lane = self.lanes_taken
-        self.lanes_taken += 1
-        self.words[lane] = schema.LANE_OPEN << 62 | owner << 48 | 1 << 32
-        return lane
+        for lane in range(self.lanes):
+            if int(self.words[lane]) >> 62 == schema.LANE_FREE:
+                self.words[lane] = schema.LANE_OPEN << 62 | owner << 48 | 1 << 32
+                return lane
+        return None
 
     def count(self, lane: int) -> int:
         return int(self.words[lane]) & schema.LANE_COUNT_MASK
