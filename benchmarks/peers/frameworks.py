@@ -101,21 +101,31 @@ def main(words: list[str]) -> int:
 def compared(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Microseconds of a request of one service with and without."""
     times: tuple[list[int], list[int], list[int]] = ([], [], [])
-    added, noise = [], []
+    sets = []
     for _ in range(options.sets):
         with (
             served(name, run=False) as plain,
             served(name, run=False) as other,
             served(name, run=True) as observed,
         ):
-            found = asked((plain, other, observed), options, times)
-        added.append(statistics.median(c - a for a, _, c in found) / 1e3)
-        noise.append(statistics.median(b - a for a, b, _ in found) / 1e3)
+            sets.append(asked((plain, other, observed), options, times))
+    return summary(name, options.way, sets, times)
+
+
+def summary(
+    name: str,
+    way: str,
+    sets: list[list[tuple[float, float, float]]],
+    times: tuple[list[int], list[int], list[int]],
+) -> dict[str, Any]:
+    """A row of the table: from the medians of each round of each set, and all requests' times."""
+    added = [statistics.median(c - a for a, _, c in rounds) / 1e3 for rounds in sets]
+    noise = [statistics.median(b - a for a, b, _ in rounds) / 1e3 for rounds in sets]
     keys = ("without", "other", "run")
     columns = dict(zip(keys, map(sorted, times), strict=True))
     return {
         "service": name,
-        "way": options.way,
+        "way": way,
         "requests": len(times[0]),
         "added_micros": statistics.median(added),
         "added_micros_of_sets": added,
