@@ -12,7 +12,8 @@ interpreter. Any other is refused, and gets no core of another kind.
 The compiled core works under the GIL. A free-threaded interpreter turns it on to load it; one that
 was told to keep it off (``PYTHON_GIL=0``) runs the pure core, which takes a lock.
 
-``core`` is the module, ``CORE_NAME`` its name: ``"cython"`` or ``"python"``.
+``core`` is the module, ``CORE_NAME`` its name: ``"cython"`` or ``"python"``, and ``Block`` that of
+its classes which has a subclass.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Final
 
-__all__ = ["CORE_NAME", "core"]
+__all__ = ["CORE_NAME", "Block", "core"]
 
 _PACKAGES: Final = {"cython": "faultplane._core", "python": "faultplane._pure"}
 
@@ -112,3 +113,7 @@ def _compiled_modules() -> list[str]:
 
 core: Final = _choose(os.environ.get("FAULTPLANE_CORE", "").strip() or "auto")
 CORE_NAME: Final[str] = core.NAME
+if TYPE_CHECKING:
+    from faultplane._pure.block import Block
+else:
+    Block = core.Block

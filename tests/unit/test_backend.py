@@ -32,8 +32,8 @@ def ask(tmp_path):
         (package / "__init__.py").write_text("")
         for name in ("schema.py", "errors.py", "settings.py", "_backend.py"):
             shutil.copy(SOURCE / name, package / name)
-        (package / "_pure" / "__init__.py").write_text('NAME = "python"\n')
-        (package / "_core" / "__init__.py").write_text(compiled + '\nNAME = "cython"\n')
+        (package / "_pure" / "__init__.py").write_text('NAME = "python"\nBlock = object\n')
+        (package / "_core" / "__init__.py").write_text(compiled + '\nNAME = "cython"\nBlock = object\n')
         for name in files:
             (package / "_core" / name).write_bytes(b"not an object file")
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "FAULTPLANE_CORE": wanted}

@@ -82,9 +82,9 @@ def unmeasured() -> dict[str, None]:
 AT_IMPORT = {
     "cython": {"importlib", "warnings"},
     "python": {
-        "atexit", "collections", "contextlib", "copyreg", "enum", "errno", "faulthandler", "fcntl",
-        "functools", "importlib", "itertools", "keyword", "mmap", "operator", "re", "reprlib",
-        "string", "struct", "threading", "types", "typing", "warnings", "zlib",
+        "atexit", "collections", "contextlib", "contextvars", "copyreg", "enum", "errno",
+        "faulthandler", "fcntl", "functools", "importlib", "itertools", "keyword", "mmap",
+        "operator", "re", "reprlib", "string", "struct", "threading", "types", "typing", "warnings", "zlib",
     },
 }  # fmt: skip
 AT_INIT = {

@@ -4,11 +4,12 @@ The same names, parameters, errors and bytes on disk as ``faultplane._pure``, it
 """
 
 from .attributes import encode_attributes
+from .block import Block, enter, hold_users, innermost, leave
 from .breath import install_fatal_handler, rearm_fatal_handler
 from .counter import Counter
 from .fingerprint import fingerprint
 from .memory import Mapping, lane_words
-from .record import classify, enter, leave, record, seen
+from .record import classify, record, seen
 from .recorder import (
     bind,
     bound,
@@ -28,6 +29,7 @@ NAME = "cython"
 
 __all__ = [
     "NAME",
+    "Block",
     "Counter",
     "Mapping",
     "Ring",
@@ -39,6 +41,8 @@ __all__ = [
     "enter",
     "fingerprint",
     "flush_caches",
+    "hold_users",
+    "innermost",
     "install_fatal_handler",
     "lane_words",
     "leave",

@@ -29,12 +29,3 @@ def classify(exc: BaseException) -> Any:
 
 def seen(exc: object) -> bool:
     """Whether this very exception object was recorded in this process."""
-
-def enter(operation: str, parent: int = 0) -> int:
-    """Say that an operation has begun; a token for leave(), 0 when no slot is free.
-
-    ``parent`` is the token of the operation that it is a part of, 0 = none.
-    """
-
-def leave(token: int) -> None:
-    """Say that the operation of ``token`` has ended; 0 and tokens of another process do nothing."""

@@ -45,13 +45,11 @@ from libc.string cimport memcpy
 
 from .aggregate cimport cell_at, cell_count_at
 from .atomics cimport fp_store_relaxed
-from .breath cimport breath_enter, breath_leave
 from .exception cimport (
     PyBytes_AS_STRING,
     PyBytes_GET_SIZE,
     PyExceptionInstance_Check,
     PyTuple_GET_ITEM,
-    PyUnicode_AsUTF8AndSize,
     Py_DECREF,
     Py_INCREF,
     Py_TYPE,
@@ -71,7 +69,6 @@ from .fingerprint cimport (
 from .layout cimport (
     ATTRIBUTES_BYTES_MAX,
     DROP_DETAIL_BUDGET,
-    DROP_INFLIGHT_OVERFLOW,
     DROP_NO_STORAGE,
     DROP_ROW_LOST,
     FLAG_HANDLED,
@@ -93,7 +90,6 @@ from .message cimport (
     message_keyerror,
     message_oserror,
     message_plain,
-    without_surrogates,
 )
 from .recorder cimport (
     COUNTING,
@@ -563,38 +559,3 @@ def classify(exc):
 def seen(exc):
     """Whether this very exception object was recorded in this process."""
     return PyExceptionInstance_Check(<PyObject*>exc) and fp_marked(<PyObject*>exc)
-
-
-# ------------------------------------------------------------------------------ in-flight slots
-
-
-def enter(operation, uint32_t parent=0):
-    """Say that an operation has begun; a token for leave(), 0 when no slot is free.
-
-    ``parent`` is the token of the operation that it is a part of, 0 = none.
-    """
-    cdef Py_ssize_t n
-    cdef const char* text
-    cdef uint32_t token
-    if fp_unlikely(not isinstance(operation, str)):
-        raise TypeError(f"operation must be a str, got {type(operation).__name__}")
-    if fp_unlikely(not awake(R)):
-        if wake() != WRITING:
-            return 0
-    text = PyUnicode_AsUTF8AndSize(<PyObject*>operation, &n)
-    if text == NULL:
-        plain = without_surrogates(operation)
-        return 0 if plain is None else enter(plain, parent)
-    token = breath_enter(
-        &R.breath, <const uint8_t*>text, <size_t>n, trace_ids(&R.trace), parent
-    )
-    if token == 0:
-        drop(R, DROP_INFLIGHT_OVERFLOW)
-    return token
-
-
-def leave(uint32_t token):
-    """Say that the operation of ``token`` has ended; 0 and tokens of another process do nothing."""
-    # Also where recording was switched off meanwhile; but what is on the page is not a child's.
-    if token != 0 and R.page[0] == 1:
-        breath_leave(&R.breath, token)

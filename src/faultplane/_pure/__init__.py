@@ -5,11 +5,12 @@ among others of its kind, never beside compiled ones: they keep stores of their 
 """
 
 from .attributes import encode_attributes
+from .block import Block, enter, hold_users, innermost, leave
 from .breath import install_fatal_handler, rearm_fatal_handler
 from .counter import Counter
 from .fingerprint import fingerprint
 from .memory import Mapping, lane_words
-from .record import classify, enter, leave, record, seen
+from .record import classify, record, seen
 from .recorder import (
     bind,
     bound,
@@ -29,6 +30,7 @@ NAME = "python"
 
 __all__ = [
     "NAME",
+    "Block",
     "Counter",
     "Mapping",
     "Ring",
@@ -40,6 +42,8 @@ __all__ = [
     "enter",
     "fingerprint",
     "flush_caches",
+    "hold_users",
+    "innermost",
     "install_fatal_handler",
     "lane_words",
     "leave",

@@ -22,13 +22,13 @@ from faultplane.schema import (
 
 from . import memory
 from .fingerprint import traceback_of
-from .message import prepare, text_of, utf8_of
+from .message import prepare, text_of
 from .recorder import DROP, bounded, state
 from .sighting import Site, TypeInfo, encode, find_type, key_of, sight
 from .trace import trace_ids, trace_user
 from .writer import CLAIM_NEW_DICTIONARY, CLAIM_OK
 
-__all__ = ["classify", "enter", "leave", "record", "seen"]
+__all__ = ["classify", "record", "seen"]
 
 ATTEMPT_MAX: Final = 65_535
 DURATION_NANO_MAX: Final = 2**63 - 1
@@ -309,33 +309,3 @@ def seen(exc: object) -> bool:
 
 
 # ------------------------------------------------------------------------------ in-flight slots
-
-
-def enter(operation: str, parent: int = 0) -> int:
-    """Say that an operation has begun; a token for leave(), 0 when no slot is free.
-
-    ``parent`` is the token of the operation that it is a part of, 0 = none.
-    """
-    if not isinstance(operation, str):
-        raise TypeError(f"operation must be a str, got {type(operation).__name__}")
-    if (not state.live[0] or state.fence[0] != state.incarnation) and not state.wake():
-        return 0
-    try:
-        text = utf8_of(operation)
-    except MemoryError:
-        return 0
-    ids = trace_ids()
-    with memory.process_lock:
-        if state.breath is None:
-            return 0
-        token = state.breath.enter(text, ids, parent)
-        if token == 0:
-            state.aggregate.drop(DROP["inflight_overflow"])
-        return token
-
-
-def leave(token: int) -> None:
-    """Say that the operation of ``token`` has ended; 0 and tokens of another process do nothing."""
-    with memory.process_lock:
-        if token and state.breath is not None:
-            state.breath.leave(token)

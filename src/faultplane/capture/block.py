@@ -22,12 +22,11 @@ from typing import (
     Literal,
     ParamSpec,
     Self,
-    TypeAlias,
     TypeVar,
     overload,
 )
 
-from faultplane._backend import core
+from faultplane._backend import Block, core
 from faultplane.capture import user as users
 from faultplane.capture.filters import Ignored, ignored_types, is_control_flow
 
@@ -42,17 +41,12 @@ R = TypeVar("R")
 # does, the code behind a ``return`` inside it is reachable.
 Swallows = TypeVar("Swallows", bound=bool)
 
-_Entry: TypeAlias = tuple[int, Token[int] | None, int, users.Held | None]
-
-# The token of the innermost operation of this thread or asyncio task: the parent of the next.
-_innermost: Final[ContextVar[int]] = ContextVar("faultplane_innermost_operation", default=0)
-
-# Looked up once: a block that ends well should cost little more than its clock and its slot.
+# Looked up once: a call that ends well should cost little more than its clock and its slot.
 _enter: Final[Callable[[str, int], int]] = core.enter
 _leave: Final[Callable[[int], None]] = core.leave
+_innermost: Final[ContextVar[int]] = core.innermost
 _parent: Final = _innermost.get
 _be_parent: Final = _innermost.set
-_innermost_reset: Final = _innermost.reset
 
 # The field of the exception itself: a subclass may define a property of the same name.
 _traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
@@ -73,7 +67,7 @@ def _restore(before: Token[int]) -> None:
         pass
 
 
-class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress is
+class capture(Block, Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress is
     """Record what leaves a block, and show the block as in flight while it runs.
 
     A context manager (``with`` and ``async with``) and a decorator for functions, coroutine
@@ -105,19 +99,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
     amounts to.
     """
 
-    __slots__ = (
-        "_also",
-        "_attributes",
-        "_before",
-        "_ignore",
-        "_outer_entries",
-        "_reraise",
-        "_slot",
-        "_start_nano",
-        "_user",
-        "classification",
-        "operation",
-    )
+    __slots__ = ()
 
     operation: str
     """What the block does."""
@@ -125,69 +107,50 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
     classification: Classification | None
     """What the exception that left the block was taken for; None if none was recorded."""
 
-    @overload
-    def __init__(
-        self: capture[Literal[False]],
-        operation: str,
-        reraise: Literal[True] = True,
-        attributes: Mapping[str, Any] | None = None,
-        ignore: Ignored = (),
-        also: Ignored = (),
-    ) -> None: ...
+    if TYPE_CHECKING:
 
-    @overload
-    def __init__(
-        self: capture[bool],
-        operation: str,
-        reraise: bool,
-        attributes: Mapping[str, Any] | None = None,
-        ignore: Ignored = (),
-        also: Ignored = (),
-    ) -> None: ...
+        @overload
+        def __init__(
+            self: capture[Literal[False]],
+            operation: str,
+            reraise: Literal[True] = True,
+            attributes: Mapping[str, Any] | None = None,
+            ignore: Ignored = (),
+            also: Ignored = (),
+        ) -> None: ...
 
-    def __init__(
-        self,
-        operation: str,
-        reraise: bool = True,
-        attributes: Mapping[str, Any] | None = None,
-        ignore: Ignored = (),
-        also: Ignored = (),
-    ) -> None:
-        if type(operation) is not str:
-            operation = _plain(operation)
-        self.operation = operation
-        self._reraise = reraise
-        self._attributes = attributes
-        self._ignore = ignored_types(ignore) if ignore else ()
-        self._also = ignored_types(also) if also else ()
-        self._before: Token[int] | None = None
-        self._start_nano = 0
-        self._user: users.Held | None = None
-        self._outer_entries: list[_Entry] | None = None
-        self.classification = None
+        @overload
+        def __init__(
+            self: capture[bool],
+            operation: str,
+            reraise: bool,
+            attributes: Mapping[str, Any] | None = None,
+            ignore: Ignored = (),
+            also: Ignored = (),
+        ) -> None: ...
 
-    def enter(self) -> Self:
-        """Begin the block, for who leaves it in another function and cannot write ``with``."""
-        if self._start_nano:
-            self._keep_outer_entry()
-        if users.wanted:
-            self._user = users.begin()
-        self._slot = slot = _enter(self.operation, _parent())
-        if slot:
-            # Without a slot (none free, or no domain) the enclosing operation stays the parent.
-            self._before = _be_parent(slot)
-        self._start_nano = monotonic_ns()
-        return self
+        def __init__(
+            self,
+            operation: str,
+            reraise: bool = True,
+            attributes: Mapping[str, Any] | None = None,
+            ignore: Ignored = (),
+            also: Ignored = (),
+        ) -> None: ...
 
-    __enter__ = enter
+        def leave(  # noqa: D102 - of `Block`
+            self,
+            exc: BaseException | None = None,
+            own_frames: int = 0,
+            user: Callable[[], users.User] | None = None,
+        ) -> Swallows: ...
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> Swallows:
-        return self.leave(exc)
+        def __exit__(
+            self,
+            exc_type: type[BaseException] | None,
+            exc: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> Swallows: ...
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -218,35 +181,8 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         """
         if user is not None:
             users.suggest(user)
-        swallow, self.classification = self._settle(exc, self._start_nano, own_frames)
+        swallow, self.classification = self._settle(exc, self._duration_nano(), own_frames)
         return swallow
-
-    def leave(
-        self,
-        exc: BaseException | None = None,
-        own_frames: int = 0,
-        user: Callable[[], users.User] | None = None,
-    ) -> Swallows:
-        """End the block, with ``exc`` if it failed (`failed`); whether to swallow that."""
-        swallowed = False
-        try:
-            if exc is not None:
-                swallowed = self.failed(exc, own_frames, user)
-        finally:
-            _leave(self._slot)
-            if self._before is not None:
-                try:
-                    _innermost_reset(self._before)
-                except ValueError:
-                    pass  # as in `_restore`, whose call costs as much as what it does
-                self._before = None
-            self._start_nano = 0
-            if self._user is not None:
-                users.end(self._user)
-                self._user = None
-            if self._outer_entries:
-                self._slot, self._before, self._start_nano, self._user = self._outer_entries.pop()
-        return swallowed  # type: ignore[return-value]
 
     def follow_span(self) -> None:
         """Be in flight under the trace of the current span, which began after the block did.
@@ -276,15 +212,11 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
     def __repr__(self) -> str:
         return f"capture({self.operation!r}, reraise={self._reraise})"
 
-    def _keep_outer_entry(self) -> None:
-        """Let the entries of one object that is entered again before it was left nest."""
-        if self._outer_entries is None:
-            self._outer_entries = []
-        self._outer_entries.append((self._slot, self._before, self._start_nano, self._user))
-        self._before = self._user = None
+    def _types(self, types: Any) -> tuple[type[BaseException], ...]:
+        return ignored_types(types)
 
     def _settle(
-        self, exc: BaseException, start_nano: int, own_frames: int = 0
+        self, exc: BaseException, duration_nano: int, own_frames: int = 0
     ) -> tuple[bool, Classification | None]:
         """Record ``exc`` if it is an error and new; (whether to swallow it, what it is).
 
@@ -308,7 +240,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
         classification = core.record(
             exc,
             operation=self.operation,
-            duration_nano=monotonic_ns() - start_nano if start_nano else 0,
+            duration_nano=duration_nano,
             attributes=self._attributes,
             handled=swallow,
         )
@@ -346,7 +278,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
             try:
                 return function(*args, **kwargs)
             except BaseException as exc:
-                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                if not self._settle(exc, monotonic_ns() - start_nano, own_frames=1)[0]:
                     raise
                 return None
             finally:
@@ -370,7 +302,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
             try:
                 return await function(*args, **kwargs)
             except BaseException as exc:
-                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                if not self._settle(exc, monotonic_ns() - start_nano, own_frames=1)[0]:
                     raise
                 return None
             finally:
@@ -392,7 +324,7 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
             try:
                 return (yield from function(*args, **kwargs))
             except BaseException as exc:
-                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                if not self._settle(exc, monotonic_ns() - start_nano, own_frames=1)[0]:
                     raise
                 return None
             finally:
@@ -427,16 +359,9 @@ class capture(Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress
                     step = generator.asend(sent) if thrown is None else generator.athrow(thrown)
                     thrown = None
             except BaseException as exc:
-                if not self._settle(exc, start_nano, own_frames=1)[0]:
+                if not self._settle(exc, monotonic_ns() - start_nano, own_frames=1)[0]:
                     raise
             finally:
                 _leave(slot)
 
         return captured
-
-
-def _plain(operation: object) -> str:
-    """An operation that is a string of a subclass, such as an enum's, as a plain one."""
-    if not isinstance(operation, str):
-        raise TypeError(f"operation must be a string, got {operation!r}: write @capture('name')")
-    return str.__str__(operation)

@@ -37,11 +37,13 @@ def configure(key: bytes | None) -> None:
     wanted = key is not None
     if key is None:
         _keyed = None
+        core.hold_users(None, end)
         return
     from hashlib import blake2b  # what no process without a key has to import
 
     _keyed = blake2b(key=key, digest_size=8, person=b"faultplane").copy
     core.watch_user(_current)
+    core.hold_users(begin, end)
 
 
 def set_user(user: User) -> None:

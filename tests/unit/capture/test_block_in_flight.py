@@ -113,6 +113,39 @@ show()
 """) == [[["again", ""], ["again", "again"]], [["again", ""]], []]
 
 
+def test_a_block_that_nobody_can_leave_any_more_has_ended(held: Any) -> None:
+    assert held("""
+kept, dropped = fp.capture("kept").enter(), fp.capture("dropped").enter()
+show()
+del dropped
+show()
+fp.capture("at once").enter()
+with fp.capture("inner"):
+    show()
+kept.leave()
+with fp.capture("other"):
+    kept.leave()
+    show()
+""") == [
+        [["kept", ""], ["dropped", "kept"]],
+        [["kept", ""]],
+        [["kept", ""], ["inner", "kept"]],
+        [["other", ""]],
+    ]
+
+
+def test_a_block_that_could_not_be_made_ends_without_a_word(run_python: Any) -> None:
+    done = run_python("""
+import faultplane as fp
+for given in ({"operation": 7}, {"operation": "charge", "ignore": 7}):
+    try:
+        fp.capture(**given)
+    except (TypeError, ValueError) as exc:
+        print(type(exc).__name__)
+""")
+    assert (done.stdout.split(), done.stderr) == (["TypeError", "InvalidSetting"], "")
+
+
 def test_a_kept_block_works_with_and_without_a_slot(held: Any) -> None:
     assert held("""
 kept = fp.capture("kept")

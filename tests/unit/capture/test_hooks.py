@@ -524,7 +524,7 @@ with fp.attach("ends") as domain:
     ("hooks", "before", "told"),
     [
         ("", "", ""),
-        ("", "fp.capture('job').enter()", "left in order with exit code 143"),
+        ("", "block = fp.capture('job').enter()", "left in order with exit code 143"),
         ("fatal=False", "", "left without a word"),
         ("", "fp.uninstall_hooks()", "left without a word"),
     ],

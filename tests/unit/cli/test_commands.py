@@ -350,7 +350,7 @@ def test_deaths_without_a_trace_say_so(command, run_python):
 
 
 def test_deaths_in_order_are_shown_when_all_are_asked_for(command, run_python):
-    run_python("import faultplane as fp; fp.init(); fp.capture('tidying up').__enter__()")
+    run_python("import faultplane as fp; fp.init(); block = fp.capture('tidying up').enter()")
     assert command("deaths").out == "No process has died out of order.\n"
     text = command("deaths", "--all").out
     assert "left in order" in text

@@ -21,7 +21,7 @@ def charged(run_python, tmp_domain_dir):
         "import os, sys, faultplane as fp; fp.init(domain='demo')\n"
         "for n in range(5): fp.record(ConnectionRefusedError(n), 'charge.refused')\n"
         "fp.record(ValueError(), 'elsewhere'); fp.record(ValueError(), 'charge')\n"
-        "fp.capture('GET /tidy').__enter__()"
+        "block = fp.capture('GET /tidy').enter()"
     )
     run_python(
         "import os, faultplane as fp; fp.init(domain='demo')\n"

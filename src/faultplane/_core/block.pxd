@@ -1,0 +1,1 @@
+"""Operations in flight; nothing here is for other compiled modules."""
