@@ -35,12 +35,16 @@ def _operation(request: web.BaseRequest) -> str:
     return f"{request.method} {canonical}" if canonical else request.method
 
 
+_is_wired = False
+_follows_spans = False
+
+
 @web.middleware
 async def middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Aiohttp's middleware."""
-    if _KEY in request:  # of the application around this one, or of the process
+    if _is_wired or _KEY in request:  # the process or the application around this one has begun
         return await handler(request)
     return await _observed(request, handler(request))
 
@@ -51,6 +55,8 @@ def wire() -> None:
     Around the method that a server calls, because aiohttp adds a frame of its own to tracebacks as
     soon as an application has a middleware.
     """
+    global _is_wired
+    _is_wired = True
     previous = web.Application._handle  # noqa: SLF001 - there is no public name for it
 
     @functools.wraps(previous)
@@ -63,10 +69,12 @@ def wire() -> None:
 
     @functools.wraps(freeze)
     def pre_freeze(self: web.Application) -> None:
+        global _follows_spans
         middlewares = self.middlewares
         place = place_inside_tracing(middlewares)
         if place and not middlewares.frozen and _in_span not in middlewares:
             middlewares.insert(place, _in_span)
+            _follows_spans = True
         freeze(self)
 
     type.__setattr__(web.Application, "pre_freeze", pre_freeze)
@@ -83,10 +91,8 @@ def _observe_bodies() -> None:
         try:
             return await previous(self, request, *args, **kwargs)
         except BaseException as exc:
-            block: fp.capture[Any] | None = request.get(_KEY)
-            if block is not None:
-                block.operation = _operation(request)
-                block.failed(exc, own_frames=1)
+            if isinstance(request, web.Request):  # of an application
+                _failed(fp.capture("", ignore=web.HTTPException), request, exc)
             raise
 
     RequestHandler.finish_response = finish_response
@@ -104,21 +110,28 @@ async def _in_span(
         return await handler(request)
     except BaseException as exc:
         if block is not None:
-            block.operation = _operation(request)
-            block.failed(exc, own_frames=1)
+            _failed(block, request, exc)
         raise
 
 
 async def _observed(
     request: web.Request, answer: Awaitable[web.StreamResponse]
 ) -> web.StreamResponse:
-    block = fp.capture(f"{request.method} {request.path}", ignore=web.HTTPException).enter()
-    request[_KEY] = block
+    operation = f"{request.method} {request.rel_url.raw_path}"
+    block = fp.capture(operation, ignore=web.HTTPException).enter()
+    if _follows_spans or not _is_wired:
+        request[_KEY] = block  # each access costs as much as the block
     try:
         response = await answer
     except BaseException as exc:
-        block.operation = _operation(request)
-        block.leave(exc, own_frames=1)
+        _failed(block, request, exc)
+        block.leave()
         raise
     block.leave()
     return response
+
+
+def _failed(block: fp.capture[Any], request: web.BaseRequest, exc: BaseException) -> None:
+    """Record what came through a function of ours, whose frame is the first of its traceback."""
+    block.operation = _operation(request)
+    block.failed(exc, own_frames=1)

@@ -65,25 +65,45 @@ class _WsgiApp:
 
 
 def _observed(app: flask.Flask, wsgi_app: Any) -> Middleware:
-    return Middleware(wsgi_app, partial(_operation, app))
+    def first(environ: Environ, start_response: Any) -> Any:
+        _follow_spans(app)
+        middleware.application = wsgi_app
+        return wsgi_app(environ, start_response)
+
+    middleware = _Middleware(first, partial(_operation, app))
+    return middleware
+
+
+class _Middleware(Middleware):
+    """One that knows the usual answer of Flask, whose body is a list in an iterator of werkzeug."""
+
+    def _is_made(self, body: Any, environ: Environ) -> bool:
+        try:
+            # Private, and asked first: to stand around each body would be half of what we cost.
+            response = body._callbacks[-1].__self__  # noqa: SLF001
+            if type(response) is flask.Response:
+                return response.is_sequence and not response._on_close  # noqa: SLF001
+        except (AttributeError, IndexError):
+            pass
+        return super()._is_made(body, environ)
 
 
 def _listen() -> None:
-    told_of(flask.request_started, _started)
     told_of(flask.got_request_exception, _failed)
 
 
-def _started(app: flask.Flask, **_: Any) -> None:
-    """Have `_begun` called last before the view, behind what was registered since."""
+def _follow_spans(app: flask.Flask) -> None:
+    """Have `_begun` called last before each view; all others are registered at the first request.
+
+    OpenTelemetry begins its span in such a function, and this one has to come behind it.
+    """
     if "opentelemetry.trace" in sys.modules:
         before = app.before_request_funcs.get(None, ())
-        if not before or before[-1] is not _begun:
-            others = [function for function in before if function is not _begun]
-            app.before_request_funcs[None] = [*others, _begun]
+        others = [function for function in before if function is not _begun]
+        app.before_request_funcs[None] = [*others, _begun]
 
 
 def _begun() -> None:
-    """OpenTelemetry begins its span in such a function, and this one comes behind it."""
     block = flask.request.environ.get(BLOCK)
     if block is not None:
         block.follow_span()

@@ -77,14 +77,21 @@ class Middleware:
             block.leave(exc, own_frames=1, user=lambda: self.user(environ))
             environ.pop(BLOCK, None)
             raise
-        if not isinstance(body, (list, tuple)):
-            files = environ.get("wsgi.file_wrapper")
-            if not (isinstance(files, type) and isinstance(body, files)):
-                return observed(body, block, environ, self._body_failed)
-        # No code of the application runs any more; servers look at the type of these.
+        if not self._is_made(body, environ):
+            return observed(body, block, environ, self._body_failed)
         block.leave()
         environ.pop(BLOCK, None)
         return body
+
+    def _is_made(self, body: Iterable[bytes], environ: Environ) -> bool:
+        """Whether no code of the application runs any more; it is given on as it is then.
+
+        Servers look at the type of lists and of their own files.
+        """
+        if isinstance(body, (list, tuple)):
+            return True
+        files = environ.get("wsgi.file_wrapper")
+        return isinstance(files, type) and isinstance(body, files)
 
     def _operation_of(self, environ: Environ) -> str:
         operation = self.operation
@@ -114,7 +121,8 @@ class Body:
     """The body of an answer that is still being made; the request is in flight until its end.
 
     ``failed`` is called with ``request``, the block and what the body raises, the first entry of
-    whose traceback is ours.
+    whose traceback is ours. Where nobody takes or closes a body, its request ends when both it and
+    ``request`` are dropped.
     """
 
     __slots__ = ("_block", "_body", "_failed", "_is_open", "_request")
@@ -137,8 +145,7 @@ class Body:
         except GeneratorExit:
             raise  # whoever drops it closes the body next
         except BaseException as exc:
-            self._failed(self._request, self._block, exc)
-            self._end()
+            self._end(exc)
             raise
         self._end()
 
@@ -149,8 +156,7 @@ class Body:
             if close is not None:
                 close()
         except BaseException as exc:
-            self._failed(self._request, self._block, exc)
-            self._end()
+            self._end(exc)
             raise
         if self._is_open:
             self._end()
@@ -160,16 +166,14 @@ class Body:
             raise AttributeError(name)  # of a copy that is not made yet
         return getattr(self._body, name)
 
-    def __del__(self) -> None:
-        if self._is_open:
-            self._end()
-
-    def _end(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            self._block.leave()
-            if type(self._request) is dict:
-                self._request.pop(BLOCK, None)
+    def _end(self, exc: BaseException | None = None) -> None:
+        request, block = self._request, self._block
+        if exc is not None:
+            self._failed(request, block, exc)
+        self._is_open = False
+        block.leave()  # which does nothing if it was left before
+        if type(request) is dict and request.get(BLOCK) is block:
+            del request[BLOCK]
 
 
 class _IteratorBody(Body):
@@ -184,8 +188,7 @@ class _IteratorBody(Body):
             self._end()
             raise
         except BaseException as exc:
-            self._failed(self._request, self._block, exc)
-            self._end()
+            self._end(exc)
             raise
 
 

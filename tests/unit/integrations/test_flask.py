@@ -73,3 +73,38 @@ except BrokenPipeError:
     body.close()
 say([counted(), in_flight()])
 """) == ["closed", [{}, []]]  # fmt: skip
+
+
+def test_a_list_that_nobody_waits_for_the_end_of_reaches_the_server_as_it_is(told):
+    assert told(PROGRAM + """
+app = flask.Flask("shop")
+def fail():
+    raise OSError("closing")
+@app.get("/plain")
+def plain():
+    return ["well"]
+@app.get("/waited")
+def waited():
+    response = flask.Response(["well"])
+    response.call_on_close(fail)
+    return response
+class Own(flask.Response):
+    def close(self):
+        fail()
+@app.get("/own")
+def own():
+    return Own(["well"])
+for path in ("/plain", "/waited", "/own"):
+    environ = EnvironBuilder(path=path).get_environ()
+    body = app(environ, lambda status, headers, exc_info=None: None)
+    say(type(body).__name__)
+    b"".join(body)
+    try:
+        body.close()
+    except OSError:
+        say(counted())
+""") == [
+        "ClosingIterator",
+        "_IteratorBody", {"GET /waited": 1},
+        "_IteratorBody", {"GET /waited": 1, "GET /own": 1},
+    ]  # fmt: skip
