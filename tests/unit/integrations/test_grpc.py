@@ -103,6 +103,71 @@ only([counted(), in_flight()])
     )
 
 
+STACKS = """
+logging.disable(logging.NOTSET)
+stacks = []
+class Stacks(logging.Handler):
+    def emit(self, record):
+        if record.exc_info:
+            stacks.append(frames(record.exc_info[1]))
+logging.getLogger("grpc").addHandler(Stacks())
+def fail():
+    raise KeyError("x")
+"""
+
+
+def test_the_stacks_that_grpc_logs_have_no_frame_of_ours(both):
+    stacks, _ = both(f"""{STACKS}
+def one(request, context):
+    fail()
+def each(request, context):
+    yield b"one"
+    fail()
+def later(request, context):
+    return each(request, context)
+server, channel = serve(
+    One=method("unary_unary", one), Each=method("unary_stream", each),
+    Later=method("unary_stream", later), Now=method("unary_stream", one),
+)
+asked(lambda: channel.unary_unary("/shop.Orders/One")(b""))
+for name in ("Each", "Later", "Now"):
+    asked(lambda: list(channel.unary_stream("/shop.Orders/" + name)(b"")))
+channel.close()
+server.stop(None).wait()
+say(stacks)
+""")
+    assert [stack[-2:] for stack in stacks[0]] == [
+        ["one", "fail"], ["each", "fail"], ["each", "fail"], ["one", "fail"]
+    ]  # fmt: skip
+
+
+def test_the_stacks_that_grpc_logs_of_coroutines_have_no_frame_of_ours(both):
+    stacks, _ = both(f"""{STACKS}
+async def one(request, context):
+    fail()
+async def each(request, context):
+    yield b"one"
+    fail()
+async def ask():
+    server = grpc.aio.server()
+    handlers = dict(One=method("unary_unary", one), Each=method("unary_stream", each))
+    service = grpc.method_handlers_generic_handler("shop.Orders", handlers)
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{{port}}") as channel:
+        call = channel.unary_unary("/shop.Orders/One")(b"")
+        assert await call.code() is grpc.StatusCode.UNKNOWN
+        call = channel.unary_stream("/shop.Orders/Each")(b"")
+        assert await call.read() == b"one"
+        assert await call.code() is grpc.StatusCode.UNKNOWN
+    await server.stop(None)
+asyncio.run(ask())
+say(stacks)
+""")
+    assert [stack[-2:] for stack in stacks[0]] == [["one", "fail"], ["each", "fail"]]
+
+
 def test_a_client_that_goes_away_while_it_sends_is_no_error(both):
     assert both("""
 import threading
