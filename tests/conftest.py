@@ -129,16 +129,16 @@ def tmp_domain_dir():
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """Function ``(MiB) -> path`` of a file system of that size; needs root."""
+def disk_in_memory(tmp_path):
+    """Function ``(mount options) -> path`` of a tmpfs; needs root."""
     mounted = []
 
-    def mount(size):
+    def mount(options):
         if shutil.which("mount") is None:
             pytest.skip("mount is not there")
         where = tmp_path / f"disk-{len(mounted)}"
         where.mkdir(mode=0o700)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "faultplane", str(where)]
+        command = ["mount", "-t", "tmpfs", "-o", options, "faultplane", str(where)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
@@ -148,6 +148,12 @@ def small_disk(tmp_path):
     yield mount
     for where in mounted:
         subprocess.run(["umount", str(where)], check=True)
+
+
+@pytest.fixture
+def small_disk(disk_in_memory):
+    """Function ``(MiB) -> path`` of a file system of that size; needs root."""
+    return lambda size: disk_in_memory(f"size={size}m")
 
 
 @pytest.fixture

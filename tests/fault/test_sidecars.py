@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -82,28 +81,16 @@ def contained(container_environment, tmp_path):
 
 
 @pytest.fixture
-def empty_dir(tmp_path):
+def empty_dir(disk_in_memory):
     """Function ``(pod) -> path`` of its volume in memory, as kubelet makes it."""
-    mounted = []
 
     def make(pod):
         (volume,) = pod.volumes
         assert volume["emptyDir"]["medium"] == "Memory"
         size = volume["emptyDir"]["sizeLimit"].replace("Mi", "m")
-        options = f"size={size},mode=2777,gid={pod.securityContext['fsGroup']}"
-        path = tmp_path / "volume"
-        path.mkdir()
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True
-        )
-        if done.returncode:
-            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-        mounted.append(path)
-        return path
+        return disk_in_memory(f"size={size},mode=2777,gid={pod.securityContext['fsGroup']}")
 
-    yield make
-    for path in mounted:
-        subprocess.run(["umount", "-l", path], check=True)
+    return make
 
 
 def wait_for(look, enough):
