@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from faultplane.store import counts, domain
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from launching import LAUNCH, Launch
+from launching import LAUNCH, Launch, Processes
 
 
 @pytest.fixture
@@ -57,6 +57,14 @@ def launch(environment: Any) -> Launch:
         )
 
     return start
+
+
+@pytest.fixture
+def processes(tmp_domain_dir: Path) -> Iterator[Processes]:
+    """What the test starts, ended after it and before its directory is removed."""
+    started = Processes()
+    yield started
+    started.end()
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import sinks
-from launching import LAUNCH
-from test_frameworks import SERVICES, Service, ask, served, told, unused_port
+from launching import LAUNCH, unused_port
+from test_frameworks import SERVICES, Service, ask, served, told
 
 import faultplane as fp
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from launching import LAUNCH
+from launching import LAUNCH, ended, unused_port
 
 SERVICES = Path(__file__).parent / "services"
 CLIENTS = 4
@@ -71,14 +71,6 @@ SERVED = {
 }
 
 
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ask(port: int, path: str) -> tuple[int, bytes]:
     """(Status, body); what came of a body that broke off is its beginning."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -124,8 +116,7 @@ def served(
                 time.sleep(0.1)
         yield port
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        ended(server)
 
 
 def load(port: int) -> Counter[tuple[str, int, bytes]]:

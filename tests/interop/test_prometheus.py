@@ -9,8 +9,6 @@ import http.client
 import json
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from launching import LAUNCH
+from launching import LAUNCH, unused_port
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "examples" / "prometheus" / "faultplane.rules.yml"
@@ -36,12 +34,6 @@ def program(name):
     return found
 
 
-def unused_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def until(found, what):
     """What ``found()`` gives once it is true."""
     deadline = time.monotonic() + SECONDS_MAX
@@ -49,38 +41,6 @@ def until(found, what):
         assert time.monotonic() < deadline, f"not within {SECONDS_MAX} s: {what}"
         time.sleep(0.1)
     return answer
-
-
-class Processes:
-    """What a test started, ended by their numbers."""
-
-    def __init__(self):
-        self._started = []
-
-    def start(self, words, environment=None, **streams):
-        child = subprocess.Popen(list(map(str, words)), env=environment, **streams)
-        self._started.append(child)
-        return child
-
-    def end(self):
-        for child in reversed(self._started):
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
-            try:
-                child.wait(20)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            for stream in (child.stdout, child.stderr):
-                if stream is not None:
-                    stream.close()
-
-
-@pytest.fixture
-def processes():
-    started = Processes()
-    yield started
-    started.end()
 
 
 def get(port, path):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from launching import LAUNCH
+from launching import LAUNCH, Processes, ended, unused_port
 
 SERVICES = Path(__file__).parent / "services"
 EACH = 20
@@ -20,23 +20,17 @@ START_SECONDS_MAX = 40
 pytestmark = pytest.mark.slow
 
 
-def started(words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    environment = {**environment, "PROGRAM_PYTHONPATH": environment["PYTHONPATH"]}
-    with log.open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, sys.executable, *words],
-            env=environment, stdout=file, stderr=file,
-        )  # fmt: skip
+@pytest.fixture
+def started(processes: Processes) -> Callable[..., subprocess.Popen[bytes]]:
+    """Function: start a Python program below ``faultplane run``."""
 
+    def start(words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+        environment = {**environment, "PROGRAM_PYTHONPATH": environment["PYTHONPATH"]}
+        words = [sys.executable, "-c", LAUNCH, sys.executable, *words]
+        with log.open("wb") as file:
+            return processes.start(words, environment, stdout=file, stderr=file)
 
-def ended(server: subprocess.Popen[bytes]) -> None:
-    server.send_signal(signal.SIGTERM)
-    try:
-        server.wait(30)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-        raise
+    return start
 
 
 def counted(recorded: Any) -> dict[tuple[str, str], int]:
@@ -48,31 +42,27 @@ def counted(recorded: Any) -> dict[tuple[str, str], int]:
 
 @pytest.mark.parametrize("way", ["sync", "aio"])
 def test_what_a_grpc_method_raises_is_recorded_and_an_abort_is_not(
-    way, environment, recorded, tmp_path
+    way, started, environment, recorded, tmp_path
 ):
     grpc = pytest.importorskip("grpc")
-    from test_frameworks import unused_port
-
     port = unused_port()
     log = tmp_path / "log"
     words = [f"{SERVICES}/grpc_service.py", str(port), way]
     server = started(words, environment(SERVICES), log)
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            grpc.channel_ready_future(channel).result(START_SECONDS_MAX)
-            one = channel.unary_unary("/shop.Orders/One")
-            many = channel.unary_stream("/shop.Orders/Many")
-            answers: Counter[object] = Counter()
-            for n in range(EACH):
-                for what in ("ok", "fail", "refused"):
-                    for call in (one, lambda text: list(many(text))):
-                        try:
-                            call(f"{what} {n}".encode())
-                            answers[what] += 1
-                        except grpc.RpcError as error:
-                            answers[what, error.code().name] += 1
-    finally:
-        ended(server)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(START_SECONDS_MAX)
+        one = channel.unary_unary("/shop.Orders/One")
+        many = channel.unary_stream("/shop.Orders/Many")
+        answers: Counter[object] = Counter()
+        for n in range(EACH):
+            for what in ("ok", "fail", "refused"):
+                for call in (one, lambda text: list(many(text))):
+                    try:
+                        call(f"{what} {n}".encode())
+                        answers[what] += 1
+                    except grpc.RpcError as error:
+                        answers[what, error.code().name] += 1
+    ended(server)
     twice = 2 * EACH
     assert answers == {
         "ok": twice, ("fail", "UNKNOWN"): twice, ("refused", "PERMISSION_DENIED"): twice
@@ -84,7 +74,7 @@ def test_what_a_grpc_method_raises_is_recorded_and_an_abort_is_not(
 
 
 def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(
-    environment, recorded, deaths, tmp_path
+    started, environment, recorded, deaths, tmp_path
 ):
     pytest.importorskip("celery")
     variables = environment(SERVICES, BROKER=str(tmp_path))
@@ -96,22 +86,20 @@ def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(
         "s.ignored, s.rejected, s.inside)]\n"
         "results += [s.late.delay(0), s.killed.delay(0)]\n"
     )
-    try:
-        subprocess.run([sys.executable, "-c", send], env=variables, check=True, timeout=60)
-        wanted = {
-            ("shop.fail", "KeyError"): EACH,
-            ("shop.retried", "ConnectionError"): 3 * EACH,
-            ("inside", "TimeoutError"): EACH,
-            ("shop.late", "billiard.exceptions.TimeLimitExceeded"): 1,
-            ("shop.killed", "billiard.exceptions.WorkerLostError"): 1,
-        }
-        deadline = time.monotonic() + 60
-        while counted(recorded) != wanted and time.monotonic() < deadline:
-            assert server.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.2)
-        time.sleep(1)  # nothing comes after it
-    finally:
-        ended(server)
+    subprocess.run([sys.executable, "-c", send], env=variables, check=True, timeout=60)
+    wanted = {
+        ("shop.fail", "KeyError"): EACH,
+        ("shop.retried", "ConnectionError"): 3 * EACH,
+        ("inside", "TimeoutError"): EACH,
+        ("shop.late", "billiard.exceptions.TimeLimitExceeded"): 1,
+        ("shop.killed", "billiard.exceptions.WorkerLostError"): 1,
+    }
+    deadline = time.monotonic() + 60
+    while counted(recorded) != wanted and time.monotonic() < deadline:
+        assert server.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.2)
+    time.sleep(1)  # nothing comes after it
+    ended(server)
     assert counted(recorded) == wanted, (tmp_path / "log").read_text()
     # That of the killed task; the child of the late one is told to end, and else is killed too.
     assert deaths() in ({"unknown": 1}, {"unknown": 2})
@@ -119,40 +107,35 @@ def test_what_celery_tasks_raise_is_recorded_attempt_by_attempt(
 
 
 def test_what_rq_jobs_raise_is_recorded_and_their_processes_end_in_order(
-    environment, recorded, deaths, tmp_path
+    processes, started, environment, recorded, deaths, tmp_path
 ):
     pytest.importorskip("rq")
     redis = pytest.importorskip("redis")
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not there")
     import rq
-    from test_frameworks import unused_port
 
     port = unused_port()
     words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    store = subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd=tmp_path)
-    try:
-        connection = redis.Redis(port=port)
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while True:
-            try:
-                connection.ping()
-                break
-            except redis.ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        queue = rq.Queue(connection=connection)
-        for n in range(EACH):
-            queue.enqueue("rq_service.ok", n)
-            queue.enqueue("rq_service.fail", n)
-        worker = ["-m", "rq.cli", "worker", "--burst", "--url", f"redis://127.0.0.1:{port}"]
-        done = started(worker, environment(SERVICES), tmp_path / "log")
-        assert done.wait(100) == 0, (tmp_path / "log").read_text()
-        assert len(queue.failed_job_registry) == EACH
-        connection.close()
-    finally:
-        store.terminate()
-        store.wait(10)
+    processes.start(words, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    connection = redis.Redis(port=port)
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while True:
+        try:
+            connection.ping()
+            break
+        except redis.ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    queue = rq.Queue(connection=connection)
+    for n in range(EACH):
+        queue.enqueue("rq_service.ok", n)
+        queue.enqueue("rq_service.fail", n)
+    worker = ["-m", "rq.cli", "worker", "--burst", "--url", f"redis://127.0.0.1:{port}"]
+    done = started(worker, environment(SERVICES), tmp_path / "log")
+    assert done.wait(100) == 0, (tmp_path / "log").read_text()
+    assert len(queue.failed_job_registry) == EACH
+    connection.close()
     assert counted(recorded) == {("rq_service.fail", "KeyError"): EACH}
     assert deaths() == Counter()
     assert "faultplane" not in (tmp_path / "log").read_text()
