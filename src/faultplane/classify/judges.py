@@ -12,13 +12,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, cast
 
 from faultplane import schema
 from faultplane.classify.classification import RULE_CHARACTERS_MAX, Classification, shared
 from faultplane.classify.errno_table import BY_ERRNO
+from faultplane.classify.evidence import (
+    args_of,
+    attribute_of,
+    cause_of,
+    errno_of,
+    int_of,
+    members_of,
+    text_of,
+)
 from faultplane.classify.http_status import by_status, parse_retry_after
 from faultplane.classify.judgement import (
     BY_CAUSES,
@@ -32,7 +40,7 @@ from faultplane.classify.judgement import (
 from faultplane.classify.kinds import CountsAs, ReachedServer, Severity
 from faultplane.classify.table import Row, answers_by_word
 
-__all__ = ["UNKNOWN", "inner_answer"]
+__all__ = ["UNKNOWN", "inner_answer", "reason_key"]
 
 UNKNOWN: Final = shared(Classification("Internal", confidence=0.1, rule="default"))
 """The answer where no rule knows better."""
@@ -43,17 +51,6 @@ INNER_CONFIDENCE: Final = 0.9
 """An inner exception speaks for the one around it a little less surely than for itself."""
 
 
-# Straight from the base types, so that a subclass cannot put a property in the way; the compiled
-# core reads the same C fields.
-_errno_of: Final[Callable[[BaseException], object]] = OSError.__dict__["errno"].__get__
-_cause_of: Final[Callable[[BaseException], object]] = BaseException.__dict__["__cause__"].__get__
-_args_of: Final[Callable[[BaseException], tuple[object, ...]]] = BaseException.__dict__[
-    "args"
-].__get__
-_members_of: Final[Callable[[BaseException], tuple[BaseException, ...]]] = (
-    BaseExceptionGroup.__dict__["exceptions"].__get__
-)
-
 _NEVER: Final[dict[str, Any]] = {"retryable": False, "temporary": False}
 _LATER: Final[dict[str, Any]] = {"retryable": True, "temporary": True}
 _UNSENT: Final[dict[str, Any]] = {"reached_server": "no"}
@@ -61,30 +58,6 @@ _BY_HAND: Final[dict[str, Any]] = {"recovery_strategy": "ManualIntervention"}
 _VALIDATE: Final[dict[str, Any]] = {"recovery_strategy": "ValidateConfig"}
 _TARGET: Final[dict[str, Any]] = {"origin": "target", "reached_server": "yes"}
 _ANSWERED: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
-
-
-def _attribute(owner: object, name: str) -> Any:
-    """Attribute of somebody else's object, or None where reading it fails in whatever way."""
-    try:
-        return getattr(owner, name, None)
-    except Exception:  # noqa: BLE001 - a property may raise anything
-        return None
-
-
-def _whole(value: object) -> int | None:
-    """``value`` if it is an int (HTTPStatus included), else None."""
-    # By type(): isinstance() would ask the object for its __class__.
-    if type(value) is bool or not issubclass(type(value), int):
-        return None
-    return int.__index__(cast("int", value))
-
-
-def _text(args: tuple[object, ...]) -> str:
-    """The first of ``args`` as text, at most 512 characters; "" if it is neither str nor bytes."""
-    first = args[0] if args else None
-    if type(first) is bytes:
-        return first[:512].decode("latin-1")
-    return first[:512] if type(first) is str else ""
 
 
 @lru_cache(maxsize=DERIVED_MAX)
@@ -100,7 +73,7 @@ def inner_answer(label: str, answer: Classification) -> Classification:
 
 def by_cause(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
     """A type that only wraps: its ``__cause__`` answers, where that is known."""
-    cause = _cause_of(exc)
+    cause = cause_of(exc)
     if cause is None:
         return answer, BY_CAUSES
     found = inquiry.judge(cause)
@@ -119,7 +92,7 @@ def by_group(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Ju
     wait, the furthest reach, and "failure" where any member counts as one.
     """
     answers = []
-    for member in _members_of(exc)[: schema.GROUP_MAX]:
+    for member in members_of(exc)[: schema.GROUP_MAX]:
         found = inquiry.judge(member)
         if found is not None:
             answers.append(found[0])
@@ -156,19 +129,19 @@ def _merged(
     )
 
 
-def _reason_key(reason: object) -> object:
+def reason_key(reason: object) -> object:
     """Type and errno of a reason; 0 for one that is no exception, None for one of an odd type."""
     kind = type(reason)
     if type(kind) is not type:
         return None  # its metaclass may compare as it likes
     if not issubclass(kind, BaseException):
         return 0
-    number = _errno_of(cast("OSError", reason)) if issubclass(kind, OSError) else 0
+    number = errno_of(cast("OSError", reason)) if issubclass(kind, OSError) else 0
     return kind, number if type(number) is int else 0
 
 
 def _url_key(exc: Any) -> object:
-    return _reason_key(exc.reason)
+    return reason_key(exc.reason)
 
 
 def by_url_reason(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
@@ -177,14 +150,14 @@ def by_url_reason(exc: BaseException, answer: Classification, inquiry: Inquiry) 
         reason = cast("Any", exc).reason
     except Exception:  # noqa: BLE001 - a property may raise anything
         return answer, NEVER
-    key = _reason_key(reason)
+    key = reason_key(reason)
     found = inquiry.judge(reason)
     if found is None:
         # No exception: that is in the key. One that is nested too deep is another matter.
         return answer, (_url_key, key) if key == 0 else NEVER
     inner, remembered = found
     # Nobody changed it in between, and type and errno are what its own answer rests on.
-    lasting = remembered == BY_TYPE and key is not None and _reason_key(reason) == key
+    lasting = remembered == BY_TYPE and key is not None and reason_key(reason) == key
     return inner_answer("reason", inner), (_url_key, key) if lasting else NEVER
 
 
@@ -193,13 +166,13 @@ def by_url_reason(exc: BaseException, answer: Classification, inquiry: Inquiry) 
 
 def by_errno(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
     """An OSError with a number that is known; else what its type says."""
-    number = _errno_of(exc)
+    number = errno_of(exc)
     return (BY_ERRNO.get(number, answer) if type(number) is int else answer), BY_TYPE
 
 
 def by_errno_or_cause(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
     """A plain OSError: its number, else its cause."""
-    number = _errno_of(exc)
+    number = errno_of(exc)
     if type(number) is int and number in BY_ERRNO:
         return BY_ERRNO[number], BY_TYPE
     return by_cause(exc, answer, inquiry)
@@ -232,15 +205,15 @@ _resolver_numbers: dict[int, str] = {}
 def _resolver_key(exc: BaseException) -> object:
     if not _resolver_numbers and (module := sys.modules.get("_socket")) is not None:
         for symbol in _RESOLVER:
-            value = _whole(getattr(module, symbol, None))
+            value = int_of(getattr(module, symbol, None))
             if value is not None:
                 _resolver_numbers.setdefault(value, symbol)
-    number = _errno_of(exc)
+    number = errno_of(exc)
     return _resolver_numbers.get(number, "") if type(number) is int else ""
 
 
 def _host_key(exc: BaseException) -> object:
-    number = _errno_of(exc)
+    number = errno_of(exc)
     return _HOST.get(number, "") if type(number) is int else ""
 
 
@@ -285,13 +258,13 @@ def _tls_key(exc: Any) -> object:
     reason = getattr(exc, "reason", None)
     if reason is None:
         # The text of such a one is like this: [SSL] PEM lib (_ssl.c:3905)
-        text = _text(_args_of(exc)[1:2])
+        text = text_of(args_of(exc)[1:2])
         reason = text.partition("] ")[2].partition(" (")[0].replace(" ", "_").upper()
     return reason if type(reason) is str and reason in _TLS else ""
 
 
 def _certificate_key(exc: Any) -> object:
-    return int(_whole(getattr(exc, "verify_code", None)) in _CERTIFICATE_DATES)
+    return int(int_of(getattr(exc, "verify_code", None)) in _CERTIFICATE_DATES)
 
 
 def _certificate(out_of_dates: int, answer: Classification) -> Classification:
@@ -314,7 +287,7 @@ def _http_key(exc: Any) -> object:
         return None
     status = getattr(exc, "code", None)
     if type(status) is not int:
-        status = _whole(getattr(exc, "errcode", None)) if status is None else _whole(status)
+        status = int_of(getattr(exc, "errcode", None)) if status is None else int_of(status)
     return status if status is None or 300 <= status <= 599 else 0
 
 
@@ -329,9 +302,9 @@ def by_http_error(exc: BaseException, answer: Classification, inquiry: Inquiry) 
         key = None
     if type(key) is int:
         return by_status(key), (_http_key, key)
-    status = _whole(_attribute(exc, "code"))
+    status = int_of(attribute_of(exc, "code"))
     if status is None:
-        status = _whole(_attribute(exc, "errcode"))
+        status = int_of(attribute_of(exc, "errcode"))
     if status is None:
         return answer, NEVER
     return by_status(status, _wait_of(exc, inquiry)), NEVER
@@ -339,7 +312,7 @@ def by_http_error(exc: BaseException, answer: Classification, inquiry: Inquiry) 
 
 def _wait_of(exc: BaseException, inquiry: Inquiry) -> float | None:
     """Whole seconds that Retry-After asks to wait."""
-    get = _attribute(_attribute(exc, "headers"), "get")
+    get = attribute_of(attribute_of(exc, "headers"), "get")
     try:
         value = get("Retry-After")
         wait = parse_retry_after(value, inquiry.now()) if isinstance(value, (str, bytes)) else None
@@ -377,7 +350,7 @@ def _reply_key(code: int | None) -> object:
 
 
 def _smtp_key(exc: Any) -> object:
-    return _reply_key(_whole(getattr(exc, "smtp_code", None)))
+    return _reply_key(int_of(getattr(exc, "smtp_code", None)))
 
 
 def _recipients_key(exc: Any) -> object:
@@ -385,7 +358,7 @@ def _recipients_key(exc: Any) -> object:
     codes = []
     if type(refused) is dict:
         for reply in list(refused.values())[: schema.GROUP_MAX]:
-            code = _whole(reply[0]) if type(reply) is tuple and reply else None
+            code = int_of(reply[0]) if type(reply) is tuple and reply else None
             if code is not None:
                 codes.append(code)
     codes.sort(key=lambda code: code < 500)
@@ -393,7 +366,7 @@ def _recipients_key(exc: Any) -> object:
 
 
 def _ftp_key(exc: BaseException) -> object:
-    code = _text(_args_of(exc))[:3]
+    code = text_of(args_of(exc))[:3]
     return _reply_key(int(code) if code.isascii() and code.isdigit() else None)
 
 
@@ -426,7 +399,7 @@ _BRACKETS: Final = answers_by_word(
 
 
 def _bracket_key(exc: BaseException) -> object:
-    before, opened, rest = _text(_args_of(exc)).partition("[")
+    before, opened, rest = text_of(args_of(exc)).partition("[")
     if not opened or len(before) > 64:
         return ""
     code = rest.partition("]")[0].partition(" ")[0].upper()
@@ -473,7 +446,7 @@ _SQLITE_NUMBERS: Final = dict(enumerate(_SQLITE_WORDS.split(), 1))
 
 
 def _sqlite_key(exc: Any) -> object:
-    code = _whole(getattr(exc, "sqlite_errorcode", None))
+    code = int_of(getattr(exc, "sqlite_errorcode", None))
     return "" if code is None else _SQLITE_NUMBERS.get(code & 0xFF, "")
 
 
@@ -501,7 +474,7 @@ _RETURN_CODES: Final = answers_by_word(
 
 
 def _return_key(exc: Any) -> object:
-    code = str(_whole(getattr(exc, "returncode", None)))
+    code = str(int_of(getattr(exc, "returncode", None)))
     return code if code in _RETURN_CODES else ""
 
 

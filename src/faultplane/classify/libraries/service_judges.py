@@ -13,18 +13,10 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from faultplane.classify.classification import Classification, shared
+from faultplane.classify.evidence import args_of, attribute_of, cause_of, int_of, text_of
 from faultplane.classify.http_status import by_status, parse_retry_after
 from faultplane.classify.judgement import BY_TYPE, NEVER, Inquiry, Judge, Judgement, keyed
-from faultplane.classify.judges import (
-    _args_of,
-    _attribute,
-    _cause_of,
-    _reason_key,
-    _text,
-    _whole,
-    by_cause,
-    inner_answer,
-)
+from faultplane.classify.judges import by_cause, inner_answer, reason_key
 
 __all__ = [
     "by_client_status",
@@ -59,7 +51,7 @@ def _on_the_way(answer: Classification) -> Classification:
 
 
 def _wrapped_in(exc: BaseException) -> BaseException | None:
-    for found in (*_args_of(exc)[:2], _attribute(exc, "reason"), _cause_of(exc)):
+    for found in (*args_of(exc)[:2], attribute_of(exc, "reason"), cause_of(exc)):
         # By type(): isinstance() would ask the object for its __class__.
         if issubclass(type(found), BaseException):
             return cast("BaseException", found)
@@ -71,7 +63,7 @@ def _wrapped_key(exc: BaseException) -> object:
     key: list[object] = []
     inner = _wrapped_in(exc)
     while inner is not None:
-        told = _reason_key(inner)
+        told = reason_key(inner)
         if told is None or len(key) == WRAPPED_MAX:
             return None
         key.append(told)
@@ -116,9 +108,9 @@ _TUNNEL: Final = "Tunnel connection failed: "  # the words of http.client
 
 def _tunnel_status(exc: BaseException) -> int:
     """The status by which a proxy refused a connection, which is in the text alone; else 0."""
-    for said in _args_of(exc)[:2]:
+    for said in args_of(exc)[:2]:
         inside = issubclass(type(said), BaseException)
-        text = _text(_args_of(cast("BaseException", said)) if inside else (said,))
+        text = text_of(args_of(cast("BaseException", said)) if inside else (said,))
         code, _, reason = text.removeprefix(_TUNNEL).partition(" ")
         if reason and len(code) == 3 and code.isascii() and code.isdigit() and code[0] in "45":
             return int(code)
@@ -148,7 +140,7 @@ def _status_of(exc: Any) -> tuple[int, object]:
     response = getattr(exc, "response", None)
     owner = exc if response is None else response
     for name in ("status_code", "status", "code"):
-        status = _whole(getattr(owner, name, None))
+        status = int_of(getattr(owner, name, None))
         if status is not None:
             return status if 100 <= status <= 599 else 0, owner
     return 0, owner
@@ -171,7 +163,7 @@ def _status_key(exc: BaseException) -> object:
 
 def _wait_seconds(owner: Any, now: float) -> float | None:
     value = _asked_wait(owner)
-    if _whole(value) is not None:
+    if int_of(value) is not None:
         value = str(value)
     elif callable(moment := getattr(value, "timestamp", None)):
         value = str(max(moment() - now, 0.0))
@@ -243,7 +235,7 @@ A redirect, or an answer that is no error, is the flow of the program.
 
 
 def _unparsed_key(exc: BaseException) -> object:
-    return None if _cause_of(exc) is not None else _status_key(exc)
+    return None if cause_of(exc) is not None else _status_key(exc)
 
 
 def by_parser_or_status(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
@@ -251,7 +243,7 @@ def by_parser_or_status(exc: BaseException, answer: Classification, inquiry: Inq
 
     Then its status is not the server's but the parser's, and the parser's error is its cause.
     """
-    if _cause_of(exc) is not None:
+    if cause_of(exc) is not None:
         return by_cause(exc, answer, inquiry)[0], NEVER
     found, remembered = by_client_status(exc, answer, inquiry)
     return found, (_unparsed_key, remembered[1]) if type(remembered) is tuple else NEVER
@@ -259,7 +251,7 @@ def by_parser_or_status(exc: BaseException, answer: Classification, inquiry: Inq
 
 def _retries_key(exc: BaseException) -> object:
     """The status that is in the text of a urllib3 ResponseError; 300 for too many redirects."""
-    words = _text(_args_of(exc)).split()
+    words = text_of(args_of(exc)).split()
     if words[:2] != ["too", "many"] or len(words) < 3:
         return 0
     if words[2] == "redirects":
