@@ -13,71 +13,60 @@ from __future__ import annotations
 import errno
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import Classification, shared
 from faultplane.classify.table import Row, Table
 
 __all__ = ["BY_ERRNO", "SYMBOLS"]
 
-_NEVER: Final[dict[str, Any]] = {"retryable": False, "temporary": False}
-_WAIT: Final[dict[str, Any]] = {"retryable": False, "temporary": True}
-_LATER: Final[dict[str, Any]] = {"retryable": True, "temporary": True}
-_UNSENT: Final[dict[str, Any]] = {"reached_server": "no"}
-_LOCAL: Final[dict[str, Any]] = {**_UNSENT, "counts_as": "ignored"}
-_UNSURE: Final[dict[str, Any]] = {"confidence": 0.5}
-_BY_HAND: Final[dict[str, Any]] = {"recovery_strategy": "ManualIntervention"}
-_FIX: Final[dict[str, Any]] = {"recovery_strategy": "FixCode"}
-
 _ROWS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     # Sockets. Nothing arrived where no connection came about; else nobody knows.
-    ("ECONNREFUSED", "Transport", {**_UNSENT, "origin": "target"}),
+    ("ECONNREFUSED", "Transport", {**v.UNSENT, "origin": "target"}),
     ("ECONNRESET ECONNABORTED EPIPE ESHUTDOWN ENETRESET", "Transport", {}),
-    ("EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ENONET ENOLINK", "Transport", _UNSENT),
-    ("ENOTCONN", "Transport", {**_UNSENT, "confidence": 0.7}),
-    ("EPROTO ECOMM", "Transport", {"confidence": 0.7}),
+    ("EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ENONET ENOLINK", "Transport", v.UNSENT),
+    ("ENOTCONN", "Transport", {**v.UNSENT, **v.LIKELY}),
+    ("EPROTO ECOMM", "Transport", v.LIKELY),
     # The kernel gave up after its own limit: a longer one of ours would not have helped.
-    ("ETIMEDOUT", "Timeout", {"category": "Network", "recovery_strategy": "RetryWithBackoff"}),
+    ("ETIMEDOUT", "Timeout", {"category": "Network", **v.BACKOFF}),
     ("ETIME", "Timeout", {"category": "System"}),
     # The port is held by somebody, perhaps by the instance that is being replaced.
-    ("EADDRINUSE", "Configuration", _WAIT),
+    ("EADDRINUSE", "Configuration", v.LATER),
     # bind() to an address that is not ours, connect() without a free port or without IPv6.
-    ("EADDRNOTAVAIL", "Configuration", {**_WAIT, **_UNSURE, "category": "Network"}),
-    ("EMSGSIZE EDESTADDRREQ", "DataValidation", _UNSENT),
-    ("EISCONN ENOTSOCK EBADF EFAULT EBADFD", "Internal", {**_FIX, **_LOCAL}),
+    ("EADDRNOTAVAIL", "Configuration", {**v.LATER, **v.GUESS, "category": "Network"}),
+    ("EMSGSIZE EDESTADDRREQ", "DataValidation", v.UNSENT),
+    ("EISCONN ENOTSOCK EBADF EFAULT EBADFD", "Internal", {**v.FIX, **v.LOCAL}),
     # Finite things.
-    ("EMFILE ENFILE", "ResourceExhausted", {**_LATER, **_UNSENT}),
-    ("ENOSPC EDQUOT", "ResourceExhausted", {**_NEVER, **_UNSENT}),
-    ("ENOMEM ENOBUFS ENOLCK", "ResourceExhausted", {**_LATER, **_UNSENT}),
+    ("EMFILE ENFILE", "ResourceExhausted", {**v.AGAIN, **v.UNSENT}),
+    ("ENOSPC EDQUOT", "ResourceExhausted", {**v.FINAL, **v.UNSENT}),
+    ("ENOMEM ENOBUFS ENOLCK", "ResourceExhausted", {**v.AGAIN, **v.UNSENT}),
     ("EMLINK EUSERS ETOOMANYREFS EFBIG", "ResourceExhausted",
-        {**_NEVER, **_UNSENT, "severity": "High"}),
+        {**v.FINAL, **v.UNSENT, "severity": "High"}),
     # In each other's way.
-    ("EAGAIN EWOULDBLOCK", "Concurrency", {**_UNSENT, "confidence": 0.8}),
-    ("EINPROGRESS EALREADY EINTR ERESTART", "Concurrency",
-        {"severity": "Low", "counts_as": "ignored"}),
-    ("EDEADLK EDEADLOCK EBUSY ETXTBSY", "Concurrency", _UNSENT),
-    ("EOWNERDEAD ENOTRECOVERABLE", "Concurrency", {**_NEVER, **_BY_HAND, **_LOCAL}),
-    ("ECANCELED", "Concurrency",
-        {**_NEVER, "severity": "Low", "recovery_strategy": "Fallback", "counts_as": "ignored"}),
-    ("ECHILD ESRCH", "Concurrency", {**_NEVER, **_FIX, **_LOCAL, "confidence": 0.7}),
+    ("EAGAIN EWOULDBLOCK", "Concurrency", {**v.UNSENT, "confidence": 0.8}),
+    ("EINPROGRESS EALREADY EINTR ERESTART", "Concurrency", v.FLOW),
+    ("EDEADLK EDEADLOCK EBUSY ETXTBSY", "Concurrency", v.UNSENT),
+    ("EOWNERDEAD ENOTRECOVERABLE", "Concurrency", {**v.FINAL, **v.BY_HAND, **v.LOCAL}),
+    ("ECANCELED", "Concurrency", {**v.FINAL, **v.FLOW, **v.WITHOUT}),
+    ("ECHILD ESRCH", "Concurrency", {**v.FINAL, **v.FIX, **v.LOCAL, **v.LIKELY}),
     # Who may do what.
-    ("EACCES EPERM EKEYREJECTED EKEYREVOKED EKEYEXPIRED ENOKEY", "Permission", _UNSENT),
+    ("EACCES EPERM EKEYREJECTED EKEYREVOKED EKEYEXPIRED ENOKEY", "Permission", v.UNSENT),
     # Files. Whether a missing file is a wrong setting or a wrong program cannot be told.
-    ("ENOENT", "Configuration", {"severity": "Medium", "confidence": 0.6}),
+    ("ENOENT", "Configuration", {**v.MEDIUM, "confidence": 0.6}),
     ("ENOTDIR EISDIR ELOOP ENODEV ENXIO ENOTBLK ENOEXEC", "Configuration",
-        {"severity": "Medium", "confidence": 0.7}),
-    ("EEXIST ENOTEMPTY EXDEV", "Processing", {**_LOCAL, "severity": "Medium", "confidence": 0.6}),
-    ("EROFS", "Configuration", _BY_HAND),
+        {**v.MEDIUM, **v.LIKELY}),
+    ("EEXIST ENOTEMPTY EXDEV", "Processing", {**v.LOCAL, **v.MEDIUM, "confidence": 0.6}),
+    ("EROFS", "Configuration", v.BY_HAND),
     ("EIO EREMOTEIO EUCLEAN EMEDIUMTYPE ENOMEDIUM", "Internal",
-        {**_BY_HAND, "severity": "Critical", "origin": "target"}),
-    ("ESTALE", "DependencyService",
-        {"reached_server": "unknown", "recovery_strategy": "RetryWithBackoff"}),
+        {**v.BY_HAND, "severity": "Critical", "origin": "target"}),
+    ("ESTALE", "DependencyService", {"reached_server": "unknown", **v.BACKOFF}),
     # Arguments.
     ("EINVAL EDOM ERANGE EILSEQ EOVERFLOW ENAMETOOLONG E2BIG ENOTTY ESPIPE", "DataValidation",
-        {**_UNSENT, "confidence": 0.7}),
-    ("ENODATA ENOMSG ENOTUNIQ", "Processing", {"severity": "Medium", "confidence": 0.6}),
+        {**v.UNSENT, **v.LIKELY}),
+    ("ENODATA ENOMSG ENOTUNIQ", "Processing", {**v.MEDIUM, "confidence": 0.6}),
     # The platform cannot.
-    ("ENOSYS EOPNOTSUPP ENOTSUP ENOPROTOOPT ELIBBAD ELIBACC ELIBSCN", "VersionMismatch", _LOCAL),
+    ("ENOSYS EOPNOTSUPP ENOTSUP ENOPROTOOPT ELIBBAD ELIBACC ELIBSCN", "VersionMismatch", v.LOCAL),
     ("EPROTONOSUPPORT ESOCKTNOSUPPORT EAFNOSUPPORT EPFNOSUPPORT EPROTOTYPE", "VersionMismatch",
-        _LOCAL),
+        v.LOCAL),
 )  # fmt: skip
 
 SYMBOLS: Final = tuple(symbol for names, _, _ in _ROWS for symbol in names.split())

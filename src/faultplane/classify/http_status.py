@@ -20,16 +20,15 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import RETRY_AFTER_SECONDS_MAX, Classification, shared
 from faultplane.classify.table import Row, Table
 
 __all__ = ["STATUSES", "by_status", "parse_retry_after"]
 
-_ANSWERED: Final = {"reached_server": "yes", "counts_as": "success"}
-
 
 def _status(kind: str, **fields: Any) -> Row:
-    return kind, {"origin": "caller", **_ANSWERED, **fields}
+    return kind, {"origin": "caller", **v.ANSWERED, **fields}
 
 
 def _failed(kind: str, **fields: Any) -> Row:
@@ -40,10 +39,6 @@ def _make(code: int | str, row: Row) -> Classification:
     return shared(Classification(row[0], rule=f"http[{code}]", **row[1]))
 
 
-_LATER: Final[dict[str, Any]] = {"retryable": True, "temporary": True}
-_NEVER: Final[dict[str, Any]] = {"retryable": False, "temporary": False}
-_WAIT: Final[dict[str, Any]] = {"retryable": False, "temporary": True}
-
 STATUSES: Final = Table({
     400: _status("DataValidation"),
     401: _status("Permission"),
@@ -53,21 +48,21 @@ STATUSES: Final = Table({
     405: _status("DataValidation"),
     406: _status("VersionMismatch"),
     407: _status("Permission", origin="path", reached_server="no", counts_as="ignored"),
-    408: _failed("Timeout", origin="path", recovery_strategy="RetryWithBackoff"),
-    409: _status("Concurrency", **_WAIT, origin="caller", recovery_strategy="FixCode"),
+    408: _failed("Timeout", origin="path", **v.BACKOFF),
+    409: _status("Concurrency", **v.LATER, origin="caller", **v.FIX),
     410: _status("DataValidation", confidence=0.6),
-    412: _status("Concurrency", **_WAIT, recovery_strategy="FixCode"),
+    412: _status("Concurrency", **v.LATER, **v.FIX),
     413: _status("DataValidation"),
     415: _status("VersionMismatch"),
     421: _status("Configuration", origin="path", counts_as="ignored"),
     422: _status("DataValidation"),
-    423: _status("Concurrency", **_LATER, origin="target"),
-    424: _failed("DependencyService", **_NEVER),
-    425: _status("Concurrency", **_LATER, origin="path"),
+    423: _status("Concurrency", **v.AGAIN, origin="target"),
+    424: _failed("DependencyService", **v.FINAL),
+    425: _status("Concurrency", **v.AGAIN, origin="path"),
     426: _status("VersionMismatch"),
     429: _failed("RateLimit"),
     451: _status("Permission"),
-    500: _failed("DependencyService", **_NEVER),
+    500: _failed("DependencyService", **v.FINAL),
     501: _failed("VersionMismatch", counts_as="success"),
     502: _failed("DependencyService", origin="path", reached_server="unknown"),
     503: _failed("DependencyService"),
@@ -83,8 +78,8 @@ STATUSES: Final = Table({
 _CLASSES: Final = Table({
     "3xx": _status("Configuration", confidence=0.6),
     "4xx": _status("DataValidation", confidence=0.6),
-    "5xx": _failed("DependencyService", **_NEVER, confidence=0.6),
-    "?": _failed("DependencyService", **_NEVER, reached_server="unknown", confidence=0.3),
+    "5xx": _failed("DependencyService", **v.FINAL, confidence=0.6),
+    "?": _failed("DependencyService", **v.FINAL, reached_server="unknown", confidence=0.3),
 }, _make)  # fmt: skip
 
 

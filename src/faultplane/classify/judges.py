@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from faultplane import schema
+from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import RULE_CHARACTERS_MAX, Classification, shared
 from faultplane.classify.errno_table import BY_ERRNO
 from faultplane.classify.evidence import (
@@ -49,15 +50,6 @@ DERIVED_MAX: Final = 1024
 """Derived answers of one sort that are remembered."""
 INNER_CONFIDENCE: Final = 0.9
 """An inner exception speaks for the one around it a little less surely than for itself."""
-
-
-_NEVER: Final[dict[str, Any]] = {"retryable": False, "temporary": False}
-_LATER: Final[dict[str, Any]] = {"retryable": True, "temporary": True}
-_UNSENT: Final[dict[str, Any]] = {"reached_server": "no"}
-_BY_HAND: Final[dict[str, Any]] = {"recovery_strategy": "ManualIntervention"}
-_VALIDATE: Final[dict[str, Any]] = {"recovery_strategy": "ValidateConfig"}
-_TARGET: Final[dict[str, Any]] = {"origin": "target", "reached_server": "yes"}
-_ANSWERED: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
 
 
 @lru_cache(maxsize=DERIVED_MAX)
@@ -181,19 +173,19 @@ def by_errno_or_cause(exc: BaseException, answer: Classification, inquiry: Inqui
 _RESOLVER: Final = answers_by_word(
     "socket.gaierror",
     {
-        "EAI_AGAIN": ("Transport", {**_UNSENT}),
+        "EAI_AGAIN": ("Transport", {**v.UNSENT}),
         # The resolver answered that there is no such name: a setting is wrong, most likely.
         "EAI_NONAME EAI_NODATA EAI_ADDRFAMILY": (
             "Configuration",
-            {**_UNSENT, "category": "Network", "confidence": 0.9},
+            {**v.UNSENT, "category": "Network", "confidence": 0.9},
         ),
-        "EAI_FAIL": ("Transport", {**_UNSENT, **_NEVER, **_VALIDATE}),
-        "EAI_MEMORY": ("ResourceExhausted", {**_UNSENT, "retryable": True}),
-        "EAI_SERVICE": ("Configuration", {**_UNSENT}),
-        "EAI_FAMILY EAI_SOCKTYPE": ("VersionMismatch", {**_UNSENT}),
+        "EAI_FAIL": ("Transport", {**v.UNSENT, **v.FINAL, **v.VALIDATE}),
+        "EAI_MEMORY": ("ResourceExhausted", {**v.UNSENT, "retryable": True}),
+        "EAI_SERVICE": ("Configuration", {**v.UNSENT}),
+        "EAI_FAMILY EAI_SOCKTYPE": ("VersionMismatch", {**v.UNSENT}),
         "EAI_BADFLAGS EAI_BADHINTS EAI_OVERFLOW EAI_PROTOCOL EAI_MAX": (
             "DataValidation",
-            {**_UNSENT},
+            {**v.UNSENT},
         ),
     },
 )
@@ -225,7 +217,7 @@ by_host: Final = keyed(_host_key, _RESOLVER.get)
 
 # ------------------------------------------------------------------------------------ TLS
 
-_TRUST: Final[dict[str, Any]] = {**_UNSENT, "origin": "path", "counts_as": "failure"}
+_TRUST: Final[dict[str, Any]] = {**v.UNSENT, "origin": "path", "counts_as": "failure"}
 
 _TLS: Final = answers_by_word(
     "ssl.SSLError",
@@ -244,8 +236,8 @@ _TLS: Final = answers_by_word(
         "TLSV1_UNRECOGNIZED_NAME TLSV1_ALERT_NO_APPLICATION_PROTOCOL": ("Configuration", _TRUST),
         # Keys and files of our own, read before anybody is called.
         "NO_CERTIFICATE_OR_CRL_FOUND KEY_VALUES_MISMATCH PEM_LIB NO_START_LINE "
-        "X509_LIB EE_KEY_TOO_SMALL CA_MD_TOO_WEAK": ("Configuration", {**_UNSENT}),
-        "TLSV1_ALERT_INTERNAL_ERROR": ("DependencyService", {**_UNSENT}),
+        "X509_LIB EE_KEY_TOO_SMALL CA_MD_TOO_WEAK": ("Configuration", {**v.UNSENT}),
+        "TLSV1_ALERT_INTERNAL_ERROR": ("DependencyService", {**v.UNSENT}),
         "UNEXPECTED_EOF_WHILE_READING DECRYPTION_FAILED_OR_BAD_RECORD_MAC "
         "SSLV3_ALERT_BAD_RECORD_MAC APPLICATION_DATA_AFTER_CLOSE_NOTIFY": ("Transport", {}),
     },
@@ -327,15 +319,15 @@ def _wait_of(exc: BaseException, inquiry: Inquiry) -> float | None:
 _REPLY_ROWS: Final[dict[str, Row]] = {
     "421": ("DependencyService", {}),
     "425 426": ("Transport", {}),
-    "430 530 532 534 535 538": ("Permission", {**_ANSWERED}),
-    "450 451 454": ("DependencyService", {"recovery_strategy": "RetryWithBackoff"}),
-    "452": ("ResourceExhausted", {**_LATER, **_TARGET, "severity": "High"}),
-    "500 501 502 503 504 555": ("VersionMismatch", {**_ANSWERED}),
-    "550 551 553 556": ("DataValidation", {**_ANSWERED}),
-    "552": ("ResourceExhausted", {**_NEVER, **_TARGET, "severity": "High"}),
+    "430 530 532 534 535 538": ("Permission", {**v.ANSWERED}),
+    "450 451 454": ("DependencyService", {**v.BACKOFF}),
+    "452": ("ResourceExhausted", {**v.AGAIN, **v.TARGET, "severity": "High"}),
+    "500 501 502 503 504 555": ("VersionMismatch", {**v.ANSWERED}),
+    "550 551 553 556": ("DataValidation", {**v.ANSWERED}),
+    "552": ("ResourceExhausted", {**v.FINAL, **v.TARGET, "severity": "High"}),
     "554": ("BusinessLogic", {}),
-    "4xx": ("DependencyService", {"confidence": 0.7}),
-    "5xx": ("DependencyService", {**_NEVER, **_BY_HAND, "confidence": 0.7}),
+    "4xx": ("DependencyService", {**v.LIKELY}),
+    "5xx": ("DependencyService", {**v.FINAL, **v.BY_HAND, **v.LIKELY}),
 }
 _SMTP: Final = answers_by_word("smtp", _REPLY_ROWS)
 _FTP: Final = answers_by_word("ftp", _REPLY_ROWS)
@@ -382,18 +374,18 @@ _BRACKETS: Final = answers_by_word(
     {
         "AUTH AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED NOPERM": (
             "Permission",
-            {**_ANSWERED},
+            {**v.ANSWERED},
         ),
-        "IN-USE INUSE": ("Concurrency", {**_TARGET}),
+        "IN-USE INUSE": ("Concurrency", {**v.TARGET}),
         "LOGIN-DELAY LIMIT": ("RateLimit", {}),
         "SYS/TEMP UNAVAILABLE": ("DependencyService", {}),
         "SYS/PERM SERVERBUG CORRUPTION CONTACTADMIN": (
             "DependencyService",
-            {**_NEVER, **_BY_HAND},
+            {**v.FINAL, **v.BY_HAND},
         ),
-        "OVERQUOTA": ("ResourceExhausted", {**_NEVER, **_TARGET, "severity": "High"}),
-        "NONEXISTENT TRYCREATE CANNOT ALREADYEXISTS": ("DataValidation", {**_ANSWERED}),
-        "CLIENTBUG": ("Internal", {**_ANSWERED}),
+        "OVERQUOTA": ("ResourceExhausted", {**v.FINAL, **v.TARGET, "severity": "High"}),
+        "NONEXISTENT TRYCREATE CANNOT ALREADYEXISTS": ("DataValidation", {**v.ANSWERED}),
+        "CLIENTBUG": ("Internal", {**v.ANSWERED}),
     },
 )
 
@@ -417,22 +409,22 @@ _SQLITE: Final = answers_by_word(
     {
         "ERROR MISUSE RANGE INTERNAL NOTFOUND": (
             "Internal",
-            {**_UNSENT, "counts_as": "ignored"},
+            {**v.LOCAL},
         ),
-        "PERM AUTH READONLY": ("Permission", {**_UNSENT}),
+        "PERM AUTH READONLY": ("Permission", {**v.UNSENT}),
         "ABORT INTERRUPT": (
             "Concurrency",
-            {**_NEVER, "severity": "Low", "recovery_strategy": "Fallback", "counts_as": "ignored"},
+            {**v.FINAL, **v.FLOW, **v.WITHOUT},
         ),
-        "BUSY LOCKED PROTOCOL SCHEMA": ("Concurrency", {**_UNSENT}),
-        "NOMEM": ("ResourceExhausted", {**_UNSENT, "retryable": True}),
-        "FULL": ("ResourceExhausted", {**_UNSENT, **_NEVER}),
+        "BUSY LOCKED PROTOCOL SCHEMA": ("Concurrency", {**v.UNSENT}),
+        "NOMEM": ("ResourceExhausted", {**v.UNSENT, "retryable": True}),
+        "FULL": ("ResourceExhausted", {**v.UNSENT, **v.FINAL}),
         "IOERR CORRUPT NOTADB": (
             "Internal",
-            {**_BY_HAND, "category": "Data", "severity": "Critical", "origin": "target"},
+            {**v.BY_HAND, "category": "Data", "severity": "Critical", "origin": "target"},
         ),
-        "CANTOPEN NOLFS": ("Configuration", {**_UNSENT}),
-        "TOOBIG CONSTRAINT MISMATCH EMPTY": ("DataValidation", {**_ANSWERED}),
+        "CANTOPEN NOLFS": ("Configuration", {**v.UNSENT}),
+        "TOOBIG CONSTRAINT MISMATCH EMPTY": ("DataValidation", {**v.ANSWERED}),
         "FORMAT": ("VersionMismatch", {}),
     },
 )
@@ -463,10 +455,10 @@ _RETURN_CODES: Final = answers_by_word(
         "124": ("Timeout", {"origin": "target"}),
         "126 127 78": ("Configuration", {}),
         "64": ("DataValidation", {}),
-        "65": ("DataValidation", {**_ANSWERED}),
+        "65": ("DataValidation", {**v.ANSWERED}),
         "69": ("DependencyService", {"reached_server": "unknown"}),
-        "73 74": ("ResourceExhausted", {**_NEVER, "severity": "High"}),
-        "75": ("DependencyService", {"recovery_strategy": "RetryWithBackoff"}),
+        "73 74": ("ResourceExhausted", {**v.FINAL, "severity": "High"}),
+        "75": ("DependencyService", {**v.BACKOFF}),
         "77": ("Permission", {}),
         "-9": ("ResourceExhausted", {"severity": "High", "origin": "path", "confidence": 0.5}),
     },

@@ -18,8 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from faultplane.classify.stdlib import Entry
     from faultplane.classify.table import Table
+    from faultplane.classify.vocabulary import Entry
 
 __all__ = ["MODULES", "Unread", "prepare", "row_of", "table_named"]
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.judgement import keyed
 from faultplane.classify.libraries import rows as r
 from faultplane.classify.table import answers_by_word
@@ -63,9 +64,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
     (
         "pika.exceptions",
         {
-            "AMQPError AMQPChannelError": (
-                "DependencyService", {**r.BROKEN[1], **r.GUESS, "reached_server": "unknown"},
-            ),
+            "AMQPError AMQPChannelError": r.UNTOLD,
             "AMQPConnectionError StreamLostError ConnectionOpenAborted": r.LOST,
             "AMQPHeartbeatTimeout": r.SLOW,
             "ConnectionClosed ConnectionClosedByBroker": _CLOSED,
@@ -75,7 +74,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
                 r.LOCKED_OUT
             ),
             "IncompatibleProtocolError ProtocolVersionMismatch": (
-                "VersionMismatch", {**r.UNSENT, "origin": "path"},
+                "VersionMismatch", {**v.UNSENT, "origin": "path"},
             ),
             "ProtocolSyntaxError": ("Serialization", {"origin": "path"}),
             "ConnectionBlockedTimeout": r.CROWDED,

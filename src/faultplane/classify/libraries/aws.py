@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import Classification, shared
 from faultplane.classify.http_status import by_status, parse_retry_after
 from faultplane.classify.judgement import NEVER, Inquiry, Judgement
@@ -41,7 +42,7 @@ CODES: Final = answers_by_word(
         "ConditionalCheckFailedException PreconditionFailed TransactionCanceledException "
         "ConflictException ResourceInUseException": r.OUTDATED,
         "RequestTimeout RequestTimeoutException": (
-            "Timeout", {"reached_server": "yes", **r.BACKOFF},
+            "Timeout", {"reached_server": "yes", **v.BACKOFF},
         ),
         "ServiceUnavailable ServiceUnavailableException Unavailable InternalError InternalFailure "
         "InternalServerError InternalServerErrorException InternalServiceError "
@@ -69,7 +70,7 @@ CODES: Final = answers_by_word(
         "BucketAlreadyExists BucketAlreadyOwnedByYou BucketNotEmpty EntityAlreadyExists "
         "ResourceAlreadyExistsException ResourceExistsException "
         "IdempotentParameterMismatch": r.INVALID,
-        "SerializationException": ("Serialization", {**r.ANSWERED}),
+        "SerializationException": ("Serialization", {**v.ANSWERED}),
         "InvalidAction UnknownOperationException MethodNotAllowed": r.MISTAKE,
         "NotImplemented UnsupportedOperation UnsupportedOperationException": r.UNSUPPORTED,
         "ServiceQuotaExceededException QuotaExceeded QuotaExceededException TooManyBuckets "
@@ -131,23 +132,23 @@ def by_aws_code(exc: BaseException, answer: Classification, inquiry: Inquiry) ->
 
 # Around what really happened, of which only the text is left.
 _TRANSFER: Final[r.Written] = (
-    "DependencyService", {"reached_server": "unknown", **r.GUESS},
+    "DependencyService", {**v.UNCLEAR},
 )  # fmt: skip
 
 GROUPS: Final[tuple[r.Group, ...]] = (
     (
         "botocore.exceptions",
         {
-            "ClientError": ("DependencyService", {**r.FINAL, **r.GUESS}, by_aws_code),
-            "BotoCoreError UndefinedModelAttributeError": ("Internal", {**r.MISUSE[1], **r.GUESS}),
+            "ClientError": ("DependencyService", {**v.FINAL, **v.GUESS}, by_aws_code),
+            "BotoCoreError UndefinedModelAttributeError": ("Internal", {**r.MISUSE[1], **v.GUESS}),
             "PaginationError OperationNotPageableError UnknownClientMethodError "
             "StubResponseError StubAssertionError": r.MISUSE,
-            "ConnectionError HTTPClientError": ("Transport", {**r.LIKELY}),
+            "ConnectionError HTTPClientError": ("Transport", {**v.LIKELY}),
             "EndpointConnectionError ProxyConnectionError": r.UNREACHED,
             "ConnectTimeoutError": r.UNREACHED_IN_TIME,
             "ReadTimeoutError": r.SLOW,
             "ConnectionClosedError": r.LOST,
-            "SSLError": ("Permission", {**r.UNSENT, "origin": "path", "counts_as": "failure",
+            "SSLError": ("Permission", {**v.UNSENT, "origin": "path", "counts_as": "failure",
                                         "confidence": 0.6}),
             "IncompleteReadError ResponseStreamingError ChecksumError FlexibleChecksumError": (
                 "Transport", {"reached_server": "yes"},
@@ -168,30 +169,30 @@ GROUPS: Final[tuple[r.Group, ...]] = (
                 "DependencyService", {**r.NOT_OPEN[1], "confidence": 0.6},
             ),
             "SSOError SSOTokenLoadError UnauthorizedSSOTokenError LoginError NoAuthTokenError "
-            "RefreshWithMFAUnsupportedError": ("Permission", {**r.UNSENT}),
+            "RefreshWithMFAUnsupportedError": ("Permission", {**v.UNSENT}),
             "ParamValidationError ValidationError MissingParametersError InvalidHostLabelError "
             "UnsupportedS3ArnError UnsupportedS3ControlArnError UnsupportedOutpostResourceError "
             "InvalidExpressionError": r.UNFIT,
             "UnknownSignatureVersionError UnsupportedSignatureVersionError MD5UnavailableError "
             "UnknownServiceStyle UnsupportedServiceProtocolsError": (
-                "VersionMismatch", {**r.UNSENT},
+                "VersionMismatch", {**v.UNSENT},
             ),
             "CapacityNotAvailableError": (
-                "RateLimit", {**r.UNSENT, **r.IGNORED, "origin": "caller"},
+                "RateLimit", {**v.LOCAL, "origin": "caller"},
             ),
-            "WaiterError": ("Timeout", {**r.TARGET, **r.GUESS}),
+            "WaiterError": ("Timeout", {**v.TARGET, **v.GUESS}),
             "ImminentRemovalWarning UnsupportedTLSVersionWarning": (
                 "VersionMismatch", r.WARNED[1],
             ),
         },
     ),
-    ("botocore.eventstream", {"ParserError": ("Serialization", {**r.TARGET})}),
-    ("botocore.parsers", {"ResponseParserError": ("Serialization", {**r.TARGET})}),
+    ("botocore.eventstream", {"ParserError": ("Serialization", {**v.TARGET})}),
+    ("botocore.parsers", {"ResponseParserError": ("Serialization", {**v.TARGET})}),
     ("botocore.utils", {"InvalidArnException": r.UNFIT}),
     (
         "boto3.exceptions",
         {
-            "Boto3Error": ("Internal", {**r.MISUSE[1], **r.GUESS}),
+            "Boto3Error": ("Internal", {**r.MISUSE[1], **v.GUESS}),
             "S3UploadFailedError S3TransferFailedError RetriesExceededError": _TRANSFER,
             "ResourceLoadException NoVersionFound InvalidCrtTransferConfigError": r.SETTING,
             "PythonDeprecationWarning": ("VersionMismatch", r.WARNED[1]),

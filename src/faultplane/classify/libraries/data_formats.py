@@ -10,48 +10,49 @@ from __future__ import annotations
 
 from typing import Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.libraries.rows import Group, by_answer
-from faultplane.classify.stdlib import _BUG, _CERTAIN, _STOPPED, _UNSENT, _says
 
 __all__ = ["GROUPS"]
 
 GROUPS: Final[tuple[Group, ...]] = by_answer(
-    _says(
+    v.says(
         "DataValidation",
         "pydantic_core._pydantic_core: ValidationError PydanticCustomError PydanticKnownError "
         "pydantic.error_wrappers: ValidationError pydantic.v1.error_wrappers: ValidationError "
         "pydantic.errors: PydanticValueError PydanticTypeError "
         "pydantic.v1.errors: PydanticValueError PydanticTypeError",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "Serialization",
         "pydantic_core._pydantic_core: PydanticSerializationError "
         "PydanticSerializationUnexpectedValue google.protobuf.message: Error "
         "google.protobuf.json_format: Error google.protobuf.text_format: Error",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "Serialization",
         "google.protobuf.message: EncodeError google.protobuf.json_format: SerializeToJsonError",
-        **{**_CERTAIN, **_UNSENT, "counts_as": "ignored"},
+        **v.CERTAIN,
+        **v.LOCAL,
     ),
-    _says(
+    v.says(
         "Processing",
         "pydantic_core._pydantic_core: PydanticOmit PydanticUseDefault",
-        **_STOPPED,
+        **v.STOPPED,
     ),
-    _says(
+    v.says(
         "Configuration",
         "pydantic.env_settings: SettingsError pydantic.v1.env_settings: SettingsError "
         "pydantic_settings.exceptions: SettingsError pydantic_settings.sources: SettingsError",
     ),
-    _says(
+    v.says(
         "Internal",
         "pydantic.errors: PydanticUserError ConfigError pydantic.v1.errors: ConfigError "
         "pydantic_core._pydantic_core: SchemaError google.protobuf.descriptor: Error "
         "google.protobuf.descriptor_database: Error",
-        **_BUG,
+        **v.BUG,
     ),
-    _says("VersionMismatch", "google.protobuf.runtime_version: VersionError", **_UNSENT),
+    v.says("VersionMismatch", "google.protobuf.runtime_version: VersionError", **v.UNSENT),
 )

@@ -29,58 +29,48 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import RETRY_AFTER_SECONDS_MAX, Classification, shared
 from faultplane.classify.judgement import NEVER, Inquiry, Judgement
 from faultplane.classify.libraries.rows import Group, by_answer
-from faultplane.classify.stdlib import (
-    _BUG,
-    _CERTAIN,
-    _GUESS,
-    _NEVER,
-    _STOPPED,
-    _UNSENT,
-    _says,
-)
 from faultplane.classify.table import answers_by_word
 
 __all__ = ["CODES", "GROUPS", "by_grpc_status", "retry_info_seconds"]
-
-_ANSWERED: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
 
 CODES: Final = answers_by_word(
     "grpc",
     {
         # No error: only a mistaken caller raises for it.
-        "OK": ("Internal", {**_ANSWERED, "counts_as": "ignored"}),
+        "OK": ("Internal", {**v.ANSWERED, **v.IGNORED}),
         "CANCELLED": (
             "Concurrency",
-            {**_NEVER, "severity": "Low", "recovery_strategy": "Fallback", "counts_as": "ignored"},
+            {**v.FINAL, **v.FLOW, **v.WITHOUT},
         ),
-        "UNKNOWN": ("DependencyService", {**_NEVER, "confidence": 0.6}),
-        "INVALID_ARGUMENT ALREADY_EXISTS OUT_OF_RANGE": ("DataValidation", {**_ANSWERED}),
+        "UNKNOWN": ("DependencyService", {**v.FINAL, "confidence": 0.6}),
+        "INVALID_ARGUMENT ALREADY_EXISTS OUT_OF_RANGE": ("DataValidation", {**v.ANSWERED}),
         "DEADLINE_EXCEEDED": ("Timeout", {}),
-        "NOT_FOUND": ("DataValidation", {**_ANSWERED, "confidence": 0.6}),
-        "PERMISSION_DENIED UNAUTHENTICATED": ("Permission", {**_ANSWERED}),
+        "NOT_FOUND": ("DataValidation", {**v.ANSWERED, "confidence": 0.6}),
+        "PERMISSION_DENIED UNAUTHENTICATED": ("Permission", {**v.ANSWERED}),
         "RESOURCE_EXHAUSTED": (
             "ResourceExhausted",
-            {"severity": "High", "origin": "target", "reached_server": "yes", "confidence": 0.7},
+            {"severity": "High", "origin": "target", "reached_server": "yes", **v.LIKELY},
         ),
         "FAILED_PRECONDITION": ("BusinessLogic", {}),
         "ABORTED": (
             "Concurrency",
-            {**_ANSWERED, "retryable": False, "origin": "target"},
+            {**v.ANSWERED, "retryable": False, "origin": "target"},
         ),
-        "UNIMPLEMENTED": ("VersionMismatch", {**_ANSWERED, "origin": "target"}),
-        "INTERNAL": ("DependencyService", {**_NEVER}),
+        "UNIMPLEMENTED": ("VersionMismatch", {**v.ANSWERED, "origin": "target"}),
+        "INTERNAL": ("DependencyService", {**v.FINAL}),
         "UNAVAILABLE": ("DependencyService", {"reached_server": "unknown"}),
-        "UNAVAILABLE/unconnected": ("Transport", {**_UNSENT, "confidence": 0.8}),
+        "UNAVAILABLE/unconnected": ("Transport", {**v.UNSENT, "confidence": 0.8}),
         "RESOURCE_EXHAUSTED/later": ("RateLimit", {}),
         "DATA_LOSS": (
             "Internal",
             {
                 "category": "Data",
                 "severity": "Critical",
-                "recovery_strategy": "ManualIntervention",
+                **v.BY_HAND,
                 "origin": "target",
                 "reached_server": "yes",
             },
@@ -156,7 +146,7 @@ def _waiting(answer: Classification, word: str, wait: float | None) -> Classific
     if wait is None:
         return answer
     if wait == STOP:
-        return shared(answer.replace(**_NEVER))
+        return shared(answer.replace(**v.FINAL))
     if word == "RESOURCE_EXHAUSTED":
         answer = CODES["RESOURCE_EXHAUSTED/later"]
     return shared(answer.replace(retry_after=wait)) if answer.retryable else answer
@@ -253,17 +243,18 @@ def _duration_seconds(delay: bytes) -> float | None:
 # ------------------------------------------------------------------------------------ rows
 
 GROUPS: Final[tuple[Group, ...]] = by_answer(
-    _says(
+    v.says(
         "DependencyService",
         "grpc: RpcError",
         judge=by_grpc_status,
-        **{**_NEVER, **_GUESS, "reached_server": "unknown"},
+        **v.FINAL,
+        **v.UNCLEAR,
     ),
-    _says("Timeout", "grpc: FutureTimeoutError", **_UNSENT, **_CERTAIN),
-    _says("Concurrency", "grpc: FutureCancelledError", **_STOPPED),
+    v.says("Timeout", "grpc: FutureTimeoutError", **v.UNSENT, **v.CERTAIN),
+    v.says("Concurrency", "grpc: FutureCancelledError", **v.STOPPED),
     # How a server ends a call, and how it ends itself.
-    _says("Processing", "grpc._cython.cygrpc: AbortError _ServerStoppedError", **_STOPPED),
-    _says("Internal", "grpc._cython.cygrpc: UsageError grpc.experimental: UsageError", **_BUG),
-    _says("Internal", "grpc._cython.cygrpc: BaseError InternalError", **_GUESS),
-    _says("Transport", "grpc._cython.cygrpc: ExecuteBatchError", **_GUESS),
+    v.says("Processing", "grpc._cython.cygrpc: AbortError _ServerStoppedError", **v.STOPPED),
+    v.says("Internal", "grpc._cython.cygrpc: UsageError grpc.experimental: UsageError", **v.BUG),
+    v.says("Internal", "grpc._cython.cygrpc: BaseError InternalError", **v.GUESS),
+    v.says("Transport", "grpc._cython.cygrpc: ExecuteBatchError", **v.GUESS),
 )

@@ -24,81 +24,70 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.libraries import service_judges as judges
 from faultplane.classify.libraries.rows import Group, by_answer
-from faultplane.classify.stdlib import (
-    _ANSWERED,
-    _BUG,
-    _CERTAIN,
-    _FLOW,
-    _GUESS,
-    _LATER,
-    _MEDIUM,
-    _NEVER,
-    _QUIET,
-    _STOPPED,
-    _UNSENT,
-    _says,
-)
 
 __all__ = ["GROUPS"]
 
 _REFUSED_PEER: Final[dict[str, Any]] = {
-    **_UNSENT,
-    **_CERTAIN,
+    **v.UNSENT,
+    **v.CERTAIN,
     "origin": "path",
     "counts_as": "failure",
 }
-_CUT_OFF: Final[dict[str, Any]] = {**_CERTAIN, "reached_server": "yes"}
-_GUESS_OF_BASE: Final[dict[str, Any]] = {**_NEVER, **_GUESS, "reached_server": "unknown"}
+_CUT_OFF: Final[dict[str, Any]] = {**v.CERTAIN, "reached_server": "yes"}
 
 GROUPS: Final[tuple[Group, ...]] = by_answer(
-    _says(
+    v.says(
         "DependencyService",
         "urllib3.exceptions: HTTPError PoolError RequestError MaxRetryError "
         "requests.exceptions: RequestException httpx: HTTPError RequestError "
         "aiohttp.client_exceptions: ClientError",
         judge=judges.by_wrapped,
-        **_GUESS_OF_BASE,
+        **v.FINAL,
+        **v.UNCLEAR,
     ),
-    _says(
+    v.says(
         "DependencyService",
         "urllib3.exceptions: ResponseError",
         judge=judges.by_retries,
-        **_GUESS_OF_BASE,
+        **v.FINAL,
+        **v.UNCLEAR,
     ),
-    _says(
+    v.says(
         "DependencyService",
         "requests.exceptions: RetryError",
         judge=judges.by_wrapped,
-        **_GUESS_OF_BASE,
+        **v.FINAL,
+        **v.UNCLEAR,
     ),
-    _says(
+    v.says(
         "DependencyService",
         "requests.exceptions: HTTPError httpx: HTTPStatusError",
         judge=judges.by_client_status,
-        **{**_GUESS, "reached_server": "unknown"},
+        **v.UNCLEAR,
     ),
-    _says(
+    v.says(
         "DependencyService",
         "aiohttp.client_exceptions: ClientResponseError",
         judge=judges.by_parser_or_status,
-        **{**_GUESS, "reached_server": "unknown"},
+        **v.UNCLEAR,
     ),
-    _says(
+    v.says(
         "DependencyService",
         "aiohttp.client_exceptions: ClientHttpProxyError",
         judge=judges.by_proxy_status,
-        **{**_UNSENT, "origin": "path"},
+        **{**v.UNSENT, "origin": "path"},
     ),
-    _says(
+    v.says(
         "VersionMismatch",
         "aiohttp.client_exceptions: WSServerHandshakeError",
         judge=judges.by_client_status,
-        **_ANSWERED,
+        **v.TARGET,
     ),
     # ------------------------------------------------------------------ connections
-    _says(
+    v.says(
         "Transport",
         "requests.exceptions: ConnectionError urllib3.exceptions: ProtocolError "
         "httpx: TransportError NetworkError ReadError WriteError CloseError "
@@ -106,13 +95,13 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         "ClientConnectionError ClientOSError ServerConnectionError",
         judge=judges.by_wrapped,
     ),
-    _says(
+    v.says(
         "Transport",
         "aiohttp.client_exceptions: ServerDisconnectedError ClientConnectionResetError "
         "UploadAbortedError",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "Transport",
         "urllib3.exceptions: NewConnectionError NameResolutionError SSLError "
         "requests.exceptions: SSLError httpx: ConnectError httpcore: ConnectError "
@@ -120,28 +109,28 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         "aiohttp.client_exceptions: ClientConnectorError ClientConnectorDNSError "
         "UnixClientConnectorError ClientSSLError ClientConnectorSSLError",
         judge=judges.by_connecting,
-        **_UNSENT,
+        **v.UNSENT,
     ),
-    _says(
+    v.says(
         "Permission",
         "aiohttp.client_exceptions: ClientConnectorCertificateError",
         judge=judges.by_connecting,
         **_REFUSED_PEER,
     ),
-    _says(
+    v.says(
         "Permission",
         "aiohttp.client_exceptions: ServerFingerprintMismatch "
         "urllib3.util.ssl_match_hostname: CertificateError",
         **_REFUSED_PEER,
     ),
-    _says(
+    v.says(
         "Transport",
         "urllib3.exceptions: ProxyError requests.exceptions: ProxyError httpx: ProxyError "
         "httpcore: ProxyError aiohttp.client_exceptions: ClientProxyConnectionError",
         judge=judges.by_proxying,
-        **_UNSENT,
+        **v.UNSENT,
     ),
-    _says(
+    v.says(
         "Transport",
         "httpx: ProtocolError RemoteProtocolError httpcore: ProtocolError RemoteProtocolError "
         "h11._util: ProtocolError RemoteProtocolError "
@@ -149,137 +138,142 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         "aiohttp._websocket.models: WebSocketError aiohttp.http_websocket: WebSocketError",
         origin="target",
     ),
-    _says(
+    v.says(
         "Transport",
         "anyio: BrokenResourceError EndOfStream IncompleteRead "
         "anyio._core._exceptions: BrokenResourceError EndOfStream IncompleteRead",
         judge=judges.by_wrapped,
     ),
-    _says(
+    v.says(
         "DataValidation",
         "anyio: DelimiterNotFound anyio._core._exceptions: DelimiterNotFound",
         counts_as="failure",
     ),
-    _says("Concurrency", "anyio: WouldBlock anyio._core._exceptions: WouldBlock", **_FLOW),
-    _says(
+    v.says("Concurrency", "anyio: WouldBlock anyio._core._exceptions: WouldBlock", **v.FLOW),
+    v.says(
         "ResourceExhausted",
         "anyio: BrokenWorkerProcess BrokenWorkerInterpreter "
         "anyio._core._exceptions: BrokenWorkerProcess BrokenWorkerInterpreter",
-        **{**_NEVER, "severity": "High", "confidence": 0.6},
+        **{**v.FINAL, "severity": "High", "confidence": 0.6},
     ),
-    _says("Concurrency", "httpcore: ConnectionNotAvailable", **_UNSENT, counts_as="ignored"),
-    _says(
+    v.says("Concurrency", "httpcore: ConnectionNotAvailable", **v.LOCAL),
+    v.says(
         "ResourceExhausted",
         "urllib3.exceptions: EmptyPoolError httpx: PoolTimeout httpcore: PoolTimeout",
-        **{**_LATER, **_MEDIUM, **_UNSENT, **_CERTAIN, "counts_as": "ignored"},
+        **v.AGAIN,
+        **v.MEDIUM,
+        **v.LOCAL,
+        **v.CERTAIN,
     ),
     # ------------------------------------------------------------------ time
-    _says(
+    v.says(
         "Timeout",
         "urllib3.exceptions: TimeoutError ReadTimeoutError requests.exceptions: Timeout "
         "ReadTimeout httpx: TimeoutException ReadTimeout WriteTimeout httpcore: TimeoutException "
         "ReadTimeout WriteTimeout aiohttp.client_exceptions: ServerTimeoutError SocketTimeoutError",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "Timeout",
         "urllib3.exceptions: ConnectTimeoutError requests.exceptions: ConnectTimeout "
         "httpx: ConnectTimeout httpcore: ConnectTimeout "
         "aiohttp.client_exceptions: ConnectionTimeoutError",
-        **_CERTAIN,
-        **_UNSENT,
+        **v.CERTAIN,
+        **v.UNSENT,
     ),
     # ------------------------------------------------------------------ what came back
-    _says(
+    v.says(
         "Transport",
         "urllib3.exceptions: IncompleteRead InvalidChunkLength requests.exceptions: "
         "ChunkedEncodingError aiohttp.http_exceptions: TransferEncodingError ContentLengthError",
         **_CUT_OFF,
     ),
-    _says(
+    v.says(
         "Transport",
         "aiohttp.client_exceptions: ClientPayloadError",
         judge=judges.by_wrapped,
         **_CUT_OFF,
     ),
-    _says(
+    v.says(
         "Serialization",
         "urllib3.exceptions: DecodeError HeaderParsingError InvalidHeader requests.exceptions: "
         "ContentDecodingError JSONDecodeError httpx: DecodingError aiohttp.client_exceptions: "
         "ContentTypeError aiohttp.http_exceptions: ContentEncodingError InvalidHeader",
-        **_ANSWERED,
+        **v.TARGET,
     ),
-    _says(
+    v.says(
         "DataValidation",
         "aiohttp.client_exceptions: WSMessageTypeError RedirectClientError "
         "InvalidUrlRedirectClientError NonHttpUrlRedirectClientError "
         "aiohttp.http_exceptions: LineTooLong DecompressSizeError",
-        **{**_ANSWERED, "counts_as": "failure"},
+        **{**v.TARGET, "counts_as": "failure"},
     ),
-    _says(
+    v.says(
         "Configuration",
         "requests.exceptions: TooManyRedirects httpx: TooManyRedirects "
         "aiohttp.client_exceptions: TooManyRedirects",
-        **{**_CERTAIN, "reached_server": "yes", "counts_as": "success"},
+        **{**v.CERTAIN, "reached_server": "yes", "counts_as": "success"},
     ),
     # ------------------------------------------------------------------ what was to be sent
-    _says(
+    v.says(
         "DataValidation",
         "urllib3.exceptions: LocationValueError requests.exceptions: URLRequired MissingSchema "
         "InvalidSchema InvalidURL InvalidHeader httpx: UnsupportedProtocol InvalidURL "
         "httpcore: UnsupportedProtocol aiohttp.client_exceptions: InvalidURL InvalidUrlClientError "
         "NonHttpUrlClientError",
-        **_UNSENT,
-        **_CERTAIN,
+        **v.UNSENT,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "Configuration",
         "urllib3.exceptions: ProxySchemeUnknown ProxySchemeUnsupported "
         "requests.exceptions: InvalidProxyURL",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "Serialization",
         "requests.exceptions: InvalidJSONError",
-        **_UNSENT,
-        counts_as="ignored",
+        **v.LOCAL,
     ),
-    _says(
+    v.says(
         "Internal",
         "urllib3.exceptions: ClosedPoolError FullPoolError HostChangedError "
         "httpx: LocalProtocolError httpcore: LocalProtocolError h11._util: LocalProtocolError",
-        **_BUG,
-        **_UNSENT,
+        **v.BUG,
+        **v.UNSENT,
     ),
-    _says(
+    v.says(
         "Internal",
         "urllib3.exceptions: BodyNotHttplibCompatible ResponseNotChunked UnrewindableBodyError "
         "TimeoutStateError requests.exceptions: StreamConsumedError UnrewindableBodyError "
         "requests.cookies: CookieConflictError httpx: StreamError CookieConflict "
         "anyio: ClosedResourceError BusyResourceError "
         "anyio._core._exceptions: ClosedResourceError BusyResourceError",
-        **_BUG,
+        **v.BUG,
     ),
     # ------------------------------------------------------------------ aiohttp's server
-    _says(
+    v.says(
         "DependencyService",
         "aiohttp.web_exceptions: HTTPException",
         judge=judges.by_server_status,
-        **_GUESS_OF_BASE,
+        **v.FINAL,
+        **v.UNCLEAR,
     ),
-    _says(
+    v.says(
         "DataValidation",
         "aiohttp.web_protocol: RequestPayloadError PayloadAccessError",
         reached_server="yes",
         counts_as="success",
         severity="Low",
     ),
-    _says("Processing", "aiohttp.web_runner: GracefulExit aiohttp.streams: EofStream", **_STOPPED),
+    v.says(
+        "Processing", "aiohttp.web_runner: GracefulExit aiohttp.streams: EofStream", **v.STOPPED
+    ),
     # A certificate that is not looked at: no error, but somebody should know.
-    _says(
+    v.says(
         "Permission",
         "urllib3.exceptions: SecurityWarning",
-        **_QUIET,
-        recovery_strategy="ValidateConfig",
+        **v.QUIET,
+        **v.VALIDATE,
     ),
 )

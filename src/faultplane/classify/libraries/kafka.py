@@ -18,16 +18,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from faultplane.classify.classification import Classification, shared
+from faultplane.classify import vocabulary as v
 from faultplane.classify.judgement import keyed
 from faultplane.classify.libraries import rows as r
 from faultplane.classify.table import Row, answers_by_word
 
 __all__ = ["CODES", "GROUPS", "by_kafka_code"]
 
-_REJOIN: Final[Row] = ("Concurrency", {**r.LATER, **r.ANSWERED})
-_FENCED: Final[Row] = ("Concurrency", {**r.FINAL, **r.ANSWERED, **r.WITHOUT})
-_UNKNOWN_HERE: Final[Row] = ("Configuration", {**r.AGAIN, **r.ANSWERED, **r.LIKELY})
+_REJOIN: Final[Row] = ("Concurrency", {**v.LATER, **v.ANSWERED})
+_FENCED: Final[Row] = ("Concurrency", {**v.FINAL, **v.ANSWERED, **v.WITHOUT})
+_UNKNOWN_HERE: Final[Row] = ("Configuration", {**v.AGAIN, **v.ANSWERED, **v.LIKELY})
 
 CODES: Final = answers_by_word(
     "kafka",
@@ -57,23 +57,22 @@ CODES: Final = answers_by_word(
         "-192 -185": r.SLOW,
         "-166": r.UNREACHED_IN_TIME,
         "-184": r.POOL_EMPTY,
-        "-194": ("ResourceExhausted", {**r.UNSENT}),
-        "-181": ("Transport", {**r.UNSENT, **r.FINAL, **r.GUESS,
-                               "recovery_strategy": "ValidateConfig"}),
+        "-194": ("ResourceExhausted", {**v.UNSENT}),
+        "-181": ("Transport", {**v.UNSENT, **v.FINAL, **v.GUESS, **v.VALIDATE}),
         "-169": r.LOCKED_OUT,
         "-186 -145": r.SETTING,
-        "-190 -188": ("Configuration", {"confidence": 0.7}),
-        "-199 -198 -155": ("Serialization", {**r.TARGET}),
-        "-162 -161": ("Serialization", {**r.UNSENT, **r.IGNORED}),
+        "-190 -188": ("Configuration", {**v.LIKELY}),
+        "-199 -198 -155": ("Serialization", {**v.TARGET}),
+        "-162 -161": ("Serialization", {**v.LOCAL}),
         "-160 -159": ("Serialization", {"reached_server": "yes"}),
         "-197 -152 -151 -163 -137": r.STOPPED,
         "-191 -141": ("BusinessLogic", {}),
-        "-180 -178 -177 -164 -153": ("Concurrency", {**r.UNSENT, **r.IGNORED}),
+        "-180 -178 -177 -164 -153": ("Concurrency", {**v.LOCAL}),
         "-172 -176 -175 -174 -154 -157 -156": r.MISUSE,
-        "-171 -170 -165": ("VersionMismatch", {**r.UNSENT}),
+        "-171 -170 -165": ("VersionMismatch", {**v.UNSENT}),
         "-168 -140 -139": r.ABSENT,
         "-150 -149 -148": ("DependencyService", {**r.BROKEN[1], "severity": "Critical"}),
-        "-147": ("Timeout", {**r.UNSENT, **r.IGNORED, "origin": "caller"}),
+        "-147": ("Timeout", {**v.LOCAL, "origin": "caller"}),
         "-144": _FENCED,
         "-142": _REJOIN,
         # By the flags of a client.
@@ -104,24 +103,15 @@ def _confluent_key(exc: BaseException) -> object:
         return "fatal"
     retriable = error.retriable()
     word = _word(error.code(), retriable)
-    return f"{word} again" if retriable is True and word != "retriable" else word
-
-
-def _confluent_answer(key: str, answer: Classification) -> Classification:
-    word, again, _ = key.partition(" again")
-    answer = CODES.get(word, answer)
-    if not again or answer.retryable:
-        return answer
-    # The client says so of this very call.
-    return shared(answer.replace(**{**r.AGAIN, **r.BACKOFF}))
+    return word + r.MAY_BE_MADE_AGAIN if retriable is True and word != "retriable" else word
 
 
 by_kafka_code: Final = keyed(_code_key, CODES.get)
 """An error of kafka-python or aiokafka by its code."""
-by_confluent_error: Final = keyed(_confluent_key, _confluent_answer)
+by_confluent_error: Final = keyed(_confluent_key, r.by_word_or_again(CODES))
 """A KafkaException by the KafkaError that it is around."""
 
-_BASE: Final[r.Written] = ("DependencyService", {**r.BROKEN[1], **r.GUESS}, by_kafka_code)
+_BASE: Final[r.Written] = ("DependencyService", {**r.BROKEN[1], **v.GUESS}, by_kafka_code)
 # The same in both clients.
 _CLIENT: Final[dict[str, r.Written]] = {
     "KafkaError": _BASE,
@@ -130,16 +120,16 @@ _CLIENT: Final[dict[str, r.Written]] = {
     "NoBrokersAvailable NodeNotReadyError KafkaUnavailableError": r.UNREACHED,
     "KafkaConfigurationError UnrecognizedBrokerVersion": r.SETTING,
     "IncompatibleBrokerVersion": r.UNSUPPORTED,
-    "UnsupportedCodecError": ("VersionMismatch", {**r.UNSENT}),
+    "UnsupportedCodecError": ("VersionMismatch", {**v.UNSENT}),
     "IllegalStateError": r.MISUSE,
     "IllegalArgumentError": r.UNFIT,
     "CommitFailedError": _REJOIN,
     "NoOffsetForPartitionError": r.ABSENT,
     "KafkaProtocolError CorrelationIdError": ("Serialization", {"origin": "path"}),
     "QuotaViolationError": r.THROTTLED,
-    "Cancelled": ("Transport", {**r.LIKELY}),
+    "Cancelled": ("Transport", {**v.LIKELY}),
     "StaleMetadata MetadataEmptyBrokerList TooManyInFlightRequests": (
-        "DependencyService", {**r.NOT_OPEN[1], **r.LIKELY},
+        "DependencyService", {**r.NOT_OPEN[1], **v.LIKELY},
     ),
 }  # fmt: skip
 
@@ -174,7 +164,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
     ),
     (
         "confluent_kafka.serialization",
-        {"SerializationError": ("Serialization", {**r.UNSENT, **r.IGNORED})},
+        {"SerializationError": ("Serialization", {**v.LOCAL})},
     ),
     (
         "confluent_kafka.error",
@@ -183,7 +173,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
                 "Serialization", {"reached_server": "yes"},
             ),
             "KeySerializationError ValueSerializationError": (
-                "Serialization", {**r.UNSENT, **r.IGNORED},
+                "Serialization", {**v.LOCAL},
             ),
         },
     ),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from faultplane.classify.classification import Classification, shared
+from faultplane.classify import vocabulary as v
 from faultplane.classify.judgement import keyed
 from faultplane.classify.libraries import rows as r
 from faultplane.classify.table import answers_by_word
@@ -30,7 +30,7 @@ CODES: Final = answers_by_word(
         "24 43 46 112 117 225 251": r.CONFLICT,
         "11601 237": r.INTERRUPTED,
         "50": r.SLOW_SERVER,
-        "64": ("Timeout", {**r.TARGET, **r.LATER}),
+        "64": ("Timeout", {**v.TARGET, **v.LATER}),
         "13 31 8000": r.DENIED,
         "11 18": r.LOCKED_OUT,
         "26 27": r.ABSENT,
@@ -65,49 +65,39 @@ def _code_key(exc: Any) -> object:
     code = _code_of(exc)
     word = _WORDS.get(code, "") if type(code) is int else ""
     labelled = any(exc.has_error_label(label) is True for label in _RETRY_LABELS)
-    return f"{word} again" if labelled else word
+    return word + r.MAY_BE_MADE_AGAIN if labelled else word
 
 
-def _answer(key: str, answer: Classification) -> Classification:
-    word, again, _ = key.partition(" again")
-    answer = CODES.get(word, answer)
-    if not again or answer.retryable:
-        return answer
-    return shared(answer.replace(**{**r.AGAIN, **r.BACKOFF}))
-
-
-by_mongo_code: Final = keyed(_code_key, _answer)
+by_mongo_code: Final = keyed(_code_key, r.by_word_or_again(CODES))
 """An OperationFailure by its code and its labels."""
 
 GROUPS: Final[tuple[r.Group, ...]] = (
     (
         "pymongo.errors",
         {
-            "PyMongoError": (
-                "DependencyService", {**r.BROKEN[1], **r.GUESS, "reached_server": "unknown"},
-            ),
+            "PyMongoError": r.UNTOLD,
             "ConnectionFailure AutoReconnect": r.LOST,
             "NetworkTimeout": r.SLOW,
             "NotPrimaryError": r.UNAVAILABLE,
             "ServerSelectionTimeoutError": r.UNREACHED,
             "_OperationCancelled": r.STOPPED,
             "WaitQueueTimeoutError": r.POOL_EMPTY,
-            "OperationFailure": ("DependencyService", {**r.BROKEN[1], **r.GUESS}, by_mongo_code),
+            "OperationFailure": ("DependencyService", {**r.BROKEN[1], **v.GUESS}, by_mongo_code),
             "ExecutionTimeout": (*r.SLOW_SERVER, by_mongo_code),
-            "WTimeoutError": ("Timeout", {**r.TARGET, **r.LATER}),
+            "WTimeoutError": ("Timeout", {**v.TARGET, **v.LATER}),
             "DuplicateKeyError": (*r.INVALID, by_mongo_code),
             "CursorNotFound": (*r.CONFLICT, by_mongo_code),
             "ConfigurationError InvalidURI": r.SETTING,
             "InvalidName DocumentTooLarge CollectionInvalid": r.UNFIT,
             "InvalidOperation": r.MISUSE,
             "ProtocolError": ("Serialization", {"origin": "path"}),
-            "EncryptionError": ("Serialization", {**r.UNSENT, **r.GUESS}),
+            "EncryptionError": ("Serialization", {**v.UNSENT, **v.GUESS}),
         },
     ),
     (
         "gridfs.errors",
         {
-            "GridFSError": ("DependencyService", {**r.BROKEN[1], **r.GUESS}),
+            "GridFSError": ("DependencyService", {**r.BROKEN[1], **v.GUESS}),
             "NoFile": r.ABSENT,
             "FileExists": r.INVALID,
             "CorruptGridFile": r.DAMAGED,
@@ -117,7 +107,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
         "bson.errors",
         {
             "BSONError InvalidBSON": ("Serialization", {}),
-            "InvalidDocument InvalidStringData": ("Serialization", {**r.UNSENT}),
+            "InvalidDocument InvalidStringData": ("Serialization", {**v.UNSENT}),
             "InvalidId": r.UNFIT,
         },
     ),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.judgement import keyed
 from faultplane.classify.libraries import rows as r
 from faultplane.classify.table import answers_by_word
@@ -36,8 +37,7 @@ NUMBERS: Final = answers_by_word(
         "1047 1053 1077 1079": r.UNAVAILABLE,
         "1152 1158 1159 1160 1161 1184 1927 2000 2006 2013 2055": r.LOST,
         "1043 2001 2002 2003 2004 2009 2012": r.UNREACHED,
-        "2026": ("Transport", {**r.UNSENT, **r.FINAL, **r.GUESS,
-                               "recovery_strategy": "ValidateConfig"}),
+        "2026": ("Transport", {**v.UNSENT, **v.FINAL, **v.GUESS, **v.VALIDATE}),
         "2005": ("Configuration", {"category": "Network", "confidence": 0.9}),
         "4031": r.IDLED_OUT,
         "1044 1045 1129 1130 1251 1524 1698 2061": r.LOCKED_OUT,
@@ -53,8 +53,8 @@ NUMBERS: Final = answers_by_word(
         "1146 1149 1166 1171 1179 1193 1215 1222 1231 1232 1241 1243 1247 1248 1305 1318 1327 "
         "1415 1418 1422 1568 1792": r.MISTAKE,
         "1196 1235 1286 1289 1295": r.UNSUPPORTED,
-        "2007 2047 2049 2054 2059": ("VersionMismatch", {**r.UNSENT}),
-        "2008": ("ResourceExhausted", {**r.UNSENT}),
+        "2007 2047 2049 2054 2059": ("VersionMismatch", {**v.UNSENT}),
+        "2008": ("ResourceExhausted", {**v.UNSENT}),
         "2014 2030 2031 2033 2034 2036 2048 2051 2053 2056 2058": r.MISUSE,
         "2020": r.UNFIT,
         "2027": ("Serialization", {"origin": "path"}),
@@ -78,11 +78,7 @@ by_mysql_number: Final = keyed(_number_key, NUMBERS.get)
 
 _DATABASE: Final[dict[str, r.Written]] = {
     "MySQLError": (*r.BROKEN, by_mysql_number),
-    "Error DatabaseError OperationalError InternalError": (
-        "DependencyService",
-        {**r.FINAL, **r.BY_HAND, **r.GUESS, "reached_server": "unknown"},
-        by_mysql_number,
-    ),
+    "Error DatabaseError OperationalError InternalError": (*r.UNTOLD, by_mysql_number),
     "IntegrityError DataError": (*r.INVALID, by_mysql_number),
     "ProgrammingError InterfaceError": (*r.MISUSE, by_mysql_number),
     "NotSupportedError": (*r.UNSUPPORTED, by_mysql_number),

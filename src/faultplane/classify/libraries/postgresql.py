@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.judgement import keyed
 from faultplane.classify.libraries import rows as r
 from faultplane.classify.table import answers_by_word
@@ -38,16 +39,16 @@ SQLSTATES: Final = answers_by_word(
         "09xxx": r.MISTAKE,
         "08xxx 08000 08003 08006": r.LOST,
         "08001": r.UNREACHED,
-        "08004": ("Transport", {**r.UNSENT, "origin": "target"}),
-        "08007 40003": ("Transport", {**r.LATER, **r.BY_HAND}),
+        "08004": ("Transport", {**v.UNSENT, "origin": "target"}),
+        "08007 40003": ("Transport", {**v.LATER, **v.BY_HAND}),
         # PgBouncer has this code for whatever it refuses.
-        "08P01": ("VersionMismatch", {"origin": "path", **r.GUESS}),
+        "08P01": ("VersionMismatch", {"origin": "path", **v.GUESS}),
         "0Axxx": r.UNSUPPORTED,
         "0Lxxx 0Pxxx 42501": r.DENIED,
         "10xxx 22xxx 23xxx 23001 23502 23503 23505 23514 23P01 40002 44xxx 54xxx": r.INVALID,
         "25006": r.READ_ONLY,
-        "25P03": ("Timeout", {"origin": "caller", "reached_server": "yes", **r.IGNORED,
-                              "recovery_strategy": "FixCode"}),
+        "25P03": ("Timeout", {"origin": "caller", "reached_server": "yes", **v.IGNORED,
+                              **v.FIX}),
         "25P04 57014": r.SLOW_SERVER,
         "28xxx 28000 28P01": r.LOCKED_OUT,
         "3Dxxx 3D000 57P04": r.SETTING,
@@ -55,7 +56,7 @@ SQLSTATES: Final = answers_by_word(
         "53xxx 53000 53200": r.CROWDED,
         "53100 53400": r.FULL,
         "53300": r.NO_PLACE,
-        "55xxx": ("Concurrency", {**r.ANSWERED, **r.LATER, **r.GUESS}),
+        "55xxx": ("Concurrency", {**v.ANSWERED, **v.LATER, **v.GUESS}),
         "55P02": r.REFUSED_SETTING,
         "57xxx 57P01 57P02": r.UNAVAILABLE,
         "57P03": r.NOT_OPEN,
@@ -64,7 +65,7 @@ SQLSTATES: Final = answers_by_word(
         "58030": ("DependencyService", {**r.BROKEN[1], "severity": "Critical"}),
         "HV00N": r.UNAVAILABLE,
         "XX001 XX002": r.DAMAGED,
-        "P0001": ("BusinessLogic", {**r.LIKELY}),
+        "P0001": ("BusinessLogic", {**v.LIKELY}),
         # libpq and psycopg have no code for these.
         "connect": r.UNREACHED,
     },
@@ -114,10 +115,7 @@ by_sqlstate: Final = keyed(_sqlstate_key, SQLSTATES.get)
 
 # PEP 249, and what each says where the server gave no code.
 _DATABASE: Final[dict[str, r.Written]] = {
-    "Error DatabaseError NotSupportedError": (
-        "DependencyService", {**r.FINAL, **r.BY_HAND, **r.GUESS, "reached_server": "unknown"},
-        by_sqlstate,
-    ),
+    "Error DatabaseError NotSupportedError": (*r.UNTOLD, by_sqlstate),
     "OperationalError": ("Transport", {"confidence": 0.6}, by_sqlstate),
     "InternalError": (*r.BROKEN, by_sqlstate),
     "IntegrityError DataError": (*r.INVALID, by_sqlstate),
@@ -134,7 +132,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
         {
             "ConnectionTimeout": r.UNREACHED_IN_TIME,
             "CancellationTimeout _WaitTimeout": r.SLOW,
-            "PipelineAborted": ("Internal", {**r.ANSWERED, **r.LIKELY}),
+            "PipelineAborted": ("Internal", {**v.ANSWERED, **v.LIKELY}),
         },
     ),
     # psycopg2 has only these apart from the classes of the codes.
@@ -150,7 +148,7 @@ GROUPS: Final[tuple[r.Group, ...]] = (
             "PostgresWarning": r.WARNED,
             # The plan is made anew where the statement is: outside of a transaction asyncpg does.
             "InvalidCachedStatementError": (
-                "VersionMismatch", {**r.AGAIN, **r.BACKOFF, **r.ANSWERED},
+                "VersionMismatch", {**v.AGAIN, **v.BACKOFF, **v.ANSWERED},
             ),
         },
     ),
@@ -158,17 +156,17 @@ GROUPS: Final[tuple[r.Group, ...]] = (
         "asyncpg.exceptions._base",
         {
             "PostgresError": (
-                "DependencyService", {**r.BROKEN[1], **r.GUESS}, by_sqlstate,
+                "DependencyService", {**r.BROKEN[1], **v.GUESS}, by_sqlstate,
             ),
             "InterfaceError InternalClientError": r.MISUSE,
             "DataError": r.UNFIT,
             "ClientConfigurationError": r.SETTING,
             "UnsupportedClientFeatureError UnsupportedServerFeatureError": (
-                "VersionMismatch", {**r.UNSENT, **r.IGNORED},
+                "VersionMismatch", {**v.LOCAL},
             ),
-            "ProtocolError": ("Serialization", {"origin": "path", **r.GUESS}),
+            "ProtocolError": ("Serialization", {"origin": "path", **v.GUESS}),
             "OutdatedSchemaCacheError": (
-                "VersionMismatch", {**r.AGAIN, **r.BACKOFF, **r.ANSWERED},
+                "VersionMismatch", {**v.AGAIN, **v.BACKOFF, **v.ANSWERED},
             ),
             "TargetServerAttributeNotMatched": r.NOT_OPEN,
             "InterfaceWarning": r.WARNED,

@@ -17,15 +17,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.judgement import keyed
 from faultplane.classify.libraries import rows as r
 from faultplane.classify.table import Row, answers_by_word
 
 __all__ = ["GROUPS", "WORDS", "by_redis_text", "by_redis_word"]
 
-_MEMORY: Final[Row] = ("ResourceExhausted", {**r.LATER, **r.TARGET, "severity": "High"})
-_SCRIPT: Final[Row] = ("DataValidation", {**r.ANSWERED, **r.WITHOUT, **r.LIKELY})
-_ELSEWHERE: Final[Row] = ("DependencyService", {**r.BACKOFF, **r.ANSWERED})
+_MEMORY: Final[Row] = ("ResourceExhausted", {**v.LATER, **v.TARGET, "severity": "High"})
+_SCRIPT: Final[Row] = ("DataValidation", {**v.ANSWERED, **v.WITHOUT, **v.LIKELY})
+_ELSEWHERE: Final[Row] = ("DependencyService", {**v.BACKOFF, **v.ANSWERED})
 
 WORDS: Final = answers_by_word(
     "redis",
@@ -92,30 +93,28 @@ GROUPS: Final[tuple[r.Group, ...]] = (
     (
         "redis.exceptions",
         {
-            "RedisError": ("DependencyService", {**r.BROKEN[1], **r.GUESS,
-                                                 "reached_server": "unknown"}),
+            "RedisError": r.UNTOLD,
             "ConnectionError": (*r.LOST, by_redis_text),
             "TimeoutError": (*r.SLOW, by_redis_text),
             "MaxConnectionsError": r.POOL_EMPTY,
             "AuthenticationError AuthorizationError": r.LOCKED_OUT,
             "BusyLoadingError ReadOnlyError ClusterDownError MasterDownError": r.UNAVAILABLE,
             "ClusterError SlotNotCoveredError": (
-                "DependencyService", {**r.BACKOFF, "reached_server": "unknown", **r.LIKELY},
+                "DependencyService", {**v.BACKOFF, "reached_server": "unknown", **v.LIKELY},
             ),
-            "RedisClusterException": ("Configuration", {"origin": "path", **r.GUESS}),
+            "RedisClusterException": ("Configuration", {"origin": "path", **v.GUESS}),
             "AskError MovedError": _ELSEWHERE,
             "TryAgainError WatchError": r.CONFLICT,
             "LockError": ("Concurrency", {**r.CONFLICT[1], "confidence": 0.6}),
-            "LockNotOwnedError": ("Concurrency", {**r.FINAL, **r.ANSWERED,
-                                                  "recovery_strategy": "FixCode"}),
-            "ResponseError": ("Internal", {**r.ANSWERED, "confidence": 0.6}, by_redis_word),
+            "LockNotOwnedError": ("Concurrency", {**v.FINAL, **v.ANSWERED, **v.FIX}),
+            "ResponseError": ("Internal", {**v.ANSWERED, "confidence": 0.6}, by_redis_word),
             "ExecAbortError ClusterCrossSlotError": r.MISTAKE,
             "OutOfMemoryError": _MEMORY,
             "NoScriptError": _SCRIPT,
             "NoPermissionError": r.DENIED,
             "AuthenticationWrongNumberOfArgsError ModuleError": r.REFUSED_SETTING,
             "DataError": r.UNFIT,
-            "InvalidResponse": ("Serialization", {**r.TARGET}),
+            "InvalidResponse": ("Serialization", {**v.TARGET}),
             "PubSubError ChildDeadlockedError IncorrectPolicyType": r.MISUSE,
         },
     ),

@@ -12,102 +12,110 @@ that all callers share; one that had no place for it, or was about to stop, coun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import Classification, shared
 from faultplane.classify.judgement import Judge
-from faultplane.classify.stdlib import Entry, _Written
-from faultplane.classify.table import Row, Table
+from faultplane.classify.table import Answers, Row, Table
 
-__all__ = ["Group", "Written", "by_answer", "names_of", "table_of"]
+__all__ = [
+    "MAY_BE_MADE_AGAIN",
+    "Group",
+    "Written",
+    "by_answer",
+    "by_word_or_again",
+    "names_of",
+    "table_of",
+]
 
 Written = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], Judge]
 """Kind, what differs from what it implies, and who refines it."""
 Group = tuple[str, dict[str, Written]]
 """A module, and the rows of its types by their names."""
 
-FINAL: Final[dict[str, Any]] = {"retryable": False, "temporary": False}
-AGAIN: Final[dict[str, Any]] = {"retryable": True, "temporary": True}
-LATER: Final[dict[str, Any]] = {"retryable": False, "temporary": True}
-UNSENT: Final[dict[str, Any]] = {"reached_server": "no"}
-ANSWERED: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
-TARGET: Final[dict[str, Any]] = {"origin": "target", "reached_server": "yes"}
-IGNORED: Final[dict[str, Any]] = {"counts_as": "ignored"}
-GUESS: Final[dict[str, Any]] = {"confidence": 0.5}
-LIKELY: Final[dict[str, Any]] = {"confidence": 0.7}
-BACKOFF: Final[dict[str, Any]] = {"recovery_strategy": "RetryWithBackoff"}
-BY_HAND: Final[dict[str, Any]] = {"recovery_strategy": "ManualIntervention"}
-WITHOUT: Final[dict[str, Any]] = {"recovery_strategy": "Fallback"}
-
 # The way there.
 LOST: Final[Row] = ("Transport", {})
-UNREACHED: Final[Row] = ("Transport", {**UNSENT})
+UNREACHED: Final[Row] = ("Transport", {**v.UNSENT})
 SLOW: Final[Row] = ("Timeout", {})
-UNREACHED_IN_TIME: Final[Row] = ("Timeout", {**UNSENT})
+UNREACHED_IN_TIME: Final[Row] = ("Timeout", {**v.UNSENT})
 # The connection was closed because nobody used it: the next call finds it so.
-IDLED_OUT: Final[Row] = ("Transport", {**UNSENT, **IGNORED, "origin": "caller"})
+IDLED_OUT: Final[Row] = ("Transport", {**v.LOCAL, "origin": "caller"})
 # The server.
-SLOW_SERVER: Final[Row] = ("Timeout", {**TARGET})
-UNAVAILABLE: Final[Row] = ("DependencyService", {**BACKOFF})
-NOT_OPEN: Final[Row] = ("DependencyService", {**BACKOFF, **UNSENT})
-BROKEN: Final[Row] = ("DependencyService", {**FINAL, **BY_HAND})
+SLOW_SERVER: Final[Row] = ("Timeout", {**v.TARGET})
+UNAVAILABLE: Final[Row] = ("DependencyService", {**v.BACKOFF})
+NOT_OPEN: Final[Row] = ("DependencyService", {**v.BACKOFF, **v.UNSENT})
+BROKEN: Final[Row] = ("DependencyService", {**v.FINAL, **v.BY_HAND})
+# The base of a library's errors, of which nothing more is known.
+UNTOLD: Final[Row] = ("DependencyService", {**v.FINAL, **v.BY_HAND, **v.UNCLEAR})
 DAMAGED: Final[Row] = (
     "DependencyService",
-    {**FINAL, **BY_HAND, "category": "Data", "severity": "Critical"},
+    {**v.FINAL, **v.BY_HAND, "category": "Data", "severity": "Critical"},
 )
-FULL: Final[Row] = ("ResourceExhausted", {**FINAL, **TARGET, "severity": "High"})
-CROWDED: Final[Row] = ("ResourceExhausted", {**AGAIN, **TARGET, "severity": "High"})
-NO_PLACE: Final[Row] = ("ResourceExhausted", {**CROWDED[1], **UNSENT})
+FULL: Final[Row] = ("ResourceExhausted", {**v.FINAL, **v.TARGET, "severity": "High"})
+CROWDED: Final[Row] = ("ResourceExhausted", {**v.AGAIN, **v.TARGET, "severity": "High"})
+NO_PLACE: Final[Row] = ("ResourceExhausted", {**CROWDED[1], **v.UNSENT})
 THROTTLED: Final[Row] = ("RateLimit", {})
 # It leads to a replica, or to what was the primary until a moment ago.
 READ_ONLY: Final[Row] = (
     "Configuration",
-    {**LATER, "origin": "path", "reached_server": "yes", "confidence": 0.6},
+    {**v.LATER, "origin": "path", "reached_server": "yes", "confidence": 0.6},
 )
 # What the server says of the call.
-CONFLICT: Final[Row] = ("Concurrency", {**TARGET, **ANSWERED})
+CONFLICT: Final[Row] = ("Concurrency", {**v.TARGET, **v.ANSWERED})
 OUTDATED: Final[Row] = (
     "Concurrency",
-    {**LATER, **ANSWERED, "recovery_strategy": "FixCode"},
+    {**v.LATER, **v.ANSWERED, **v.FIX},
 )
 INTERRUPTED: Final[Row] = (
     "Concurrency",
-    {**FINAL, **WITHOUT, **IGNORED, "reached_server": "yes", "severity": "Low"},
+    {**v.FINAL, **v.WITHOUT, **v.IGNORED, "reached_server": "yes", "severity": "Low"},
 )
-INVALID: Final[Row] = ("DataValidation", {**ANSWERED})
-ABSENT: Final[Row] = ("DataValidation", {**ANSWERED, "confidence": 0.6})
-MISTAKE: Final[Row] = ("Internal", {**ANSWERED})
-DENIED: Final[Row] = ("Permission", {**ANSWERED})
-LOCKED_OUT: Final[Row] = ("Permission", {**UNSENT, "counts_as": "success"})
-UNSUPPORTED: Final[Row] = ("VersionMismatch", {**ANSWERED})
-REFUSED_SETTING: Final[Row] = ("Configuration", {**ANSWERED, "confidence": 0.7})
+INVALID: Final[Row] = ("DataValidation", {**v.ANSWERED})
+ABSENT: Final[Row] = ("DataValidation", {**v.ANSWERED, "confidence": 0.6})
+MISTAKE: Final[Row] = ("Internal", {**v.ANSWERED})
+DENIED: Final[Row] = ("Permission", {**v.ANSWERED})
+LOCKED_OUT: Final[Row] = ("Permission", {**v.UNSENT, "counts_as": "success"})
+UNSUPPORTED: Final[Row] = ("VersionMismatch", {**v.ANSWERED})
+REFUSED_SETTING: Final[Row] = ("Configuration", {**v.ANSWERED, **v.LIKELY})
 # This side, before anything was sent.
 SETTING: Final[Row] = ("Configuration", {})
-UNFIT: Final[Row] = ("DataValidation", {**UNSENT})
-MISUSE: Final[Row] = ("Internal", {**UNSENT, **IGNORED, "confidence": 0.9})
+UNFIT: Final[Row] = ("DataValidation", {**v.UNSENT})
+MISUSE: Final[Row] = ("Internal", {**v.LOCAL, "confidence": 0.9})
 STOPPED: Final[Row] = (
     "Concurrency",
-    {**FINAL, **WITHOUT, **UNSENT, **IGNORED, "severity": "Low"},
+    {**v.FINAL, **v.WITHOUT, **v.LOCAL, "severity": "Low"},
 )
 # Each connection of a pool of ours is in use, which says little of the server.
 POOL_EMPTY: Final[Row] = (
     "ResourceExhausted",
-    {**AGAIN, **UNSENT, **IGNORED, "severity": "High", "confidence": 0.8},
+    {**v.AGAIN, **v.LOCAL, "severity": "High", "confidence": 0.8},
 )
 WARNED: Final[Row] = (
     "Processing",
-    {**FINAL, **IGNORED, "severity": "Low", "recovery_strategy": "FixCode"},
+    {**v.FINAL, **v.IGNORED, "severity": "Low", **v.FIX},
 )
 
 
-def _make(name: str, row: Written) -> Entry:
-    fields = {"confidence": 0.8, **row[1]}
-    answer = shared(Classification(row[0], rule=name, **fields))
-    return Entry(answer, row[2] if len(row) == 3 else None)
+MAY_BE_MADE_AGAIN: Final = " again"
+"""Behind a word in a key: the client says of this very call that it may be made again."""
 
 
-def table_of(groups: tuple[Group, ...]) -> Table[str, Any, Entry]:
+def by_word_or_again(answers: Answers[str]) -> Callable[[str, Classification], Classification]:
+    """What answers a key that is a word of ``answers``, or one with `MAY_BE_MADE_AGAIN` behind."""
+
+    def answer_to(key: str, answer: Classification) -> Classification:
+        word, again, _ = key.partition(MAY_BE_MADE_AGAIN)
+        answer = answers.get(word, answer)
+        if not again or answer.retryable:
+            return answer
+        return shared(answer.replace(**{**v.AGAIN, **v.BACKOFF}))
+
+    return answer_to
+
+
+def table_of(groups: tuple[Group, ...]) -> Table[str, Any, v.Entry]:
     """The rows of all groups by the full name of the type."""
     return Table(
         {
@@ -116,7 +124,7 @@ def table_of(groups: tuple[Group, ...]) -> Table[str, Any, Entry]:
             for names, row in rows.items()
             for name in names.split()
         },
-        _make,
+        lambda name, row: v.entry_of(name, *row),
     )
 
 
@@ -134,7 +142,7 @@ def names_of(written: str) -> Iterator[tuple[str, str]]:
             yield module, word
 
 
-def by_answer(*written: _Written) -> tuple[Group, ...]:
+def by_answer(*written: v.Said) -> tuple[Group, ...]:
     """Groups of rows that are written answer by answer: where many libraries give the same."""
     groups: list[Group] = []
     for row in written:

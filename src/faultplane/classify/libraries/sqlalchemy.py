@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import Classification
 from faultplane.classify.judgement import BY_TYPE, NEVER, Inquiry, Judgement, Reader
 from faultplane.classify.judges import UNKNOWN, by_cause, inner_answer
@@ -73,9 +74,6 @@ def by_driver(exc: BaseException, answer: Classification, inquiry: Inquiry) -> J
     return said, (_driver_key, (kind, key))
 
 
-# PEP 249, where the driver's exception is one that nobody knows.
-_OTHER: Final = {**r.FINAL, **r.BY_HAND, **r.GUESS, "reached_server": "unknown"}
-
 GROUPS: Final[tuple[r.Group, ...]] = (
     (
         "sqlalchemy.exc",
@@ -91,11 +89,12 @@ GROUPS: Final[tuple[r.Group, ...]] = (
             "NoResultFound MultipleResultsFound": r.ABSENT,
             "TimeoutError": r.POOL_EMPTY,
             "DisconnectionError InvalidatePoolError": r.LOST,
-            "StatementError": ("Internal", {**r.UNSENT, **r.IGNORED, "confidence": 0.6}, by_driver),
+            "StatementError": ("Internal", {**v.LOCAL, "confidence": 0.6}, by_driver),
+            # PEP 249, where the driver's exception is one that nobody knows.
             "DBAPIError DatabaseError OperationalError EmulatedDBAPIException": (
-                "DependencyService", _OTHER, by_driver,
+                *r.UNTOLD, by_driver,
             ),
-            "InterfaceError ProgrammingError": ("Internal", {**r.IGNORED, **r.LIKELY}, by_driver),
+            "InterfaceError ProgrammingError": ("Internal", {**v.IGNORED, **v.LIKELY}, by_driver),
             "IntegrityError DataError": (*r.INVALID, by_driver),
             "InternalError": (*r.BROKEN, by_driver),
             "NotSupportedError": (*r.UNSUPPORTED, by_driver),
@@ -108,12 +107,12 @@ GROUPS: Final[tuple[r.Group, ...]] = (
     (
         "sqlalchemy.orm.exc",
         {
-            "StaleDataError": ("Concurrency", {**r.CONFLICT[1], **r.LIKELY}),
+            "StaleDataError": ("Concurrency", {**r.CONFLICT[1], **v.LIKELY}),
             "ObjectDeletedError": r.ABSENT,
         },
     ),
     # The base of the imitated ones before 2.1.
     ("sqlalchemy.dialects.postgresql.asyncpg", {
-        "AsyncAdapt_asyncpg_dbapi.Error": ("DependencyService", _OTHER, by_driver),
+        "AsyncAdapt_asyncpg_dbapi.Error": (*r.UNTOLD, by_driver),
     }),
 )  # fmt: skip

@@ -14,50 +14,36 @@ Decisions that could have gone another way:
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.libraries import service_judges as judges
 from faultplane.classify.libraries.rows import Group, by_answer
-from faultplane.classify.stdlib import (
-    _ANSWERED,
-    _BUG,
-    _CERTAIN,
-    _FLOW,
-    _GUESS,
-    _LATER,
-    _MEDIUM,
-    _NEVER,
-    _STOPPED,
-    _UNSENT,
-    _says,
-)
 
 __all__ = ["GROUPS"]
 
-_SUCCESS: Final[dict[str, Any]] = {"reached_server": "yes", "counts_as": "success"}
-_BASE: Final[dict[str, Any]] = {**_NEVER, **_GUESS, "reached_server": "unknown"}
-
 GROUPS: Final[tuple[Group, ...]] = by_answer(
-    _says(
+    v.says(
         "Processing",
         "celery.exceptions: TaskPredicate billiard.exceptions: CoroStop billiard.pool: "
         "WorkersJoined celery.contrib.migrate: StopFiltering kombu.asynchronous.hub: Stop "
         "rq.exceptions: StopRequested ShutDownImminentException",
-        **_STOPPED,
+        **v.STOPPED,
     ),
-    _says(
+    v.says(
         "Concurrency",
         "celery.exceptions: TaskRevokedError billiard.exceptions: Terminated",
-        **_STOPPED,
+        **v.STOPPED,
     ),
-    _says("Concurrency", "rq.exceptions: DequeueTimeout", **_FLOW),
-    _says(
+    v.says("Concurrency", "rq.exceptions: DequeueTimeout", **v.FLOW),
+    v.says(
         "Concurrency",
         "rq.exceptions: DuplicateJobError DuplicateSchedulerError celery.platforms: LockFailed "
         "kombu.transport.redis: MutexHeld",
-        **{**_NEVER, "counts_as": "ignored"},
+        **v.FINAL,
+        **v.IGNORED,
     ),
-    _says(
+    v.says(
         "Processing",
         "celery.exceptions: CeleryError ChordError MaxRetriesExceededError celery.beat: "
         "SchedulingError celery.utils.serialization: UnpickleableExceptionWrapper "
@@ -66,26 +52,29 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         judge=judges.by_wrapped,
     ),
     # ------------------------------------------------------------------ time and workers
-    _says("Timeout", "celery.exceptions: TimeoutError", **_CERTAIN, origin="target"),
-    _says(
+    v.says("Timeout", "celery.exceptions: TimeoutError", **v.CERTAIN, origin="target"),
+    v.says(
         "Timeout",
         "billiard.exceptions: SoftTimeLimitExceeded TimeLimitExceeded "
         "rq.timeouts: BaseTimeoutException",
-        **{**_CERTAIN, **_ANSWERED, "retryable": False},
+        **{**v.CERTAIN, **v.TARGET, "retryable": False},
     ),
-    _says(
+    v.says(
         "ResourceExhausted",
         "billiard.exceptions: WorkerLostError rq.exceptions: AbandonedJobError",
-        **{**_NEVER, "severity": "High", "origin": "target", "confidence": 0.6},
+        **{**v.FINAL, "severity": "High", "origin": "target", "confidence": 0.6},
     ),
-    _says(
+    v.says(
         "ResourceExhausted",
         "kombu.exceptions: LimitExceeded",
-        **{**_LATER, **_MEDIUM, **_UNSENT, **_CERTAIN, "counts_as": "ignored"},
+        **v.AGAIN,
+        **v.MEDIUM,
+        **v.LOCAL,
+        **v.CERTAIN,
     ),
-    _says("ResourceExhausted", "celery.backends.rpc: BacklogLimitExceeded", **_MEDIUM),
+    v.says("ResourceExhausted", "celery.backends.rpc: BacklogLimitExceeded", **v.MEDIUM),
     # ------------------------------------------------------------------ what is wrong on this side
-    _says(
+    v.says(
         "Configuration",
         "celery.exceptions: NotRegistered QueueNotFound ImproperlyConfigured "
         "celery.schedules: ParseException kombu.exceptions: SerializerNotInstalled "
@@ -93,49 +82,56 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         "rq.exceptions: TimeoutFormatError SchedulerNotFound "
         "rq.connections: NoRedisConnectionException",
     ),
-    _says(
+    v.says(
         "Internal",
         "celery.exceptions: AlreadyRegistered celery.utils.graph: CycleError kombu.exceptions: "
         "MessageStateError NotBoundError rq.exceptions: InvalidJobOperation "
         "InvalidJobOperationError",
-        **_BUG,
+        **v.BUG,
     ),
-    _says(
+    v.says(
         "DataValidation", "celery.exceptions: InvalidTaskError rq.exceptions: InvalidJobDependency"
     ),
-    _says("DataValidation", "rq.exceptions: NoSuchJobError NoSuchGroupError", **_SUCCESS),
-    _says(
+    v.says("DataValidation", "rq.exceptions: NoSuchJobError NoSuchGroupError", **v.ANSWERED),
+    v.says(
         "Permission",
         "celery.exceptions: SecurityError kombu.exceptions: ContentDisallowed",
     ),
-    _says(
+    v.says(
         "Serialization",
         "kombu.exceptions: SerializationError DecodeError billiard.pool: MaybeEncodingError "
         "rq.exceptions: DeserializationError",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "Serialization",
         "kombu.exceptions: EncodeError",
-        **{**_CERTAIN, **_UNSENT, "counts_as": "ignored"},
+        **v.CERTAIN,
+        **v.LOCAL,
     ),
     # ------------------------------------------------------------------ brokers and backends
-    _says("DependencyService", "kombu.exceptions: KombuError", judge=judges.by_wrapped, **_BASE),
-    _says("Transport", "kombu.exceptions: OperationalError", judge=judges.by_wrapped),
-    _says("VersionMismatch", "kombu.exceptions: VersionMismatch"),
-    _says(
+    v.says(
+        "DependencyService",
+        "kombu.exceptions: KombuError",
+        judge=judges.by_wrapped,
+        **v.FINAL,
+        **v.UNCLEAR,
+    ),
+    v.says("Transport", "kombu.exceptions: OperationalError", judge=judges.by_wrapped),
+    v.says("VersionMismatch", "kombu.exceptions: VersionMismatch"),
+    v.says(
         "DependencyService",
         "kombu.exceptions: HttpError",
         judge=judges.by_client_status,
     ),
-    _says(
+    v.says(
         "DependencyService",
         "celery.exceptions: BackendError",
         judge=judges.by_wrapped,
         reached_server="unknown",
     ),
-    _says("DependencyService", "billiard.managers: RemoteError", **_NEVER, **_GUESS),
-    _says("Transport", "celery.exceptions: IncompleteStream", **_CERTAIN),
-    _says("DependencyService", "kombu.exceptions: InconsistencyError", **_BASE),
-    _says("DependencyService", "kombu.exceptions: BatchPublishError"),
+    v.says("DependencyService", "billiard.managers: RemoteError", **v.FINAL, **v.GUESS),
+    v.says("Transport", "celery.exceptions: IncompleteStream", **v.CERTAIN),
+    v.says("DependencyService", "kombu.exceptions: InconsistencyError", **v.FINAL, **v.UNCLEAR),
+    v.says("DependencyService", "kombu.exceptions: BatchPublishError"),
 )

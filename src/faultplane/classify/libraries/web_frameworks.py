@@ -22,51 +22,38 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from faultplane.classify import vocabulary as v
 from faultplane.classify.judges import by_cause
 from faultplane.classify.libraries import service_judges as judges
 from faultplane.classify.libraries.rows import Group, by_answer
-from faultplane.classify.stdlib import (
-    _BUG,
-    _CERTAIN,
-    _GUESS,
-    _MEDIUM,
-    _NEVER,
-    _STOPPED,
-    _UNSENT,
-    _says,
-)
 
 __all__ = ["GROUPS"]
 
-_ASKED_FOR: Final[dict[str, Any]] = {
-    "reached_server": "yes",
-    "counts_as": "success",
-    "severity": "Low",
-}
-_UNCLEAR: Final[dict[str, Any]] = {**_GUESS, "reached_server": "unknown"}
+_ASKED_FOR: Final[dict[str, Any]] = {**v.ANSWERED, "severity": "Low"}
 
 GROUPS: Final[tuple[Group, ...]] = by_answer(
-    _says(
+    v.says(
         "DependencyService",
         "werkzeug.exceptions: HTTPException starlette.exceptions: HTTPException",
         judge=judges.by_server_status,
-        **{**_NEVER, **_UNCLEAR},
+        **v.FINAL,
+        **v.UNCLEAR,
     ),
-    _says(
+    v.says(
         "Transport",
         "werkzeug.exceptions: ClientDisconnected starlette.requests: ClientDisconnect "
         "starlette.websockets: WebSocketDisconnect django.http.request: UnreadablePostError "
         "django.core.exceptions: RequestAborted",
-        **{**_STOPPED, "origin": "caller", "reached_server": "yes"},
+        **{**v.STOPPED, "origin": "caller", "reached_server": "yes"},
     ),
-    _says(
+    v.says(
         "Processing",
         "django.core.exceptions: MiddlewareNotUsed EmptyResultSet FullResultSet "
         "django.core.files.uploadhandler: UploadFileException werkzeug.routing.exceptions: "
         "RoutingException",
-        **_STOPPED,
+        **v.STOPPED,
     ),
-    _says(
+    v.says(
         "DataValidation",
         "starlette.formparsers: MultiPartException starlette.exceptions: WebSocketException "
         "starlette.responses: MalformedRangeHeader RangeNotSatisfiable "
@@ -77,41 +64,41 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         **_ASKED_FOR,
     ),
     # More than one object where one is meant: the data are not as the program takes them to be.
-    _says(
+    v.says(
         "DataValidation",
         "django.core.exceptions: MultipleObjectsReturned",
-        **{**_ASKED_FOR, **_MEDIUM},
+        **{**_ASKED_FOR, **v.MEDIUM},
     ),
-    _says(
+    v.says(
         "Permission",
         "starlette.authentication: AuthenticationError django.core.exceptions: PermissionDenied",
         **_ASKED_FOR,
     ),
-    _says(
+    v.says(
         "Permission",
         "django.core.exceptions: SuspiciousOperation django.core.signing: BadSignature "
         "django.core.serializers.xml_serializer: DefusedXmlException",
-        **{**_ASKED_FOR, **_MEDIUM},
+        **{**_ASKED_FOR, **v.MEDIUM},
     ),
-    _says(
+    v.says(
         "DataValidation",
         "fastapi.exceptions: ResponseValidationError",
         origin="target",
         reached_server="yes",
         counts_as="failure",
     ),
-    _says(
+    v.says(
         "DataValidation",
         "django.core.exceptions: ValidationError fastapi.exceptions: ValidationException",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
-    _says(
+    v.says(
         "DataValidation",
         "django.core.mail.message: BadHeaderError django.http.response: BadHeaderError "
         "django.core.cache.backends.base: InvalidCacheKey",
-        **_UNSENT,
+        **v.UNSENT,
     ),
-    _says(
+    v.says(
         "Configuration",
         "starlette.config: EnvironError django.core.exceptions: ImproperlyConfigured "
         "AppRegistryNotReady django.utils.connection: ConnectionDoesNotExist django.db.utils: "
@@ -119,12 +106,12 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         "django.core.serializers.base: SerializerDoesNotExist django.template.exceptions: "
         "TemplateDoesNotExist jinja2.exceptions: TemplateNotFound",
     ),
-    _says(
+    v.says(
         "VersionMismatch",
         "django.db.migrations.exceptions: InconsistentMigrationHistory",
-        **_UNSENT,
+        **v.UNSENT,
     ),
-    _says(
+    v.says(
         "Internal",
         "werkzeug.routing.exceptions: BuildError starlette.routing: NoMatchFound "
         "fastapi.exceptions: FastAPIError django.core.exceptions: FieldError FieldDoesNotExist "
@@ -135,44 +122,45 @@ GROUPS: Final[tuple[Group, ...]] = by_answer(
         "TransactionManagementError django.db.migrations.exceptions: AmbiguityError "
         "BadMigrationError CircularDependencyError jinja2.exceptions: TemplateSyntaxError "
         "FilterArgumentError",
-        **_BUG,
+        **v.BUG,
     ),
-    _says("Internal", "jinja2.exceptions: TemplateError", **_GUESS),
-    _says(
+    v.says("Internal", "jinja2.exceptions: TemplateError", **v.GUESS),
+    v.says(
         "Processing",
         "jinja2.exceptions: TemplateRuntimeError django.template.base: VariableDoesNotExist "
         "django.core.management.base: CommandError",
-        **_MEDIUM,
+        **v.MEDIUM,
     ),
-    _says("Permission", "jinja2.exceptions: SecurityError"),
-    _says(
+    v.says("Permission", "jinja2.exceptions: SecurityError"),
+    v.says(
         "Serialization",
         "django.core.serializers.base: SerializationError DeserializationError",
-        **_CERTAIN,
+        **v.CERTAIN,
     ),
     # ------------------------------------------------------------------ Django's databases
-    _says(
+    v.says(
         "DependencyService",
         "django.db.utils: Error DatabaseError InternalError",
         judge=by_cause,
-        **{**_NEVER, **_UNCLEAR},
+        **v.FINAL,
+        **v.UNCLEAR,
     ),
-    _says("DependencyService", "django.db.utils: OperationalError", judge=by_cause, **_UNCLEAR),
+    v.says("DependencyService", "django.db.utils: OperationalError", judge=by_cause, **v.UNCLEAR),
     # Mostly a connection that is closed already: nothing was sent by it.
-    _says("Transport", "django.db.utils: InterfaceError", judge=by_cause, **{**_UNSENT, **_GUESS}),
-    _says(
+    v.says("Transport", "django.db.utils: InterfaceError", judge=by_cause, **v.UNSENT, **v.GUESS),
+    v.says(
         "DataValidation",
         "django.db.utils: DataError IntegrityError",
         judge=by_cause,
-        **{**_ASKED_FOR, **_MEDIUM},
+        **{**_ASKED_FOR, **v.MEDIUM},
     ),
-    _says(
+    v.says(
         "Internal",
         "django.db.utils: ProgrammingError",
         judge=by_cause,
-        **{**_BUG, "reached_server": "yes"},
+        **{**v.BUG, "reached_server": "yes"},
     ),
-    _says("VersionMismatch", "django.db.utils: NotSupportedError", judge=by_cause),
+    v.says("VersionMismatch", "django.db.utils: NotSupportedError", judge=by_cause),
     # on_delete=PROTECT: the program says so, no database does.
-    _says("BusinessLogic", "django.db.models.deletion: ProtectedError RestrictedError"),
+    v.says("BusinessLogic", "django.db.models.deletion: ProtectedError RestrictedError"),
 )
