@@ -168,6 +168,20 @@ def test_nothing_but_the_backend_names_a_core(path):
     assert not wrong, "\n".join(wrong)
 
 
+def private_to_another(path: Path) -> list[str]:
+    """Imports of a name with an underscore; a module of that kind is private to the package."""
+    return [
+        f"line {line}: {name}"
+        for name, line in imported(path)
+        if re.match(r"faultplane\.\w.*\._(?!_)\w+$", name)
+    ]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_imports_what_is_private_to_another(path):
+    assert not private_to_another(path)
+
+
 def module_level(tree: ast.Module):
     """Statements that run when a module is imported; not those that only type checkers read."""
     waiting: list[ast.AST] = list(tree.body)
@@ -240,5 +254,7 @@ def test_the_check_sees_a_forbidden_import(tmp_path, monkeypatch):
     )
     rooms = [room_named(name) for name, _ in imported(cython)]
     assert rooms == ["store", "cli", "arrow", "_core", None]
+    module.write_text("from faultplane import _backend\nfrom faultplane.store.y import _z, w\n")
+    assert private_to_another(module) == ["line 2: faultplane.store.y._z"]
     assert "cli" not in allowed("store")
     assert "_core" not in allowed("store")
