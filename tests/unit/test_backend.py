@@ -33,7 +33,9 @@ def ask(tmp_path):
         for name in ("schema.py", "errors.py", "settings.py", "_backend.py"):
             shutil.copy(SOURCE / name, package / name)
         (package / "_pure" / "__init__.py").write_text('NAME = "python"\nBlock = object\n')
-        (package / "_core" / "__init__.py").write_text(compiled + '\nNAME = "cython"\nBlock = object\n')
+        (package / "_core" / "__init__.py").write_text(
+            compiled + '\nNAME = "cython"\nBlock = object\n'
+        )
         for name in files:
             (package / "_core" / name).write_bytes(b"not an object file")
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "FAULTPLANE_CORE": wanted}

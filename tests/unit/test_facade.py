@@ -84,7 +84,8 @@ AT_IMPORT = {
     "python": {
         "atexit", "collections", "contextlib", "contextvars", "copyreg", "enum", "errno",
         "faulthandler", "fcntl", "functools", "importlib", "itertools", "keyword", "mmap",
-        "operator", "re", "reprlib", "string", "struct", "threading", "types", "typing", "warnings", "zlib",
+        "operator", "re", "reprlib", "string", "struct", "threading", "types", "typing",
+        "warnings", "zlib",
     },
 }  # fmt: skip
 AT_INIT = {
