@@ -13,6 +13,7 @@ their like, which Django answers itself, are not.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -79,8 +80,24 @@ def middleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wire() -> None:
-    """Have Django read the settings with the middleware in them."""
-    base.settings = _Settings()
+    """Have Django's handlers read the settings with the middleware in them."""
+    previous = base.BaseHandler.load_middleware
+    if hasattr(previous, "faultplane"):
+        return
+
+    @functools.wraps(previous)
+    def load_middleware(self: base.BaseHandler, is_async: bool = False) -> None:
+        base.settings = _Settings()
+        try:
+            previous(self, is_async)
+        except BaseException as exc:
+            BaseException.with_traceback(exc, exc.__traceback__ and exc.__traceback__.tb_next)
+            raise
+        finally:
+            base.settings = settings  # which each request asks
+
+    load_middleware.faultplane = True  # type: ignore[attr-defined]
+    base.BaseHandler.load_middleware = load_middleware
 
 
 class _Settings:
