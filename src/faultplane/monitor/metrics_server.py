@@ -54,11 +54,17 @@ class MetricsServer:
         self.url = ""
 
     async def run(self, started: Callable[[str], None] | None = None) -> None:
-        """Serve until cancelled; ``started`` is told the URL. Raises OSError for the address."""
+        """Serve until cancelled; ``started`` is told the URL. Raises OSError for the address.
+
+        What the domain has counted until now is read before, so that no scrape waits for that.
+        """
         server = await asyncio.start_server(
-            self._talk, self._host, self._port, limit=HEAD_BYTES_MAX
+            self._talk, self._host, self._port, limit=HEAD_BYTES_MAX, start_serving=False
         )
         try:
+            # The first answer reads every name that there is, as no later one does.
+            self._app.respond("GET")
+            await server.start_serving()
             host, port = server.sockets[0].getsockname()[:2]
             shown = f"[{host}]" if server.sockets[0].family == socket.AF_INET6 else host
             self.url = f"http://{shown}:{port}{PATH}"

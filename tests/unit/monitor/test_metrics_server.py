@@ -101,6 +101,27 @@ def test_one_connection_serves_many_requests(connect):
     assert headers["Content-Type"].startswith("application/openmetrics-text")
 
 
+def test_what_is_there_was_read_before_anybody_can_ask(tmp_domain_dir, run_python):
+    run_python(SERVICE)
+    read = []
+
+    class App(MetricsApp):
+        def respond(self, *words):
+            answer = super().respond(*words)
+            read.append(answer.body.count(b"faultplane_errors_total{"))
+            return answer
+
+    async def main():
+        app = App(directory=str(tmp_domain_dir))
+        done = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(MetricsServer(app).run(lambda _: done.set_result(read[:])))
+        assert await done == read == [201], "200 operations, and the others"
+        serving.cancel()
+        app.close()
+
+    asyncio.run(main())
+
+
 def test_two_requests_in_one_packet_are_answered_in_order(connect):
     one = connect()
     one.sendall(GET + b"GET /nothing HTTP/1.1\r\n\r\n")
