@@ -65,24 +65,34 @@ class _WsgiApp:
 
 
 def _observed(app: flask.Flask, wsgi_app: Any) -> Middleware:
-    def first(environ: Environ, start_response: Any) -> Any:
-        _follow_spans(app)
-        middleware.application = wsgi_app
-        return wsgi_app(environ, start_response)
-
-    middleware = _Middleware(first, partial(_operation, app))
-    return middleware
+    return _Middleware(app, wsgi_app)
 
 
 class _Middleware(Middleware):
     """One that knows the usual answer of Flask, whose body is a list in an iterator of werkzeug."""
+
+    def __init__(self, app: flask.Flask, wsgi_app: Any) -> None:
+        super().__init__(wsgi_app, partial(_operation, app))
+        self._app, self._wsgi_app = app, wsgi_app
+        del self.application  # until it is asked for
+
+    def __getattr__(self, name: str) -> Any:
+        # The first request asks, before anything of it runs: a function around the application
+        # would be a frame in the traceback of that request alone.
+        if name != "application":
+            raise AttributeError(name)
+        _follow_spans(self._app)
+        self.application = self._wsgi_app
+        return self.application
 
     def _is_made(self, body: Any, environ: Environ) -> bool:
         try:
             # Private, and asked first: to stand around each body would be half of what we cost.
             response = body._callbacks[-1].__self__  # noqa: SLF001
             if type(response) is flask.Response:
-                return response.is_sequence and not response._on_close  # noqa: SLF001
+                # A list of a class of its own may have code in its iteration and its end.
+                made = type(response.response)
+                return (made is list or made is tuple) and not response._on_close  # noqa: SLF001
         except (AttributeError, IndexError):
             pass
         return super()._is_made(body, environ)

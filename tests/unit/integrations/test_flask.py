@@ -108,3 +108,37 @@ for path in ("/plain", "/waited", "/own"):
         "_IteratorBody", {"GET /waited": 1},
         "_IteratorBody", {"GET /waited": 1, "GET /own": 1},
     ]  # fmt: skip
+
+
+def test_the_first_request_that_fails_has_the_traceback_of_any_other(told):
+    once, again = told(PROGRAM + """
+app = flask.Flask("shop")
+app.testing = True
+@app.get("/fail")
+def fail():
+    raise LookupError
+for _ in range(2):
+    try:
+        app(EnvironBuilder(path="/fail").get_environ(), lambda *answer: None)
+    except LookupError as exc:
+        say(frames(exc))
+""")  # fmt: skip
+    assert once == again
+
+
+def test_a_list_with_code_of_its_own_belongs_to_its_request(told):
+    assert told(PROGRAM + """
+app = flask.Flask("shop")
+class Rows(list):
+    def close(self):
+        raise OSError("closing")
+@app.get("/rows")
+def rows():
+    return flask.Response(Rows(["well"]))
+body = app(EnvironBuilder(path="/rows").get_environ(), lambda *answer: None)
+say([in_flight(), b"".join(body).decode()])
+try:
+    body.close()
+except OSError:
+    say([counted(), in_flight()])
+""") == [[["GET /rows"], "well"], [{"GET /rows": 1}, []]]  # fmt: skip
