@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -85,16 +86,25 @@ def wire() -> None:
     if hasattr(previous, "faultplane"):
         return
 
+    lock = threading.Lock()
+    loading = 0
+
     @functools.wraps(previous)
     def load_middleware(self: base.BaseHandler, is_async: bool = False) -> None:
-        base.settings = _Settings()
+        nonlocal loading
+        with lock:  # not while it loads: that may wait for a handler that another thread makes
+            loading += 1
+            base.settings = _Settings()
         try:
             previous(self, is_async)
         except BaseException as exc:
             BaseException.with_traceback(exc, exc.__traceback__ and exc.__traceback__.tb_next)
             raise
         finally:
-            base.settings = settings  # which each request asks
+            with lock:
+                loading -= 1
+                if not loading:
+                    base.settings = settings  # which each request asks
 
     load_middleware.faultplane = True  # type: ignore[attr-defined]
     base.BaseHandler.load_middleware = load_middleware

@@ -73,6 +73,23 @@ except ImportError as exc:
 """) == [["__init__", "load_middleware"], False]  # fmt: skip
 
 
+def test_handlers_that_are_made_at_the_same_time_are_all_observed(told):
+    """Threads of a server may each make one; here it is made inside of another, at its start."""
+    assert told(PROGRAM + """
+from django.core.handlers import base
+urlpatterns = [path("fail", fail)]
+class Outer(WSGIHandler):
+    def __setattr__(self, name, value):
+        if name == "_view_middleware":  # what loading begins with
+            WSGIHandler()
+        super().__setattr__(name, value)
+environ = {"PATH_INFO": "/fail"}
+setup_testing_defaults(environ)
+b"".join(Outer()(environ, lambda *answer: None))
+say([counted(), base.settings is settings])
+""") == [[{"GET /fail": 1}, True]]  # fmt: skip
+
+
 def test_a_body_that_fails_while_it_is_streamed_has_the_same_traceback(told):
     assert told(PROGRAM + """
 async def body():
