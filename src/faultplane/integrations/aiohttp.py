@@ -35,8 +35,8 @@ def _operation(request: web.BaseRequest) -> str:
     return f"{request.method} {canonical}" if canonical else request.method
 
 
-_is_wired = False
-_follows_spans = False
+_keeps_blocks = False
+"""Whether a middleware of ours looks for the block in the requests of a wired process."""
 
 
 @web.middleware
@@ -44,9 +44,9 @@ async def middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Aiohttp's middleware."""
-    if _is_wired or _KEY in request:  # the process or the application around this one has begun
+    if _KEY in request:  # of the application around this one, or of the process
         return await handler(request)
-    return await _observed(request, handler(request))
+    return await _observed(request, handler(request), keeps_block=True)
 
 
 def wire() -> None:
@@ -55,13 +55,11 @@ def wire() -> None:
     Around the method that a server calls, because aiohttp adds a frame of its own to tracebacks as
     soon as an application has a middleware.
     """
-    global _is_wired
-    _is_wired = True
     previous = web.Application._handle  # noqa: SLF001 - there is no public name for it
 
     @functools.wraps(previous)
     def _handle(self: web.Application, request: web.Request) -> Awaitable[web.StreamResponse]:
-        return _observed(request, previous(self, request))
+        return _observed(request, previous(self, request), _keeps_blocks)
 
     type.__setattr__(web.Application, "_handle", _handle)
     _observe_bodies()
@@ -69,12 +67,13 @@ def wire() -> None:
 
     @functools.wraps(freeze)
     def pre_freeze(self: web.Application) -> None:
-        global _follows_spans
+        global _keeps_blocks
         middlewares = self.middlewares
         place = place_inside_tracing(middlewares)
         if place and not middlewares.frozen and _in_span not in middlewares:
             middlewares.insert(place, _in_span)
-            _follows_spans = True
+        if _in_span in middlewares or middleware in middlewares:
+            _keeps_blocks = True
         freeze(self)
 
     type.__setattr__(web.Application, "pre_freeze", pre_freeze)
@@ -115,11 +114,11 @@ async def _in_span(
 
 
 async def _observed(
-    request: web.Request, answer: Awaitable[web.StreamResponse]
+    request: web.Request, answer: Awaitable[web.StreamResponse], keeps_block: bool
 ) -> web.StreamResponse:
     operation = f"{request.method} {request.rel_url.raw_path}"
     block = fp.capture(operation, ignore=web.HTTPException).enter()
-    if _follows_spans or not _is_wired:
+    if keeps_block:
         request[_KEY] = block  # each access costs as much as the block
     try:
         response = await answer

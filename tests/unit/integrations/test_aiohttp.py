@@ -57,3 +57,26 @@ app.on_response_prepare.append(sign)
 asyncio.run(asked(app, "/orders/7"))
 say([list(counted()), in_flight()])
 """) == [[["GET /orders/{n}"], []]]  # fmt: skip
+
+
+def test_a_middleware_of_the_application_goes_on_where_a_server_was_made_before(told):
+    """A server has the method of its application from the time when it was made."""
+    assert told(PROGRAM.replace("faultplane_aiohttp.wire()", "") + """
+async def order(request):
+    say(in_flight())
+    raise KeyError("x")
+def serving():
+    app = web.Application(middlewares=[faultplane_aiohttp.middleware])
+    app.router.add_get("/orders/{n}", order)
+    return TestServer(app)
+async def main():
+    early = serving()
+    await early.start_server()
+    faultplane_aiohttp.wire()
+    for server in (early, serving()):
+        async with TestClient(server) as client:
+            async with client.get("/orders/7") as response:
+                await response.read()
+asyncio.run(main())
+say([counted()["GET /orders/{n}"], in_flight()])
+""") == [["GET /orders/7"], ["GET /orders/7"], [2, []]]  # fmt: skip
