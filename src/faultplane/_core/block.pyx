@@ -159,18 +159,21 @@ cdef object types_of(Block self, object types):
 
 cdef object begin(Block self):
     cdef PyObject* value = NULL
-    if fp_unlikely(self._start_nano != 0):
-        keep_outer_entry(self)
-    if begin_user is not None:
-        self._user = begin_user()
+    cdef uint32_t slot
+    # All that may raise, as a signal handler does, comes before anything of the block changes.
     PyContextVar_Get(INNERMOST, NULL, &value)
     outer = <object>value
     Py_DECREF(value)
-    self._slot = take(self.operation, outer)
-    if self._slot:
-        # Without a slot (none free, or no domain) the enclosing operation stays the parent.
-        self._before = PyContextVar_Set(INNERMOST, self._slot)
+    slot = take(self.operation, outer)
+    held = None if begin_user is None else begin_held(slot)
+    if fp_unlikely(self._start_nano != 0):
+        keep_outer_entry(self)
+    self._user = held
+    self._slot = slot
     self._start_nano = fp_clock_monotonic()
+    if slot:
+        # Without a slot (none free, or no domain) the enclosing operation stays the parent.
+        self._before = PyContextVar_Set(INNERMOST, slot)
     return self
 
 
@@ -185,11 +188,28 @@ cdef int end(Block self) except -1:
             PyContextVar_Reset(INNERMOST, before)
         except ValueError:
             pass  # left in another context than it was entered in, as a generator may be
-    if held is not None:
-        end_user(held)
     if fp_unlikely(self._outer_entries is not None):
         if self._outer_entries:
             self._slot, self._before, self._start_nano, self._user = self._outer_entries.pop()
+    if held is not None:
+        end_held(held)
+    return 0
+
+
+cdef object begin_held(uint32_t slot):
+    try:
+        return begin_user()
+    except BaseException:
+        give_back(slot)
+        raise
+
+
+cdef int end_held(object held) except -1:
+    try:
+        end_user(held)
+    except BaseException:  # a signal handler's, before the end or in the middle of it
+        end_user(held)
+        raise
     return 0
 
 

@@ -41,13 +41,18 @@ def enter(operation: str, parent: int = 0) -> int:
     except MemoryError:
         return 0
     ids = trace_ids()
-    with memory.process_lock:
-        if state.breath is None:
-            return 0
-        token = state.breath.enter(text, ids, parent)
-        if token == 0:
-            state.aggregate.drop(DROP["inflight_overflow"])
-        return token
+    token = 0
+    try:
+        with memory.process_lock:
+            if state.breath is None:
+                return 0
+            token = state.breath.enter(text, ids, parent)
+            if token == 0:
+                state.aggregate.drop(DROP["inflight_overflow"])
+    except BaseException:  # a signal handler's, when the lock was let go
+        leave(token)
+        raise
+    return token
 
 
 def leave(token: int) -> None:
@@ -120,15 +125,23 @@ class Block:
 
         Keep it until then: a block that nobody can leave any more has ended.
         """
+        # All that may raise, as a signal handler does, comes before anything of the block changes.
+        slot = enter(self.operation, innermost.get())
+        held = None
+        if _begin_user is not None:
+            try:
+                held = _begin_user()
+            except BaseException:
+                leave(slot)
+                raise
         if self._start_nano:
             self._keep_outer_entry()
-        if _begin_user is not None:
-            self._user = _begin_user()
-        self._slot = slot = enter(self.operation, innermost.get())
+        self._user = held
+        self._slot = slot
+        self._start_nano = monotonic_ns()
         if slot:
             # Without a slot (none free, or no domain) the enclosing operation stays the parent.
             self._before = innermost.set(slot)
-        self._start_nano = monotonic_ns()
         return self
 
     def leave(
@@ -149,7 +162,9 @@ class Block:
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # Nobody can leave it any more, as with the body of an answer that a server dropped. What a
         # process was doing when it ended stays.
-        if self._start_nano and not is_finalizing():
+        # What could not be made has no such fields, and a signal handler may have come between two.
+        is_open = getattr(self, "_slot", 0) or getattr(self, "_start_nano", 0)
+        if is_open and not is_finalizing():
             self._end()
 
     def __enter__(self) -> Self:
@@ -177,15 +192,20 @@ class Block:
         self._slot = 0
         self._before = self._user = None
         self._start_nano = 0
-        if before is not None:
-            try:
+        try:
+            if before is not None:
                 innermost.reset(before)
-            except ValueError:
-                pass  # left in another context than it was entered in, as a generator may be
-        if held is not None:
-            _end_user(held)
-        if self._outer_entries:
-            self._slot, self._before, self._start_nano, self._user = self._outer_entries.pop()
+        except ValueError:
+            pass  # left in another context than it was entered in, as a generator may be
+        finally:
+            if self._outer_entries:
+                self._slot, self._before, self._start_nano, self._user = self._outer_entries.pop()
+            if held is not None:
+                try:
+                    _end_user(held)
+                except BaseException:  # a signal handler's, before the end or in the middle of it
+                    _end_user(held)
+                    raise
 
     def _keep_outer_entry(self) -> None:
         """Let the entries of one object that is entered again before it was left nest."""

@@ -71,7 +71,17 @@ class Breath:
         """Fill a slot; its token, 0 when none is free. ``parent`` is a token."""
         if not self._free:
             return 0
-        slot = self._free.pop()
+        # Without a call in between, after which a signal handler may raise.
+        slot = self._free[-1]
+        del self._free[-1]
+        try:
+            return self._fill(slot, operation, ids, parent)
+        except BaseException:
+            self._words[slot * INFLIGHT.size // 8] = 0
+            self._free.append(slot)
+            raise
+
+    def _fill(self, slot: int, operation: bytes, ids: bytes | None, parent: int) -> int:
         Breath.entered += 1
         if not Breath.entered & NUMBER_MASK:
             Breath.entered += 1  # a word and the number in a token are never 0

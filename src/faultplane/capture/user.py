@@ -109,7 +109,7 @@ class Held:
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.is_open = True
+        self.is_open = False
         self.tokens: tuple[Token[Held | None], Token[Cell | None]] | None = None
 
 
@@ -131,20 +131,26 @@ def begin() -> Held | None:
     around = _current.get()
     held = Held(Cell(8) if around is None else Cell(around))
     held.tokens = _held.set(held), _current.set(held.cell)
+    # Last: where a signal handler has raised before, nobody would end it.
+    held.is_open = True
     return held
 
 
 def end(held: Held) -> None:
-    """End it; the user of around it is the current one again."""
+    """End it; the user of around it is the current one again. A second call does nothing."""
     held.is_open = False
     if held.tokens is None:
         return
     before, cell_before = held.tokens
-    held.tokens = None
     try:
-        _held.reset(before)
+        # Not the other way round: one that has ended may stay in its variable, a user may not.
         _current.reset(cell_before)
+        held.tokens = None
+        _held.reset(before)
+    except RuntimeError:
+        held.tokens = None  # it was, and a signal handler raised before this was told
     except ValueError:
+        held.tokens = None
         # Ended in another context than it was begun in, where nothing can be reset: the thread
         # there may go on to another request.
         held.cell[:] = bytes(8)
