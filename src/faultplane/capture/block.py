@@ -205,6 +205,10 @@ class capture(Block, Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.s
         decorated: Callable[P, R] = self._decorated(function)
         return decorated
 
+    def __copy__(self) -> Self:
+        """The same, as of `__deepcopy__`: two of them would end one operation twice."""
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """The same: whoever copies the environ or scope of a request goes on with that request."""
         return self

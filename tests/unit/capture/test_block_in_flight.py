@@ -167,6 +167,18 @@ except ValueError as exc:
     assert (done.stdout, done.stderr) == ("no operation\n", "")
 
 
+def test_a_copy_of_a_block_is_that_block(held: Any) -> None:
+    assert held("""
+import copy
+block = fp.capture("kept").enter()
+copied = copy.copy(block)
+del copied
+show()
+block.leave()
+show()
+""") == [[["kept", ""]], []]
+
+
 INTERRUPTED = """
 import json, random, signal, sys
 import faultplane as fp
