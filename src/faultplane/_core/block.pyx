@@ -24,8 +24,12 @@ cdef extern from "Python.h":
     int PyContextVar_Get(object variable, PyObject* default_value, PyObject** value) except -1
     object PyContextVar_Set(object variable, object value)
     int PyContextVar_Reset(object variable, object token) except -1
+    object PyContext_New()
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
     bint PyExceptionClass_Check(object value)
     void Py_DECREF(PyObject* object)
+    Py_ssize_t Py_REFCNT(PyObject* object)
 
 cdef Recorder* R = recorder()
 
@@ -137,7 +141,10 @@ cdef class Block:
         # Nobody can leave it any more, as with the body of an answer that a server dropped. What a
         # process was doing when it ended stays.
         if self._start_nano != 0 and not is_finalizing():
-            end(self)
+            if Py_REFCNT(<PyObject*>self) == 1:
+                end_all(self)
+            else:
+                end_elsewhere(self)
 
     def __enter__(self):
         return begin(self)
@@ -193,6 +200,27 @@ cdef int end(Block self) except -1:
             self._slot, self._before, self._start_nano, self._user = self._outer_entries.pop()
     if held is not None:
         end_held(held)
+    return 0
+
+
+cdef int end_all(Block self) except -1:
+    while self._start_nano != 0:
+        end(self)
+    return 0
+
+
+cdef int end_elsewhere(Block self) except -1:
+    """End what the garbage collector found, as if in a context of which it has no variable.
+
+    It comes at any time, in the middle of a change of the context too, whose table up to CPython
+    3.11 must not change then; and what this thread does now has long been something else.
+    """
+    context = PyContext_New()
+    PyContext_Enter(context)
+    try:
+        end_all(self)
+    finally:
+        PyContext_Exit(context)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from time import monotonic_ns
 
 from . import memory
@@ -69,6 +69,25 @@ def hold_users(begin: Callable[[], Any] | None, end: Callable[[Any], object]) ->
     """
     global _begin_user, _end_user
     _begin_user, _end_user = begin, end
+
+
+def _none(_block: object) -> int:
+    return 0  # where objects have no such count, the collector has found each of them
+
+
+_references: Final[Callable[[object], int]] = getattr(sys, "getrefcount", _none)
+
+
+class _Dropped:
+    """Says what the count is in the ``__del__`` of what nobody holds any more."""
+
+    def __del__(self) -> None:
+        global _DROPPED
+        _DROPPED = _references(self)
+
+
+_DROPPED = -1
+_Dropped()
 
 
 class Block:
@@ -165,7 +184,13 @@ class Block:
         # What could not be made has no such fields, and a signal handler may have come between two.
         is_open = getattr(self, "_slot", 0) or getattr(self, "_start_nano", 0)
         if is_open and not is_finalizing():
-            self._end()
+            if _references(self) == _DROPPED:
+                self._end_all()
+            else:
+                # The garbage collector comes at any time, in the middle of a change of the context
+                # too, whose table up to CPython 3.11 must not change then; and what this thread
+                # does now has long been something else.
+                Context().run(self._end_all)
 
     def __enter__(self) -> Self:
         return self.enter()
@@ -206,6 +231,10 @@ class Block:
                 except BaseException:  # a signal handler's, before the end or in the middle of it
                     _end_user(held)
                     raise
+
+    def _end_all(self) -> None:
+        while self._slot or self._start_nano:
+            self._end()
 
     def _keep_outer_entry(self) -> None:
         """Let the entries of one object that is entered again before it was left nest."""

@@ -134,6 +134,54 @@ with fp.capture("other"):
     ]
 
 
+def test_a_block_that_was_entered_twice_and_dropped_has_ended(held: Any) -> None:
+    assert held("""
+twice = fp.capture("twice").enter().enter()
+show()
+del twice
+show()
+""") == [[["twice", ""], ["twice", "twice"]], []]
+
+
+@pytest.mark.parametrize("key", ["", "k" * 32])
+def test_blocks_that_the_garbage_collector_finds_change_no_context(
+    run_python: Any, core: Any, core_name: str, key: str
+) -> None:
+    """It comes in the middle of a change of the context, too: interpreters have crashed."""
+    done = run_python(
+        """
+import contextvars, gc
+import faultplane as fp
+from faultplane._backend import core
+fp.init()
+class Own(fp.capture):
+    pass
+others = [contextvars.ContextVar(str(n)) for n in range(40)]
+gc.set_threshold(3)
+for n in range(4000):
+    block = Own("of a cycle")
+    block.itself = [block]
+    block.enter()
+    others[n % 40].set([n])
+    del block
+gc.disable()
+block = Own("of a cycle")
+block.itself = block
+block.enter()
+with fp.capture("now"):
+    del block
+    inside = core.innermost.get()
+    gc.collect()
+    assert core.innermost.get() == inside
+blocks = [fp.capture("one").enter() for _ in range(256)]
+print(sum(1 for block in blocks if block._slot))
+""",
+        core=core_name,
+        **({"FAULTPLANE_USER_KEY": key} if key else {}),
+    )
+    assert done.stdout == "256\n"
+
+
 def test_a_block_that_could_not_be_made_ends_without_a_word(run_python: Any) -> None:
     done = run_python("""
 import faultplane as fp
