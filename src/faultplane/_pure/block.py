@@ -193,7 +193,7 @@ class Block:
                 Context().run(self._end_all)
 
     def __enter__(self) -> Self:
-        return self.enter()
+        return Block.enter(self)
 
     def __exit__(
         self,
@@ -201,6 +201,9 @@ class Block:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        if exc is None:
+            self._end()
+            return False
         return self.leave(exc)
 
     def _duration_nano(self) -> int:

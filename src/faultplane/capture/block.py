@@ -11,7 +11,7 @@ import functools
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from time import monotonic_ns
 from types import TracebackType
 from typing import (
@@ -56,15 +56,6 @@ _traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseExce
 if hasattr(os, "register_at_fork"):
     # A child's slots are its own; the parent's token means nothing there.
     os.register_at_fork(after_in_child=lambda: _innermost.set(0))
-
-
-def _restore(before: Token[int]) -> None:
-    """Let the enclosing operation be the parent again."""
-    try:
-        _innermost.reset(before)
-    except ValueError:
-        # Left in another context than it was entered in, as a fixture's generator may be.
-        pass
 
 
 class capture(Block, Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.suppress is
@@ -275,22 +266,17 @@ class capture(Block, Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.s
 
         @functools.wraps(function)
         def captured(*args: P.args, **kwargs: P.kwargs) -> R | None:
-            own_user = users.begin() if users.wanted else None
-            slot = _enter(operation, _parent())
-            before = _be_parent(slot) if slot else None
-            start_nano = monotonic_ns()
+            call = Block(operation)
             try:
+                call.enter()
                 return function(*args, **kwargs)
             except BaseException as exc:
-                if not self._settle(exc, monotonic_ns() - start_nano, own_frames=1)[0]:
+                duration_nano = call._duration_nano()  # noqa: SLF001 - of our own base
+                if not self._settle(exc, duration_nano, own_frames=1)[0]:
                     raise
                 return None
             finally:
-                _leave(slot)
-                if before is not None:
-                    _restore(before)
-                if own_user is not None:
-                    users.end(own_user)
+                call.leave()
 
         return captured
 
@@ -299,22 +285,17 @@ class capture(Block, Generic[Swallows]):  # noqa: N801 - a verb, as contextlib.s
 
         @functools.wraps(function)
         async def captured(*args: Any, **kwargs: Any) -> Any:
-            own_user = users.begin() if users.wanted else None
-            slot = _enter(operation, _parent())
-            before = _be_parent(slot) if slot else None
-            start_nano = monotonic_ns()
+            call = Block(operation)
             try:
+                call.enter()
                 return await function(*args, **kwargs)
             except BaseException as exc:
-                if not self._settle(exc, monotonic_ns() - start_nano, own_frames=1)[0]:
+                duration_nano = call._duration_nano()  # noqa: SLF001 - of our own base
+                if not self._settle(exc, duration_nano, own_frames=1)[0]:
                     raise
                 return None
             finally:
-                _leave(slot)
-                if before is not None:
-                    _restore(before)
-                if own_user is not None:
-                    users.end(own_user)
+                call.leave()
 
         return captured
 

@@ -27,14 +27,11 @@ USER_BYTES_MAX: Final = 1024
 
 _current: Final[ContextVar[Cell | None]] = ContextVar("faultplane_user", default=None)
 _keyed: Callable[[], Any] | None = None
-wanted = False
-"""Whether users are kept: a key was given. Looked at by each block."""
 
 
 def configure(key: bytes | None) -> None:
     """Keep users from now on, under hashes with ``key``; None keeps none."""
-    global _keyed, wanted
-    wanted = key is not None
+    global _keyed
     if key is None:
         _keyed = None
         core.hold_users(None, end)

@@ -116,7 +116,8 @@ async def _in_span(
 async def _observed(
     request: web.Request, answer: Awaitable[web.StreamResponse], keeps_block: bool
 ) -> web.StreamResponse:
-    operation = f"{request.method} {request.rel_url.raw_path}"
+    path = request.rel_url.raw_path  # which the router has asked for as well
+    operation = f"{request.method} {request.path if '%' in path else path}"
     block = fp.capture(operation, ignore=web.HTTPException).enter()
     if keeps_block:
         request[_KEY] = block  # each access costs as much as the block
