@@ -25,14 +25,13 @@ import http.client
 import json
 import os
 import random
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,25 +54,35 @@ SERVERS: Final = {
 ROUNDS: Final = 60
 IN_A_ROW: Final = 25
 SETS: Final = 5
-ROUNDS_MIN: Final = 20
+ROUNDS_MIN: Final = 10
 WARM_UP: Final = 8
 START_SECONDS_MAX: Final = 30.0
 
 
 def main(words: list[str]) -> int:
     """Command line entry."""
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers.frameworks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--services", nargs="+", choices=SERVERS, default=list(SERVERS))
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of a set ({ROUNDS})")
+    parser = parser_of(__doc__, "frameworks", list(SERVERS), ROUNDS)
     parser.add_argument(
         "--in-a-row", type=int, default=IN_A_ROW, help=f"requests of one server ({IN_A_ROW})"
     )
-    parser.add_argument("--sets", type=int, default=SETS, help=f"of three servers ({SETS})")
+    options = parser.parse_args(words)
+    if options.in_a_row < 1:
+        parser.error(f"--in-a-row must be at least 1, got {options.in_a_row}")
+    return table(parser, options, compared)
+
+
+def parser_of(
+    doc: str | None, name: str, services: list[str], rounds: int
+) -> argparse.ArgumentParser:
+    """The options of a command that compares services, which `table` goes by."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.peers.{name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--services", nargs="+", choices=services, default=services)
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"of a set ({rounds})")
+    parser.add_argument("--sets", type=int, default=SETS, help=f"of three processes ({SETS})")
     parser.add_argument(
         "--way",
         choices=("ok", "inside"),
@@ -81,16 +90,23 @@ def main(words: list[str]) -> int:
         help="a request that is well, or one that records an error (ok)",
     )
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
+    return parser
+
+
+def table(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    compare: Callable[[str, argparse.Namespace], dict[str, Any]],
+) -> int:
+    """Compare each service, and print a line or, at the end, JSON; the exit status."""
     if options.rounds < ROUNDS_MIN:
         parser.error(f"--rounds must be at least {ROUNDS_MIN}, got {options.rounds}")
-    for name in ("sets", "in_a_row"):
-        if (value := getattr(options, name)) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if options.sets < 1:
+        parser.error(f"--sets must be at least 1, got {options.sets}")
     rows = []
     for name in options.services:
         print(f"{name} …", file=sys.stderr, flush=True)
-        rows.append(compared(name, options))
+        rows.append(compare(name, options))
         if not options.json:
             print(line(rows[-1], first=len(rows) == 1), flush=True)
     if options.json:
@@ -184,28 +200,38 @@ def served(name: str, *, run: bool) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    directory = Path(tempfile.mkdtemp(prefix="faultplane-bench-", dir=shared_memory()))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(SERVICES), os.environ.get("PYTHONPATH", "")]),
-        "FAULTPLANE_DIR": str(directory),
-    }
     command = [sys.executable, *SERVERS[name].format(port).split()]
-    if run:
-        command = [sys.executable, "-m", "faultplane", "run", "--", *command]
-    with (directory / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while not answers(port):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{name} did not start:\n{(directory / 'server.log').read_text()}")
-            time.sleep(0.05)
-        yield port
-    finally:
-        server.terminate()
-        server.wait(20)
-        shutil.rmtree(directory, ignore_errors=True)
+    with domain_directory() as (directory, environment):
+        log = directory / "server.log"
+        with log.open("wb") as file:
+            server = subprocess.Popen(
+                below(command, run), env=environment, stdout=file, stderr=file
+            )
+        try:
+            deadline = time.monotonic() + START_SECONDS_MAX
+            while not answers(port):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"{name} did not start:\n{log.read_text()}")
+                time.sleep(0.05)
+            yield port
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def below(command: list[str], run: bool) -> list[str]:
+    """A command, below ``faultplane run`` or as it is."""
+    return [sys.executable, "-m", "faultplane", "run", "--", *command] if run else command
+
+
+@contextlib.contextmanager
+def domain_directory() -> Iterator[tuple[Path, dict[str, str]]]:
+    """A directory for what a service records, and its environment; removed afterwards."""
+    with tempfile.TemporaryDirectory(
+        prefix="faultplane-bench-", dir=shared_memory(), ignore_cleanup_errors=True
+    ) as directory:
+        path = os.pathsep.join([str(SERVICES), os.environ.get("PYTHONPATH", "")])
+        yield Path(directory), {**os.environ, "PYTHONPATH": path, "FAULTPLANE_DIR": directory}
 
 
 def answers(port: int) -> bool:

@@ -24,19 +24,15 @@ import contextlib
 import importlib
 import io
 import json
-import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.peers.frameworks import SERVICES, line, shared_memory, summary
+from benchmarks.peers.frameworks import below, domain_directory, parser_of, summary, table
 
 APPLICATIONS: Final = {
     "wsgi": ("wsgi", "plain_service", "serve", "application"),
@@ -50,50 +46,21 @@ APPLICATIONS: Final = {
 }
 """How each service is called, its module, and the application's name in there without and with."""
 
-SETS: Final = 5
 ROUNDS: Final = 40
-ROUNDS_MIN: Final = 10
 WARM_UP: Final = 5
 IN_A_ROW: Final = 200
 
 
 def main(words: list[str]) -> int:
     """Command line entry."""
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers.in_process",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--services", nargs="+", choices=APPLICATIONS, default=list(APPLICATIONS))
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of a set ({ROUNDS})")
-    parser.add_argument("--sets", type=int, default=SETS, help=f"of three processes ({SETS})")
-    parser.add_argument(
-        "--way",
-        choices=("ok", "inside"),
-        default="ok",
-        help="a request that is well, or one that records an error (ok)",
-    )
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--answer", nargs=3, metavar=("SERVICE", "WITH", "WAY"), help="the process")
+    parser = parser_of(__doc__, "in_process", list(APPLICATIONS), ROUNDS)
+    parser.add_argument("--answer", nargs=3, help=argparse.SUPPRESS)  # what a process is told
     options = parser.parse_args(words)
     if options.answer:
         service, observed, way = options.answer
         answer_rounds(service, f"/{way}/7", observed=observed == "1")
         return 0
-    if options.rounds < ROUNDS_MIN:
-        parser.error(f"--rounds must be at least {ROUNDS_MIN}, got {options.rounds}")
-    if options.sets < 1:
-        parser.error(f"--sets must be at least 1, got {options.sets}")
-    rows = []
-    for name in options.services:
-        print(f"{name} …", file=sys.stderr, flush=True)
-        rows.append(compared(name, options))
-        if not options.json:
-            print(line(rows[-1], first=len(rows) == 1), flush=True)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    return 0
+    return table(parser, options, compared)
 
 
 def compared(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -125,39 +92,35 @@ def compared(name: str, options: argparse.Namespace) -> dict[str, Any]:
 @contextlib.contextmanager
 def process(name: str, way: str, *, observed: bool) -> Iterator[Callable[[], list[int]]]:
     """Function that has a process answer a round and returns the nanoseconds of each request."""
-    directory = Path(tempfile.mkdtemp(prefix="faultplane-bench-", dir=shared_memory()))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(SERVICES), os.environ.get("PYTHONPATH", "")]),
-        "FAULTPLANE_DIR": str(directory),
-    }
     command = [sys.executable, "-m", "benchmarks.peers.in_process"]
     command += ["--answer", name, "1" if observed else "0", way]
-    if observed:
-        command = [sys.executable, "-m", "faultplane", "run", "--", *command]
-    child = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    asked, told = child.stdin, child.stdout
+    with domain_directory() as (_, environment):
+        child = subprocess.Popen(
+            below(command, observed),
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        asked, told = child.stdin, child.stdout
 
-    def a_round() -> list[int]:
-        asked.write("\n")
-        asked.flush()
-        words = told.readline()
-        if not words:
-            raise SystemExit(f"{name} ended with {child.wait()}")
-        spent: list[int] = json.loads(words)
-        return spent
+        def a_round() -> list[int]:
+            asked.write("\n")
+            asked.flush()
+            words = told.readline()
+            if not words:
+                raise SystemExit(f"{name} ended with {child.wait()}")
+            spent: list[int] = json.loads(words)
+            return spent
 
-    try:
-        yield a_round
-    finally:
-        asked.close()
-        child.wait(20)
-        told.close()
-        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            yield a_round
+        finally:
+            asked.close()
+            child.wait(20)
+            told.close()
 
 
 # ------------------------------------------------------------------------- in the process itself

@@ -35,7 +35,7 @@ __all__ = ["install", "wire"]
 def install(app: flask.Flask) -> None:
     """Observe the requests of ``app``; a second call changes nothing."""
     if not isinstance(app.wsgi_app, Middleware):
-        app.wsgi_app = _observed(app, app.wsgi_app)
+        app.wsgi_app = _Middleware(app, app.wsgi_app)
     _listen()
 
 
@@ -57,15 +57,11 @@ class _WsgiApp:
     def __get__(self, app: flask.Flask | None, owner: type) -> Any:
         if app is None:
             return self.method
-        middleware = _observed(app, self.method.__get__(app, owner))
+        middleware = _Middleware(app, self.method.__get__(app, owner))
         defined = (base.__dict__["wsgi_app"] for base in owner.__mro__ if "wsgi_app" in vars(base))
         if next(defined) is self:
             app.wsgi_app = middleware
         return middleware
-
-
-def _observed(app: flask.Flask, wsgi_app: Any) -> Middleware:
-    return _Middleware(app, wsgi_app)
 
 
 class _Middleware(Middleware):
