@@ -10,7 +10,6 @@ loaded it. Attributes are read defensively, because a subclass may define them a
 
 from __future__ import annotations
 
-import math
 import sys
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -28,7 +27,7 @@ from faultplane.classify.evidence import (
     members_of,
     text_of,
 )
-from faultplane.classify.http_status import by_status, parse_retry_after
+from faultplane.classify.http_status import by_status
 from faultplane.classify.judgement import (
     BY_CAUSES,
     BY_TYPE,
@@ -39,6 +38,7 @@ from faultplane.classify.judgement import (
     narrower,
 )
 from faultplane.classify.kinds import CountsAs, ReachedServer, Severity
+from faultplane.classify.retry_after import headers_say_when, wait_in_headers
 from faultplane.classify.table import Row, answers_by_word
 
 __all__ = ["UNKNOWN", "inner_answer", "reason_key"]
@@ -275,7 +275,7 @@ by_certificate: Final = keyed(_certificate_key, _certificate)
 def _http_key(exc: Any) -> object:
     """The status of an answer that says nothing of when to try again."""
     headers = exc.headers
-    if headers is not None and headers.get("Retry-After") is not None:
+    if headers is not None and headers_say_when(headers):
         return None
     status = getattr(exc, "code", None)
     if type(status) is not int:
@@ -284,7 +284,7 @@ def _http_key(exc: Any) -> object:
 
 
 def by_http_error(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A urllib HTTPError or an xmlrpc ProtocolError: status and Retry-After.
+    """A urllib HTTPError or an xmlrpc ProtocolError: status, and when to come back.
 
     The wait is not part of a key: one that is said as a date is another at each moment.
     """
@@ -303,15 +303,10 @@ def by_http_error(exc: BaseException, answer: Classification, inquiry: Inquiry) 
 
 
 def _wait_of(exc: BaseException, inquiry: Inquiry) -> float | None:
-    """Whole seconds that Retry-After asks to wait."""
-    get = attribute_of(attribute_of(exc, "headers"), "get")
     try:
-        value = get("Retry-After")
-        wait = parse_retry_after(value, inquiry.now()) if isinstance(value, (str, bytes)) else None
+        return wait_in_headers(attribute_of(exc, "headers"), inquiry.now())
     except Exception:  # noqa: BLE001 - headers may be any mapping
         return None
-    # A date leaves fractions of a second; rounded up, equal waits are one object.
-    return None if wait is None else float(math.ceil(wait))
 
 
 # ----------------------------------------------------------- mail, FTP: replies of three digits

@@ -124,10 +124,10 @@ PUSHBACK = "grpc-retry-pushback-ms"
 DETAILS = "grpc-status-details-bin"
 for _how in (call, call_async, streamed):
     _name = f"grpc: by {_how.__name__}:"
-    case(f"{_name} exhausted, pushback", "RateLimit after=2")(
+    case(f"{_name} exhausted, pushback", "RateLimit after=1.5")(
         lambda how=_how: aborted(how, "RESOURCE_EXHAUSTED", [(PUSHBACK, "1500")])
     )
-    case(f"{_name} exhausted, RetryInfo", "RateLimit after=4")(
+    case(f"{_name} exhausted, RetryInfo", "RateLimit after=3.5")(
         lambda how=_how: aborted(how, "RESOURCE_EXHAUSTED", [(DETAILS, retry_info(3, 500_000_000))])
     )
     case(f"{_name} unavailable, pushback", "DependencyService unknown after=0")(

@@ -151,7 +151,7 @@ def test_absurd_statuses_are_answered(status, classify):
     error.close()
 
 
-@pytest.mark.parametrize("headers", [None, 3, {"Retry-After": 3}, {"Retry-After": object()}, []])
+@pytest.mark.parametrize("headers", [None, 3, {"Retry-After": -3}, {"Retry-After": object()}, []])
 def test_absurd_headers_are_passed_over(headers, classify):
     error = urllib.error.HTTPError("http://x", 503, "x", {}, None)
     error.headers = headers

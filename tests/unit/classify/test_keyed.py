@@ -52,6 +52,10 @@ message["retry-after"] = "7"
 assert count(lambda: failed(503, message)) == (5, ["http[503]"])
 assert core.classify(failed(503, message)).retry_after == 7.0
 del message["retry-after"]
+message["retry-after-ms"] = "20"
+assert count(lambda: failed(503, message)) == (5, ["http[503]"])
+assert core.classify(failed(503, message)).retry_after == 0.02
+del message["retry-after-ms"]
 assert count(lambda: failed(503, message)) == (0, ["http[503]"])
 refused = lambda: urllib.error.URLError(ConnectionRefusedError(111, "refused"))
 assert count(refused) == (1, ["reason: OSError[ECONNREFUSED]"])
@@ -199,7 +203,7 @@ STATUSES = st.sampled_from(
 HEADERS = st.sampled_from(
     [{}, None, {"Retry-After": "3"}, {"Retry-After": 3}, {"Retry-After": b"4"}, [], 7,
      headers(("Server", "x")), headers(("retry-after", "5"), ("Server", "x")),
-     headers(("Retry-After", "soon"))]
+     headers(("Retry-After", "soon")), {"retry-after-ms": "20"}, {"X-Ms-Retry-After-Ms": 20}]
 )  # fmt: skip
 REASONS = st.sampled_from([
     "text", None, 7, ConnectionRefusedError(111, "a"), OSError(2, "b"), OSError("no number"),

@@ -397,6 +397,8 @@ def test_a_changed_exception_gets_the_answer_of_what_it_is_now(classify):
     assert classify(error).rule == "aws[AccessDenied]"
     error.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] = "7"
     assert classify(error).retry_after == 7.0
+    error.response["ResponseMetadata"]["HTTPHeaders"]["x-ms-retry-after-ms"] = "20"
+    assert classify(error).retry_after == 0.02
     error.response = None
     assert classify(error).rule == "botocore.exceptions.ClientError"
     imported("psycopg")

@@ -17,14 +17,14 @@ Decisions that could have gone another way:
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 from faultplane.classify import vocabulary as v
 from faultplane.classify.classification import Classification, shared
-from faultplane.classify.http_status import by_status, parse_retry_after
+from faultplane.classify.http_status import by_status
 from faultplane.classify.judgement import NEVER, Inquiry, Judgement
 from faultplane.classify.libraries import rows as r
+from faultplane.classify.retry_after import headers_say_when, wait_in_headers
 from faultplane.classify.table import answers_by_word
 
 __all__ = ["CODES", "GROUPS", "by_aws_code"]
@@ -91,7 +91,7 @@ def _code_key(exc: Any) -> object:
     response = exc.response
     metadata = response.get("ResponseMetadata") or {}
     headers = metadata.get("HTTPHeaders")
-    if headers and headers.get("retry-after") is not None:
+    if headers and headers_say_when(headers):
         return None
     return _key(response.get("Error") or {}, metadata)
 
@@ -113,20 +113,19 @@ def _answer(key: Any, answer: Classification) -> Classification:
 
 
 def by_aws_code(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
-    """A ClientError by error code, else by status, and its Retry-After in whole seconds."""
+    """A ClientError by error code, else by status, and when its headers say to come back."""
     try:
         key = _code_key(exc)
         if key is not None:
             return _answer(key, answer), (_code_key, key)
         response = exc.response  # type: ignore[attr-defined]
         metadata = response["ResponseMetadata"]
-        value = metadata["HTTPHeaders"]["retry-after"]
         found = _answer(_key(response.get("Error") or {}, metadata), answer)
-        wait = parse_retry_after(value, inquiry.now())
+        wait = wait_in_headers(metadata["HTTPHeaders"], inquiry.now())
     except Exception:  # noqa: BLE001 - a response may be any mapping
         return answer, NEVER
     if wait is not None:
-        found = shared(found.replace(retry_after=float(math.ceil(wait))))
+        found = shared(found.replace(retry_after=wait))
     return found, NEVER
 
 

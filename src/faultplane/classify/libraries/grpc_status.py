@@ -24,18 +24,18 @@ the end of the call.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
 from faultplane.classify import vocabulary as v
-from faultplane.classify.classification import RETRY_AFTER_SECONDS_MAX, Classification, shared
+from faultplane.classify.classification import Classification, shared
 from faultplane.classify.judgement import NEVER, Inquiry, Judgement
 from faultplane.classify.libraries.rows import Group, by_answer
+from faultplane.classify.retry_after import whole_milliseconds
 from faultplane.classify.table import answers_by_word
 
-__all__ = ["CODES", "GROUPS", "by_grpc_status", "retry_info_seconds"]
+__all__ = ["CODES", "GROUPS", "STOP", "by_grpc_status", "pushback", "retry_info_seconds"]
 
 CODES: Final = answers_by_word(
     "grpc",
@@ -90,6 +90,7 @@ _NO_CONNECTION: Final = (
     "errors resolving ",
 )
 STOP: Final = -1.0
+"""In place of a wait: the server says not to come back."""
 
 
 def _ended(exc: Any) -> tuple[str, str, object]:
@@ -153,7 +154,7 @@ def _waiting(answer: Classification, word: str, wait: float | None) -> Classific
 
 
 def _wait_seconds(said: dict[str, object]) -> float | None:
-    """Whole seconds to wait; `STOP` for never; None where nothing is said."""
+    """Seconds to wait; `STOP` for never; None where nothing is said."""
     if PUSHBACK in said:
         value = said[PUSHBACK]
         text = value.decode("latin-1") if type(value) is bytes else value
@@ -163,8 +164,19 @@ def _wait_seconds(said: dict[str, object]) -> float | None:
     else:
         details = said[DETAILS]
         wait = retry_info_seconds(details) if type(details) is bytes else None
-    # Rounded up, equal waits are one object.
-    return None if wait is None else float(math.ceil(min(wait, RETRY_AFTER_SECONDS_MAX)))
+    return None if wait is None else whole_milliseconds(wait)
+
+
+def pushback(exc: BaseException) -> tuple[str, float | None]:
+    """Name of an RpcError's code, and what its trailers say of when to come back.
+
+    The name is "" where there is none, or none that is known. The other is seconds to wait, `STOP`
+    where the server says not to come back, and None where it says nothing. Whatever the
+    attributes of ``exc`` raise is let through.
+    """
+    code, _, trailers = _ended(exc)
+    said = _said(trailers)
+    return code, _wait_seconds(said) if said else None
 
 
 # ------------------------------------------------------------------------- google.rpc.Status

@@ -7,16 +7,16 @@ An exception that only wraps another keeps it in its arguments (requests, urllib
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, cast
 
 from faultplane.classify.classification import Classification, shared
 from faultplane.classify.evidence import args_of, attribute_of, cause_of, int_of, text_of
-from faultplane.classify.http_status import by_status, parse_retry_after
+from faultplane.classify.http_status import by_status
 from faultplane.classify.judgement import BY_TYPE, NEVER, Inquiry, Judge, Judgement, keyed
 from faultplane.classify.judges import by_cause, inner_answer, reason_key
+from faultplane.classify.retry_after import says_when, wait_said_by
 
 __all__ = [
     "by_client_status",
@@ -146,29 +146,9 @@ def _status_of(exc: Any) -> tuple[int, object]:
     return 0, owner
 
 
-def _asked_wait(owner: Any) -> object:
-    """What an answer says of when to come back: a header, or werkzeug's attribute; else None."""
-    get = getattr(getattr(owner, "headers", None), "get", None)
-    if get is not None:
-        # A dict that a program made may have either spelling.
-        value = get("Retry-After")
-        return get("retry-after") if value is None else value
-    return getattr(owner, "retry_after", None) or None
-
-
 def _status_key(exc: BaseException) -> object:
     status, owner = _status_of(exc)
-    return status if _asked_wait(owner) is None else None
-
-
-def _wait_seconds(owner: Any, now: float) -> float | None:
-    value = _asked_wait(owner)
-    if int_of(value) is not None:
-        value = str(value)
-    elif callable(moment := getattr(value, "timestamp", None)):
-        value = str(max(moment() - now, 0.0))
-    wait = parse_retry_after(value, now) if isinstance(value, (str, bytes)) else None
-    return None if wait is None else float(math.ceil(wait))
+    return None if says_when(owner) else status
 
 
 _Answered = Callable[[int, float | None, Classification], Classification]
@@ -183,9 +163,9 @@ def _answering(answered: _Answered) -> Judge:
     def judge(exc: BaseException, answer: Classification, inquiry: Inquiry) -> Judgement:
         try:
             status, owner = _status_of(exc)
-            if _asked_wait(owner) is None:
+            if not says_when(owner):
                 return answered(status, None, answer), (_status_key, status)
-            return answered(status, _wait_seconds(owner, inquiry.now()), answer), NEVER
+            return answered(status, wait_said_by(owner, inquiry.now()), answer), NEVER
         except Exception:  # noqa: BLE001 - headers may be any mapping, and attributes anything
             return answer, NEVER
 
@@ -224,7 +204,7 @@ def _as_server(status: int, wait: float | None, answer: Classification) -> Class
 
 
 by_client_status: Final = _answering(_as_client)
-"""An answer from elsewhere that was taken for an error: its status, and Retry-After."""
+"""An answer from elsewhere that was taken for an error: its status, and when to come back."""
 by_proxy_status: Final = _answering(_as_client_of_proxy)
 """The same of a proxy: the server behind it has seen nothing."""
 by_server_status: Final = _answering(_as_server)
