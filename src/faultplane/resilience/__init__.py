@@ -1,0 +1,1 @@
+"""What a call does when the other side fails: wait, try again, stop trying."""
