@@ -51,9 +51,10 @@ interop: ## the real frameworks, servers, drivers and tools: nothing may be miss
 		tests/architecture/test_examples.py \
 		tests/unit/integrations tests/unit/classify/test_libraries.py \
 		tests/unit/classify/test_services_data.py tests/unit/classify/test_services_http.py \
+		tests/unit/resilience/test_waits.py \
 		-k "(opentelemetry_instrument or ddtrace or greenlet or protobuf or uvloop or beside or \
-		test_frameworks or test_tasks or test_wiring or integrations or services or libraries) \
-		and not mysqldb" $(ARGS)
+		test_frameworks or test_tasks or test_wiring or integrations or services or libraries or \
+		test_waits) and not mysqldb" $(ARGS)
 
 bench: ## one table: compiled core, pure core, peers, ratios
 	$(PREPARE) bench
