@@ -40,10 +40,10 @@ _NUMBER_MAX: Final = 1e15  # far beyond the longest wait in milliseconds, within
 def whole_milliseconds(seconds: float) -> float:
     """``seconds`` rounded up to milliseconds, at most 86,400.
 
-    >>> whole_milliseconds(4.035), whole_milliseconds(0.000001), whole_milliseconds(1e9)
-    (4.035, 0.001, 86400.0)
+    >>> whole_milliseconds(2.007), whole_milliseconds(0.000001), whole_milliseconds(1e9)
+    (2.007, 0.001, 86400.0)
     """
-    # To nanoseconds first: 4.035 seconds are a little over 4,035 milliseconds to a float.
+    # To nanoseconds first: 2.007 seconds are a little over 2,007 milliseconds to a float.
     return math.ceil(round(min(seconds, RETRY_AFTER_SECONDS_MAX) * 1000, 6)) / 1000
 
 
