@@ -41,16 +41,28 @@ def _load(name: str) -> Any:
 
 
 schema = _load("schema")
+control_schema = _load("control_schema")
 settings = _load("settings")
 
-NOTICE = "Generated from schema.py by tools/generate.py. Do not edit: run `make generate`."
+NOTICE = (
+    "Generated from schema.py and control_schema.py by tools/generate.py. Do not edit: "
+    "run `make generate`."
+)
 
 # ------------------------------------------------------------------------------ C and Cython
 
 INT_MAX = 2**31 - 1
 
+LAYOUTS = (*schema.LAYOUTS, *control_schema.LAYOUTS)
+
 WIDE = frozenset(
     {
+        *(
+            name
+            for name in vars(control_schema)
+            if name.startswith(("BREAKER_", "BUCKET_", "BUDGET_", "LEASE_"))
+            and type(getattr(control_schema, name)) is int
+        ),
         "BUDGET_BYTES_DEFAULT",
         "BUDGET_BYTES_MIN",
         "LANE_CLOSED",
@@ -64,6 +76,7 @@ WIDE = frozenset(
         "OWNER_FOLDED",
         "OWNER_FREE",
         "OWNER_LIVE",
+        "CONTROL_HASH",
         "SCHEMA_HASH",
         "SEGMENT_ACTIVE",
         "SEGMENT_SEALED",
@@ -92,6 +105,8 @@ def _vocabulary() -> Iterator[Section]:
     ):
         constants = [(f"{prefix}_{_upper(term.name)}", term.code) for term in terms]
         yield f"{title} (codes on disk)", [*constants, (f"{prefix}_COUNT", len(terms))]
+    totals = [(f"TOTAL_{name.upper()}", i) for i, name in enumerate(control_schema.TOTALS)]
+    yield "Totals of a control cell (index)", totals
     severities = [(f"SEVERITY_{_upper(s.name)}", s.number) for s in schema.SEVERITIES]
     yield "Severities (OpenTelemetry severity numbers)", severities
 
@@ -110,7 +125,7 @@ def _columns() -> Iterator[Section]:
 
 
 def _structures() -> Iterator[Section]:
-    for layout in schema.LAYOUTS:
+    for layout in LAYOUTS:
         prefix = _upper(layout.name)
         constants = [(f"{prefix}_SIZE", layout.size)]
         for field in layout.fields:
@@ -125,7 +140,7 @@ def _plain() -> Section:
     """Every integer constant of the schema, in the order it is declared."""
     constants = [
         (name, value)
-        for name, value in vars(schema).items()
+        for name, value in {**vars(control_schema), **vars(schema)}.items()
         if name.isupper() and type(value) is int and not name.startswith("_")
     ]
     return "Limits, states, masks, locks, geometry", constants
@@ -228,7 +243,7 @@ def layout_header() -> str:
     reasons = "".join(f'    "{reason.name}",\n' for reason in schema.DROP_REASONS)
     lines.append(f"static const char *const DROP_NAMES[DROP_COUNT] = {{\n{reasons}}};")
     lines.append("")
-    for layout in schema.LAYOUTS:
+    for layout in LAYOUTS:
         lines.extend(_c_struct(layout))
     total = " + ".join(f"COLUMN_{_upper(c.name)}_WIDTH" for c in schema.COLUMNS)
     wrapped = total.replace(" + COLUMN_T", "\n               + COLUMN_T")
@@ -263,7 +278,7 @@ def layout_declarations() -> str:
     lines.append(f"    const uint8_t COLUMN_WIDTHS[{len(schema.COLUMNS)}]")
     lines.append(f"    const char* DROP_NAMES[{len(schema.DROP_REASONS)}]")
     lines.append("")
-    for layout in schema.LAYOUTS:
+    for layout in LAYOUTS:
         lines.append(f"    ctypedef struct {layout.name}_t:")
         lines.extend(f"        {kind} {name}{array}" for kind, name, array in _members(layout))
         lines.append("")
@@ -306,7 +321,7 @@ def _vocabulary_tables() -> str:
 
 def _structure_tables() -> str:
     parts = []
-    for layout in schema.LAYOUTS:
+    for layout in LAYOUTS:
         rows = [
             (layout.offset[f.name], f"`{f.name}`", layout.width(f.name), f"`{f.code}`", f.doc)
             for f in layout.fields
@@ -328,6 +343,7 @@ def _files_table() -> str:
         ("`agg-retired`", "grows", "the same, of processes that are gone"),
         ("`breath-<slot>`", f"{schema.BREATH_BYTES} bytes", "`breath`, `inflight` each, `fatal`"),
         ("`deaths`", "at most 1 MiB", "a line each: crc32 in hex, a space, JSON"),
+        ("`control`", "sparse", "`control`, `control_cell` each, `lease` of each owner"),
     ]
     return _table(("file", "size", "structures"), rows)
 

@@ -1,4 +1,4 @@
-/* Generated from schema.py by tools/generate.py. Do not edit: run `make generate`. */
+/* Generated from schema.py and control_schema.py by tools/generate.py. Do not edit: run `make generate`. */
 #ifndef FAULTPLANE_LAYOUT_H
 #define FAULTPLANE_LAYOUT_H
 
@@ -10,6 +10,68 @@
 #endif
 
 /* Limits, states, masks, locks, geometry */
+#define LOCK_NAMES 1048582
+#define NAME_BYTES_MAX 255
+#define PAGE_BYTES 4096
+#define CONTROL_VERSION 1
+#define LOCK_CONTROL 1048583
+#define LOCK_CELLS 1048584
+#define BREAKER_CLOSED UINT64_C(0)
+#define BREAKER_OPEN UINT64_C(1)
+#define BREAKER_HALF_OPEN UINT64_C(2)
+#define BREAKER_FORCED_OPEN UINT64_C(3)
+#define BREAKER_DISABLED UINT64_C(4)
+#define BREAKER_METRICS_ONLY UINT64_C(5)
+#define BREAKER_STATE_SHIFT UINT64_C(0x3D)
+#define BREAKER_GENERATION_SHIFT UINT64_C(0x2B)
+#define BREAKER_GENERATION_MASK UINT64_C(0x3FFFF)
+#define BREAKER_SUCCESSES_SHIFT UINT64_C(0x26)
+#define BREAKER_SUCCESSES_MASK UINT64_C(0x1F)
+#define BREAKER_UNTIL_MASK UINT64_C(0x3FFFFFFFFF)
+#define TICKET_PROBE 262144
+#define TICKET_UNCOUNTED 524288
+#define BUCKETS 10
+#define BUCKET_EPOCH_SHIFT UINT64_C(0x20)
+#define BUCKET_GENERATION_SHIFT UINT64_C(0x18)
+#define BUCKET_GENERATION_MASK UINT64_C(0xFF)
+#define BUCKET_COUNT_MASK UINT64_C(0xFFFFFF)
+#define BUCKET_MS_MIN UINT64_C(0xA)
+#define WINDOW_MS_MIN 100
+#define WINDOW_MS_MAX 86400000
+#define OUTCOMES_GENERATION_SHIFT 56
+#define WINDOW_CALLS_MAX 48
+#define STREAK_MAX 16777216
+#define BUDGET_REFILL_SHIFT UINT64_C(0x1A)
+#define BUDGET_TOKENS_MASK UINT64_C(0x3FFFFFF)
+#define MILLI 1000
+#define BUDGET_TOKENS_MAX UINT64_C(0xEA60)
+#define LEASE_OWNER_SHIFT UINT64_C(0x20)
+#define LEASE_GENERATION_SHIFT UINT64_C(0xE)
+#define LEASE_PROBES_MASK UINT64_C(0x3FFF)
+#define LEASE_PERMITS_SHIFT UINT64_C(0x10)
+#define LEASE_HELD_MASK UINT64_C(0xFFFF)
+#define PROBES_MAX 31
+#define PERMITS_MAX 65535
+#define RATE_ONE 1000000
+#define TRANSITIONS 16
+#define DECLARATION_BYTES_MAX 700
+#define CONFIG_WORDS 16
+#define CONTROL_CELL_BREAKER 0
+#define CONTROL_CELL_CONFIG_VERSION 1
+#define CONTROL_CELL_REOPENED 2
+#define CONTROL_CELL_TOKENS 0
+#define CONTROL_CELL_STREAK 1
+#define CAUSE_FAILURE_RATE 1
+#define CAUSE_SLOW_RATE 2
+#define CAUSE_CONSECUTIVE 3
+#define CAUSE_PROBE_FAILED 4
+#define CAUSE_PROBES_SUCCEEDED 5
+#define CAUSE_OPEN_TIME 6
+#define CAUSE_PROBES_TIMED_OUT 7
+#define CAUSE_ASKED 8
+#define CAUSE_FORCED 9
+#define CAUSE_RESET 10
+#define CONTROL_HASH UINT64_C(0xD9C3E73A974FDC6A)
 #define LAYOUT_VERSION 1
 #define FINGERPRINT_VERSION 1
 #define LANE_ROWS 512
@@ -17,14 +79,12 @@
 #define MESSAGE_BYTES_MAX 1024
 #define ATTRIBUTES_BYTES_MAX 4096
 #define STRING_BYTES_MAX 16384
-#define NAME_BYTES_MAX 255
 #define STACK_FRAMES_MAX 64
 #define CHAIN_MAX 8
 #define GROUP_MAX 16
 #define SERIES_MAX 4096
 #define RETIRED_SERIES_MAX 16384
 #define INFLIGHT_SLOTS 256
-#define PAGE_BYTES 4096
 #define CACHE_LINE_BYTES 64
 #define SEVERITY_NUMBER_MAX 24
 #define KIND_INTERNAL 10
@@ -80,7 +140,6 @@
 #define LOCK_INTERN 1048579
 #define LOCK_PREPARE 1048580
 #define LOCK_CLAIM 1048581
-#define LOCK_NAMES 1048582
 #define SCHEMA_HASH UINT64_C(0x436A2A6000600B03)
 #define BUDGET_BYTES_MIN UINT64_C(0x200000)
 #define BUDGET_BYTES_DEFAULT UINT64_C(0x4000000)
@@ -152,6 +211,24 @@
 #define DROP_SERIES_OVERFLOW 8
 #define DROP_ROW_LOST 9
 #define DROP_COUNT 9
+
+/* Totals of a control cell (index) */
+#define TOTAL_FAILURES 0
+#define TOTAL_SLOW 1
+#define TOTAL_IGNORED 2
+#define TOTAL_REJECTED 3
+#define TOTAL_LATE 4
+#define TOTAL_PROBES 5
+#define TOTAL_OPENED 6
+#define TOTAL_CLOSED 7
+#define TOTAL_RETRIES 8
+#define TOTAL_RECOVERED 9
+#define TOTAL_BUDGET_EXHAUSTED 10
+#define TOTAL_FULL 11
+#define TOTAL_TIMEOUTS 12
+#define TOTAL_GAVE_UP 13
+#define TOTAL_FALLBACKS 14
+#define TOTAL_RECLAIMED 15
 
 /* Severities (OpenTelemetry severity numbers) */
 #define SEVERITY_LOW 9
@@ -350,6 +427,81 @@
 #define FATAL_THREAD_ID_OFFSET 24
 #define FATAL_ADDRESS_OFFSET 32
 #define FATAL_FRAMES_BYTES_OFFSET 40
+
+/* Structure: control */
+#define CONTROL_SIZE 4096
+#define CONTROL_MAGIC_OFFSET 0
+#define CONTROL_MAGIC_WIDTH 8
+#define CONTROL_LAYOUT_VERSION_OFFSET 8
+#define CONTROL_CELLS_MAX_OFFSET 12
+#define CONTROL_CONTROL_HASH_OFFSET 16
+#define CONTROL_BOOT_ID_OFFSET 24
+#define CONTROL_BOOT_ID_WIDTH 16
+#define CONTROL_OWNER_SLOTS_OFFSET 40
+#define CONTROL_LEASES_OFFSET_OFFSET 44
+#define CONTROL_FILE_BYTES_OFFSET 48
+#define CONTROL_CRC_OFFSET 56
+#define CONTROL_PAD_OFFSET 60
+#define CONTROL_CELLS_USED_OFFSET 128
+#define CONTROL_OWNERS_HIGH_OFFSET 256
+
+/* Structure: control_cell */
+#define CONTROL_CELL_SIZE 4096
+#define CONTROL_CELL_NAME_HASH_OFFSET 0
+#define CONTROL_CELL_NAME_BYTES_OFFSET 8
+#define CONTROL_CELL_PAD_OFFSET 12
+#define CONTROL_CELL_NAME_OFFSET 16
+#define CONTROL_CELL_NAME_WIDTH 256
+#define CONTROL_CELL_WINDOW_MS_OFFSET 272
+#define CONTROL_CELL_WINDOW_CALLS_OFFSET 280
+#define CONTROL_CELL_CALLS_MIN_OFFSET 288
+#define CONTROL_CELL_FAILURE_RATE_OFFSET 296
+#define CONTROL_CELL_SLOW_RATE_OFFSET 304
+#define CONTROL_CELL_SLOW_CALL_NANO_OFFSET 312
+#define CONTROL_CELL_CONSECUTIVE_OFFSET 320
+#define CONTROL_CELL_PROBES_OFFSET 328
+#define CONTROL_CELL_PROBE_MS_OFFSET 336
+#define CONTROL_CELL_OPEN_MS_OFFSET 344
+#define CONTROL_CELL_OPEN_MS_MAX_OFFSET 352
+#define CONTROL_CELL_OPEN_FACTOR_MILLI_OFFSET 360
+#define CONTROL_CELL_RATIO_MILLI_OFFSET 368
+#define CONTROL_CELL_FLOOR_MILLI_OFFSET 376
+#define CONTROL_CELL_CAPACITY_MILLI_OFFSET 384
+#define CONTROL_CELL_LIMIT_OFFSET 392
+#define CONTROL_CELL_BREAKER_OFFSET 512
+#define CONTROL_CELL_BUDGET_OFFSET 640
+#define CONTROL_CELL_OUTCOMES_OFFSET 768
+#define CONTROL_CELL_BUCKETS_OFFSET 896
+#define CONTROL_CELL_TOTALS_OFFSET 1280
+#define CONTROL_CELL_TRANSITIONS_OFFSET 1408
+#define CONTROL_CELL_DECLARED_OFFSET 2432
+#define CONTROL_CELL_DIFFERS_OFFSET 2440
+#define CONTROL_CELL_DECLARED_UNIX_NANO_OFFSET 2448
+#define CONTROL_CELL_DECLARED_BY_OFFSET 2456
+#define CONTROL_CELL_OTHER_UNIX_NANO_OFFSET 2464
+#define CONTROL_CELL_OTHER_BY_OFFSET 2472
+#define CONTROL_CELL_TEXT_BYTES_OFFSET 2480
+#define CONTROL_CELL_OTHER_BYTES_OFFSET 2484
+#define CONTROL_CELL_TEXT_OFFSET 2488
+#define CONTROL_CELL_TEXT_WIDTH 700
+#define CONTROL_CELL_OTHER_OFFSET 3188
+#define CONTROL_CELL_OTHER_WIDTH 700
+
+/* Structure: transition */
+#define TRANSITION_SIZE 64
+#define TRANSITION_WORD_OFFSET 0
+#define TRANSITION_BEFORE_OFFSET 8
+#define TRANSITION_TIME_UNIX_NANO_OFFSET 16
+#define TRANSITION_OWNER_OFFSET 24
+#define TRANSITION_CALLS_OFFSET 32
+#define TRANSITION_FAILURES_OFFSET 40
+#define TRANSITION_SLOW_OFFSET 48
+#define TRANSITION_CAUSE_OFFSET 56
+
+/* Structure: lease */
+#define LEASE_SIZE 16
+#define LEASE_PROBES_OFFSET 0
+#define LEASE_HELD_OFFSET 8
 
 static const uint8_t COLUMN_WIDTHS[COLUMN_COUNT] = {8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 4, 4, 4, 4, 4, 2, 1, 1, 1, 1};
 static const char *const DROP_NAMES[DROP_COUNT] = {
@@ -730,6 +882,198 @@ _Static_assert(offsetof(fatal_t, address) == FATAL_ADDRESS_OFFSET,
                "fatal_t.address");
 _Static_assert(offsetof(fatal_t, frames_bytes) == FATAL_FRAMES_BYTES_OFFSET,
                "fatal_t.frames_bytes");
+
+typedef struct {
+    uint8_t magic[8];
+    uint32_t layout_version;
+    uint32_t cells_max;
+    uint64_t control_hash;
+    uint8_t boot_id[16];
+    uint32_t owner_slots;
+    uint32_t leases_offset;
+    uint64_t file_bytes;
+    uint32_t crc;
+    uint32_t pad;
+    _Alignas(128) uint64_t cells_used[16];
+    _Alignas(128) uint64_t owners_high[16];
+    uint8_t reserved[3712];
+} control_t;
+_Static_assert(sizeof(control_t) == CONTROL_SIZE, "size of control_t");
+_Static_assert(offsetof(control_t, magic) == CONTROL_MAGIC_OFFSET,
+               "control_t.magic");
+_Static_assert(offsetof(control_t, layout_version) == CONTROL_LAYOUT_VERSION_OFFSET,
+               "control_t.layout_version");
+_Static_assert(offsetof(control_t, cells_max) == CONTROL_CELLS_MAX_OFFSET,
+               "control_t.cells_max");
+_Static_assert(offsetof(control_t, control_hash) == CONTROL_CONTROL_HASH_OFFSET,
+               "control_t.control_hash");
+_Static_assert(offsetof(control_t, boot_id) == CONTROL_BOOT_ID_OFFSET,
+               "control_t.boot_id");
+_Static_assert(offsetof(control_t, owner_slots) == CONTROL_OWNER_SLOTS_OFFSET,
+               "control_t.owner_slots");
+_Static_assert(offsetof(control_t, leases_offset) == CONTROL_LEASES_OFFSET_OFFSET,
+               "control_t.leases_offset");
+_Static_assert(offsetof(control_t, file_bytes) == CONTROL_FILE_BYTES_OFFSET,
+               "control_t.file_bytes");
+_Static_assert(offsetof(control_t, crc) == CONTROL_CRC_OFFSET,
+               "control_t.crc");
+_Static_assert(offsetof(control_t, pad) == CONTROL_PAD_OFFSET,
+               "control_t.pad");
+_Static_assert(offsetof(control_t, cells_used) == CONTROL_CELLS_USED_OFFSET,
+               "control_t.cells_used");
+_Static_assert(offsetof(control_t, owners_high) == CONTROL_OWNERS_HIGH_OFFSET,
+               "control_t.owners_high");
+
+typedef struct {
+    uint64_t name_hash;
+    uint32_t name_bytes;
+    uint32_t pad;
+    uint8_t name[256];
+    uint64_t window_ms;
+    uint64_t window_calls;
+    uint64_t calls_min;
+    uint64_t failure_rate;
+    uint64_t slow_rate;
+    uint64_t slow_call_nano;
+    uint64_t consecutive;
+    uint64_t probes;
+    uint64_t probe_ms;
+    uint64_t open_ms;
+    uint64_t open_ms_max;
+    uint64_t open_factor_milli;
+    uint64_t ratio_milli;
+    uint64_t floor_milli;
+    uint64_t capacity_milli;
+    uint64_t limit;
+    _Alignas(128) uint64_t breaker[16];
+    _Alignas(128) uint64_t budget[16];
+    _Alignas(128) uint64_t outcomes[16];
+    uint64_t buckets[40];
+    _Alignas(128) uint64_t totals[16];
+    uint64_t transitions[128];
+    uint64_t declared;
+    uint64_t differs;
+    int64_t declared_unix_nano;
+    uint64_t declared_by;
+    int64_t other_unix_nano;
+    uint64_t other_by;
+    uint32_t text_bytes;
+    uint32_t other_bytes;
+    uint8_t text[700];
+    uint8_t other[700];
+    uint8_t reserved[208];
+} control_cell_t;
+_Static_assert(sizeof(control_cell_t) == CONTROL_CELL_SIZE, "size of control_cell_t");
+_Static_assert(offsetof(control_cell_t, name_hash) == CONTROL_CELL_NAME_HASH_OFFSET,
+               "control_cell_t.name_hash");
+_Static_assert(offsetof(control_cell_t, name_bytes) == CONTROL_CELL_NAME_BYTES_OFFSET,
+               "control_cell_t.name_bytes");
+_Static_assert(offsetof(control_cell_t, pad) == CONTROL_CELL_PAD_OFFSET,
+               "control_cell_t.pad");
+_Static_assert(offsetof(control_cell_t, name) == CONTROL_CELL_NAME_OFFSET,
+               "control_cell_t.name");
+_Static_assert(offsetof(control_cell_t, window_ms) == CONTROL_CELL_WINDOW_MS_OFFSET,
+               "control_cell_t.window_ms");
+_Static_assert(offsetof(control_cell_t, window_calls) == CONTROL_CELL_WINDOW_CALLS_OFFSET,
+               "control_cell_t.window_calls");
+_Static_assert(offsetof(control_cell_t, calls_min) == CONTROL_CELL_CALLS_MIN_OFFSET,
+               "control_cell_t.calls_min");
+_Static_assert(offsetof(control_cell_t, failure_rate) == CONTROL_CELL_FAILURE_RATE_OFFSET,
+               "control_cell_t.failure_rate");
+_Static_assert(offsetof(control_cell_t, slow_rate) == CONTROL_CELL_SLOW_RATE_OFFSET,
+               "control_cell_t.slow_rate");
+_Static_assert(offsetof(control_cell_t, slow_call_nano) == CONTROL_CELL_SLOW_CALL_NANO_OFFSET,
+               "control_cell_t.slow_call_nano");
+_Static_assert(offsetof(control_cell_t, consecutive) == CONTROL_CELL_CONSECUTIVE_OFFSET,
+               "control_cell_t.consecutive");
+_Static_assert(offsetof(control_cell_t, probes) == CONTROL_CELL_PROBES_OFFSET,
+               "control_cell_t.probes");
+_Static_assert(offsetof(control_cell_t, probe_ms) == CONTROL_CELL_PROBE_MS_OFFSET,
+               "control_cell_t.probe_ms");
+_Static_assert(offsetof(control_cell_t, open_ms) == CONTROL_CELL_OPEN_MS_OFFSET,
+               "control_cell_t.open_ms");
+_Static_assert(offsetof(control_cell_t, open_ms_max) == CONTROL_CELL_OPEN_MS_MAX_OFFSET,
+               "control_cell_t.open_ms_max");
+_Static_assert(offsetof(control_cell_t, open_factor_milli) == CONTROL_CELL_OPEN_FACTOR_MILLI_OFFSET,
+               "control_cell_t.open_factor_milli");
+_Static_assert(offsetof(control_cell_t, ratio_milli) == CONTROL_CELL_RATIO_MILLI_OFFSET,
+               "control_cell_t.ratio_milli");
+_Static_assert(offsetof(control_cell_t, floor_milli) == CONTROL_CELL_FLOOR_MILLI_OFFSET,
+               "control_cell_t.floor_milli");
+_Static_assert(offsetof(control_cell_t, capacity_milli) == CONTROL_CELL_CAPACITY_MILLI_OFFSET,
+               "control_cell_t.capacity_milli");
+_Static_assert(offsetof(control_cell_t, limit) == CONTROL_CELL_LIMIT_OFFSET,
+               "control_cell_t.limit");
+_Static_assert(offsetof(control_cell_t, breaker) == CONTROL_CELL_BREAKER_OFFSET,
+               "control_cell_t.breaker");
+_Static_assert(offsetof(control_cell_t, budget) == CONTROL_CELL_BUDGET_OFFSET,
+               "control_cell_t.budget");
+_Static_assert(offsetof(control_cell_t, outcomes) == CONTROL_CELL_OUTCOMES_OFFSET,
+               "control_cell_t.outcomes");
+_Static_assert(offsetof(control_cell_t, buckets) == CONTROL_CELL_BUCKETS_OFFSET,
+               "control_cell_t.buckets");
+_Static_assert(offsetof(control_cell_t, totals) == CONTROL_CELL_TOTALS_OFFSET,
+               "control_cell_t.totals");
+_Static_assert(offsetof(control_cell_t, transitions) == CONTROL_CELL_TRANSITIONS_OFFSET,
+               "control_cell_t.transitions");
+_Static_assert(offsetof(control_cell_t, declared) == CONTROL_CELL_DECLARED_OFFSET,
+               "control_cell_t.declared");
+_Static_assert(offsetof(control_cell_t, differs) == CONTROL_CELL_DIFFERS_OFFSET,
+               "control_cell_t.differs");
+_Static_assert(offsetof(control_cell_t, declared_unix_nano) == CONTROL_CELL_DECLARED_UNIX_NANO_OFFSET,
+               "control_cell_t.declared_unix_nano");
+_Static_assert(offsetof(control_cell_t, declared_by) == CONTROL_CELL_DECLARED_BY_OFFSET,
+               "control_cell_t.declared_by");
+_Static_assert(offsetof(control_cell_t, other_unix_nano) == CONTROL_CELL_OTHER_UNIX_NANO_OFFSET,
+               "control_cell_t.other_unix_nano");
+_Static_assert(offsetof(control_cell_t, other_by) == CONTROL_CELL_OTHER_BY_OFFSET,
+               "control_cell_t.other_by");
+_Static_assert(offsetof(control_cell_t, text_bytes) == CONTROL_CELL_TEXT_BYTES_OFFSET,
+               "control_cell_t.text_bytes");
+_Static_assert(offsetof(control_cell_t, other_bytes) == CONTROL_CELL_OTHER_BYTES_OFFSET,
+               "control_cell_t.other_bytes");
+_Static_assert(offsetof(control_cell_t, text) == CONTROL_CELL_TEXT_OFFSET,
+               "control_cell_t.text");
+_Static_assert(offsetof(control_cell_t, other) == CONTROL_CELL_OTHER_OFFSET,
+               "control_cell_t.other");
+
+typedef struct {
+    uint64_t word;
+    uint64_t before;
+    int64_t time_unix_nano;
+    uint64_t owner;
+    uint64_t calls;
+    uint64_t failures;
+    uint64_t slow;
+    uint64_t cause;
+} transition_t;
+_Static_assert(sizeof(transition_t) == TRANSITION_SIZE, "size of transition_t");
+_Static_assert(offsetof(transition_t, word) == TRANSITION_WORD_OFFSET,
+               "transition_t.word");
+_Static_assert(offsetof(transition_t, before) == TRANSITION_BEFORE_OFFSET,
+               "transition_t.before");
+_Static_assert(offsetof(transition_t, time_unix_nano) == TRANSITION_TIME_UNIX_NANO_OFFSET,
+               "transition_t.time_unix_nano");
+_Static_assert(offsetof(transition_t, owner) == TRANSITION_OWNER_OFFSET,
+               "transition_t.owner");
+_Static_assert(offsetof(transition_t, calls) == TRANSITION_CALLS_OFFSET,
+               "transition_t.calls");
+_Static_assert(offsetof(transition_t, failures) == TRANSITION_FAILURES_OFFSET,
+               "transition_t.failures");
+_Static_assert(offsetof(transition_t, slow) == TRANSITION_SLOW_OFFSET,
+               "transition_t.slow");
+_Static_assert(offsetof(transition_t, cause) == TRANSITION_CAUSE_OFFSET,
+               "transition_t.cause");
+
+typedef struct {
+    uint64_t probes;
+    uint64_t held;
+} lease_t;
+_Static_assert(sizeof(lease_t) == LEASE_SIZE, "size of lease_t");
+_Static_assert(offsetof(lease_t, probes) == LEASE_PROBES_OFFSET,
+               "lease_t.probes");
+_Static_assert(offsetof(lease_t, held) == LEASE_HELD_OFFSET,
+               "lease_t.held");
 
 _Static_assert(COLUMN_SEQ_WIDTH
                + COLUMN_TIME_UNIX_NANO_WIDTH + COLUMN_MONO_NANO_WIDTH + COLUMN_DURATION_NANO_WIDTH + COLUMN_FINGERPRINT_WIDTH + COLUMN_USER_WIDTH + COLUMN_SPAN_ID_WIDTH

@@ -1,4 +1,4 @@
-# Generated from schema.py by tools/generate.py. Do not edit: run `make generate`.
+# Generated from schema.py and control_schema.py by tools/generate.py. Do not edit: run `make generate`.
 """Constants and structures of the files of a domain, for ``cimport``."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -6,6 +6,42 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "layout.h" nogil:
     # Limits, states, masks, locks, geometry
     enum:
+        LOCK_NAMES
+        NAME_BYTES_MAX
+        PAGE_BYTES
+        CONTROL_VERSION
+        LOCK_CONTROL
+        LOCK_CELLS
+        TICKET_PROBE
+        TICKET_UNCOUNTED
+        BUCKETS
+        WINDOW_MS_MIN
+        WINDOW_MS_MAX
+        OUTCOMES_GENERATION_SHIFT
+        WINDOW_CALLS_MAX
+        STREAK_MAX
+        MILLI
+        PROBES_MAX
+        PERMITS_MAX
+        RATE_ONE
+        TRANSITIONS
+        DECLARATION_BYTES_MAX
+        CONFIG_WORDS
+        CONTROL_CELL_BREAKER
+        CONTROL_CELL_CONFIG_VERSION
+        CONTROL_CELL_REOPENED
+        CONTROL_CELL_TOKENS
+        CONTROL_CELL_STREAK
+        CAUSE_FAILURE_RATE
+        CAUSE_SLOW_RATE
+        CAUSE_CONSECUTIVE
+        CAUSE_PROBE_FAILED
+        CAUSE_PROBES_SUCCEEDED
+        CAUSE_OPEN_TIME
+        CAUSE_PROBES_TIMED_OUT
+        CAUSE_ASKED
+        CAUSE_FORCED
+        CAUSE_RESET
         LAYOUT_VERSION
         FINGERPRINT_VERSION
         LANE_ROWS
@@ -13,14 +49,12 @@ cdef extern from "layout.h" nogil:
         MESSAGE_BYTES_MAX
         ATTRIBUTES_BYTES_MAX
         STRING_BYTES_MAX
-        NAME_BYTES_MAX
         STACK_FRAMES_MAX
         CHAIN_MAX
         GROUP_MAX
         SERIES_MAX
         RETIRED_SERIES_MAX
         INFLIGHT_SLOTS
-        PAGE_BYTES
         CACHE_LINE_BYTES
         SEVERITY_NUMBER_MAX
         KIND_INTERNAL
@@ -62,9 +96,34 @@ cdef extern from "layout.h" nogil:
         LOCK_INTERN
         LOCK_PREPARE
         LOCK_CLAIM
-        LOCK_NAMES
         SEGMENT_LANES_MIN
         SEGMENT_LANES_MAX
+    const uint64_t BREAKER_CLOSED
+    const uint64_t BREAKER_OPEN
+    const uint64_t BREAKER_HALF_OPEN
+    const uint64_t BREAKER_FORCED_OPEN
+    const uint64_t BREAKER_DISABLED
+    const uint64_t BREAKER_METRICS_ONLY
+    const uint64_t BREAKER_STATE_SHIFT
+    const uint64_t BREAKER_GENERATION_SHIFT
+    const uint64_t BREAKER_GENERATION_MASK
+    const uint64_t BREAKER_SUCCESSES_SHIFT
+    const uint64_t BREAKER_SUCCESSES_MASK
+    const uint64_t BREAKER_UNTIL_MASK
+    const uint64_t BUCKET_EPOCH_SHIFT
+    const uint64_t BUCKET_GENERATION_SHIFT
+    const uint64_t BUCKET_GENERATION_MASK
+    const uint64_t BUCKET_COUNT_MASK
+    const uint64_t BUCKET_MS_MIN
+    const uint64_t BUDGET_REFILL_SHIFT
+    const uint64_t BUDGET_TOKENS_MASK
+    const uint64_t BUDGET_TOKENS_MAX
+    const uint64_t LEASE_OWNER_SHIFT
+    const uint64_t LEASE_GENERATION_SHIFT
+    const uint64_t LEASE_PROBES_MASK
+    const uint64_t LEASE_PERMITS_SHIFT
+    const uint64_t LEASE_HELD_MASK
+    const uint64_t CONTROL_HASH
     const uint64_t OWNER_FREE
     const uint64_t OWNER_LIVE
     const uint64_t OWNER_EXITED
@@ -152,6 +211,25 @@ cdef extern from "layout.h" nogil:
         DROP_SERIES_OVERFLOW
         DROP_ROW_LOST
         DROP_COUNT
+
+    # Totals of a control cell (index)
+    enum:
+        TOTAL_FAILURES
+        TOTAL_SLOW
+        TOTAL_IGNORED
+        TOTAL_REJECTED
+        TOTAL_LATE
+        TOTAL_PROBES
+        TOTAL_OPENED
+        TOTAL_CLOSED
+        TOTAL_RETRIES
+        TOTAL_RECOVERED
+        TOTAL_BUDGET_EXHAUSTED
+        TOTAL_FULL
+        TOTAL_TIMEOUTS
+        TOTAL_GAVE_UP
+        TOTAL_FALLBACKS
+        TOTAL_RECLAIMED
 
     # Severities (OpenTelemetry severity numbers)
     enum:
@@ -364,6 +442,85 @@ cdef extern from "layout.h" nogil:
         FATAL_ADDRESS_OFFSET
         FATAL_FRAMES_BYTES_OFFSET
 
+    # Structure: control
+    enum:
+        CONTROL_SIZE
+        CONTROL_MAGIC_OFFSET
+        CONTROL_MAGIC_WIDTH
+        CONTROL_LAYOUT_VERSION_OFFSET
+        CONTROL_CELLS_MAX_OFFSET
+        CONTROL_CONTROL_HASH_OFFSET
+        CONTROL_BOOT_ID_OFFSET
+        CONTROL_BOOT_ID_WIDTH
+        CONTROL_OWNER_SLOTS_OFFSET
+        CONTROL_LEASES_OFFSET_OFFSET
+        CONTROL_FILE_BYTES_OFFSET
+        CONTROL_CRC_OFFSET
+        CONTROL_PAD_OFFSET
+        CONTROL_CELLS_USED_OFFSET
+        CONTROL_OWNERS_HIGH_OFFSET
+
+    # Structure: control_cell
+    enum:
+        CONTROL_CELL_SIZE
+        CONTROL_CELL_NAME_HASH_OFFSET
+        CONTROL_CELL_NAME_BYTES_OFFSET
+        CONTROL_CELL_PAD_OFFSET
+        CONTROL_CELL_NAME_OFFSET
+        CONTROL_CELL_NAME_WIDTH
+        CONTROL_CELL_WINDOW_MS_OFFSET
+        CONTROL_CELL_WINDOW_CALLS_OFFSET
+        CONTROL_CELL_CALLS_MIN_OFFSET
+        CONTROL_CELL_FAILURE_RATE_OFFSET
+        CONTROL_CELL_SLOW_RATE_OFFSET
+        CONTROL_CELL_SLOW_CALL_NANO_OFFSET
+        CONTROL_CELL_CONSECUTIVE_OFFSET
+        CONTROL_CELL_PROBES_OFFSET
+        CONTROL_CELL_PROBE_MS_OFFSET
+        CONTROL_CELL_OPEN_MS_OFFSET
+        CONTROL_CELL_OPEN_MS_MAX_OFFSET
+        CONTROL_CELL_OPEN_FACTOR_MILLI_OFFSET
+        CONTROL_CELL_RATIO_MILLI_OFFSET
+        CONTROL_CELL_FLOOR_MILLI_OFFSET
+        CONTROL_CELL_CAPACITY_MILLI_OFFSET
+        CONTROL_CELL_LIMIT_OFFSET
+        CONTROL_CELL_BREAKER_OFFSET
+        CONTROL_CELL_BUDGET_OFFSET
+        CONTROL_CELL_OUTCOMES_OFFSET
+        CONTROL_CELL_BUCKETS_OFFSET
+        CONTROL_CELL_TOTALS_OFFSET
+        CONTROL_CELL_TRANSITIONS_OFFSET
+        CONTROL_CELL_DECLARED_OFFSET
+        CONTROL_CELL_DIFFERS_OFFSET
+        CONTROL_CELL_DECLARED_UNIX_NANO_OFFSET
+        CONTROL_CELL_DECLARED_BY_OFFSET
+        CONTROL_CELL_OTHER_UNIX_NANO_OFFSET
+        CONTROL_CELL_OTHER_BY_OFFSET
+        CONTROL_CELL_TEXT_BYTES_OFFSET
+        CONTROL_CELL_OTHER_BYTES_OFFSET
+        CONTROL_CELL_TEXT_OFFSET
+        CONTROL_CELL_TEXT_WIDTH
+        CONTROL_CELL_OTHER_OFFSET
+        CONTROL_CELL_OTHER_WIDTH
+
+    # Structure: transition
+    enum:
+        TRANSITION_SIZE
+        TRANSITION_WORD_OFFSET
+        TRANSITION_BEFORE_OFFSET
+        TRANSITION_TIME_UNIX_NANO_OFFSET
+        TRANSITION_OWNER_OFFSET
+        TRANSITION_CALLS_OFFSET
+        TRANSITION_FAILURES_OFFSET
+        TRANSITION_SLOW_OFFSET
+        TRANSITION_CAUSE_OFFSET
+
+    # Structure: lease
+    enum:
+        LEASE_SIZE
+        LEASE_PROBES_OFFSET
+        LEASE_HELD_OFFSET
+
     const uint8_t COLUMN_WIDTHS[20]
     const char* DROP_NAMES[9]
 
@@ -492,3 +649,69 @@ cdef extern from "layout.h" nogil:
         uint64_t thread_id
         uint64_t address
         uint64_t frames_bytes
+
+    ctypedef struct control_t:
+        uint8_t magic[8]
+        uint32_t layout_version
+        uint32_t cells_max
+        uint64_t control_hash
+        uint8_t boot_id[16]
+        uint32_t owner_slots
+        uint32_t leases_offset
+        uint64_t file_bytes
+        uint32_t crc
+        uint32_t pad
+        uint64_t cells_used[16]
+        uint64_t owners_high[16]
+
+    ctypedef struct control_cell_t:
+        uint64_t name_hash
+        uint32_t name_bytes
+        uint32_t pad
+        uint8_t name[256]
+        uint64_t window_ms
+        uint64_t window_calls
+        uint64_t calls_min
+        uint64_t failure_rate
+        uint64_t slow_rate
+        uint64_t slow_call_nano
+        uint64_t consecutive
+        uint64_t probes
+        uint64_t probe_ms
+        uint64_t open_ms
+        uint64_t open_ms_max
+        uint64_t open_factor_milli
+        uint64_t ratio_milli
+        uint64_t floor_milli
+        uint64_t capacity_milli
+        uint64_t limit
+        uint64_t breaker[16]
+        uint64_t budget[16]
+        uint64_t outcomes[16]
+        uint64_t buckets[40]
+        uint64_t totals[16]
+        uint64_t transitions[128]
+        uint64_t declared
+        uint64_t differs
+        int64_t declared_unix_nano
+        uint64_t declared_by
+        int64_t other_unix_nano
+        uint64_t other_by
+        uint32_t text_bytes
+        uint32_t other_bytes
+        uint8_t text[700]
+        uint8_t other[700]
+
+    ctypedef struct transition_t:
+        uint64_t word
+        uint64_t before
+        int64_t time_unix_nano
+        uint64_t owner
+        uint64_t calls
+        uint64_t failures
+        uint64_t slow
+        uint64_t cause
+
+    ctypedef struct lease_t:
+        uint64_t probes
+        uint64_t held
