@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Final, Self
 
 __all__ = [
+    "BreakerOpen",
     "CoreNotFound",
     "CorruptFile",
     "DomainBusy",
@@ -21,9 +22,11 @@ __all__ = [
     "InvalidName",
     "InvalidSetting",
     "LayoutMismatch",
+    "LimitExceeded",
     "MissingExtra",
     "NativeMismatch",
     "QueryError",
+    "Rejected",
     "StackNotFound",
     "StorageError",
     "StorageFull",
@@ -157,3 +160,43 @@ class StackNotFound(FaultplaneError, LookupError):
 
 class QueryError(FaultplaneError):
     """A query over a domain was refused by the query engine."""
+
+
+class Rejected(FaultplaneError):
+    """A guarded call was not made, for the sake of the other side or of this one.
+
+    ``dependency`` is its name, ``retry_after`` the seconds until it may be worth a try, 0.0 where
+    nothing is known. A rejection is never an attempt, and says nothing about the other side.
+
+    >>> rejected = BreakerOpen("payments", 2.5)
+    >>> print(rejected, rejected.retry_after)
+    payments: the breaker is open, for another 2.5 s 2.5
+    """
+
+    _why = "rejected"
+
+    @property
+    def dependency(self) -> str:
+        """Name of the dependency."""
+        return str(self.args[0])
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until it may be worth a try; 0.0 = not known."""
+        return float(self.args[1])
+
+    def __str__(self) -> str:
+        wait = f", for another {self.retry_after:g} s" if self.retry_after else ""
+        return f"{self.dependency}: {self._why}{wait}"
+
+
+class BreakerOpen(Rejected):
+    """The circuit breaker is open, or half-open and its probes are under way."""
+
+    _why = "the breaker is open"
+
+
+class LimitExceeded(Rejected):
+    """As many calls are under way as may be at once."""
+
+    _why = "as many calls are under way as may be at once"

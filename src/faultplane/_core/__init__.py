@@ -6,8 +6,10 @@ The same names, parameters, errors and bytes on disk as ``faultplane._pure``, it
 from .attributes import encode_attributes
 from .block import Block, enter, hold_users, innermost, leave
 from .breath import install_fatal_handler, rearm_fatal_handler
+from .control import Cell
 from .counter import Counter
 from .fingerprint import fingerprint
+from .guard import Call, Guard, Guarded
 from .memory import Mapping, lane_words
 from .record import classify, record, seen
 from .recorder import (
@@ -30,7 +32,11 @@ NAME = "cython"
 __all__ = [
     "NAME",
     "Block",
+    "Call",
+    "Cell",
     "Counter",
+    "Guard",
+    "Guarded",
     "Mapping",
     "Ring",
     "bind",

@@ -57,6 +57,23 @@ static inline int fp_cas32(uint32_t *word, uint32_t expected, uint32_t value) {
                                        __ATOMIC_ACQUIRE);
 }
 
+/* Counts only: what is around it is ordered by nothing. */
+static inline int fp_cas_relaxed(uint64_t *word, uint64_t expected, uint64_t value) {
+    return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
+}
+
+/* In one order with all others of its kind, and before every load that follows it: who says what it
+   holds, and then looks at what others hold, sees them or is seen by them. */
+static inline int fp_cas_total(uint64_t *word, uint64_t expected, uint64_t value) {
+    int done = __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_ACQUIRE);
+#if !defined(__x86_64__) && !defined(__i386__) /* where the instruction itself is a fence */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+    return done;
+}
+
 /* Hands out numbers; what is done with them is published by a later release. */
 static inline uint64_t fp_add(uint64_t *word, uint64_t value) {
     return __atomic_fetch_add(word, value, __ATOMIC_ACQ_REL);

@@ -77,7 +77,16 @@ cdef uint32_t take(object operation, uint32_t parent) except? 0:
     return token
 
 
-cdef inline void give_back(uint32_t token) noexcept:
+cdef uint32_t take_inside(str operation) noexcept:
+    """A slot as part of the innermost operation, which stays the parent of what comes inside."""
+    cdef PyObject* value = NULL
+    PyContextVar_Get(INNERMOST, NULL, &value)
+    outer = <object>value
+    Py_DECREF(value)
+    return take(operation, outer)
+
+
+cdef void give_back(uint32_t token) noexcept:
     # Also where recording was switched off meanwhile; but what is on the page is not a child's.
     if token != 0 and R.page[0] == 1:
         breath_leave(&R.breath, token)

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cdef extern from "posix.h" nogil:
     int64_t fp_clock_monotonic() noexcept
+    uint64_t fp_clock_coarse_ms() noexcept
     int64_t fp_clock_realtime() noexcept
     int fp_reserve(int fd, int64_t offset, int64_t bytes) noexcept
     int fp_try_lock(int fd, int64_t byte) noexcept

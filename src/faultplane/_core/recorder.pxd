@@ -64,6 +64,7 @@ cdef struct Recorder:
     bint bound
     bint rebinding
     int64_t rebind_mono
+    uint32_t epoch                   # grows with each domain bound or let go, and each fork
     uint64_t* page
     uint8_t* registry
     Dictionary names

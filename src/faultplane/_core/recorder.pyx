@@ -160,6 +160,7 @@ cdef void detach() noexcept:
     global binding_held
     cdef uint8_t* counts = R.aggregate.base
     cdef bint forked = R.page[0] != 1
+    R.epoch += 1
     # In this order: whoever folds removes the file after it has raised the fence.
     cdef bint gone = not forked and not fp_is_in_place(R.place, R.aggregate.identity, R.root)
     cdef bint fenced = fp_load32_relaxed(R.fence) != R.writer.incarnation
@@ -199,6 +200,7 @@ cdef void notice_fork() noexcept:
     if R.page[PAGE_IMAGE] == 1:
         return
     R.page[PAGE_IMAGE] = 1
+    R.epoch += 1
     R.rebinding = False  # a thread that is not here, or whom this one was forked by, was at it
     R.rebind_mono = 0
     if R.bound:
@@ -346,6 +348,7 @@ def bind(binding):
         owners.base + slot * OWNER_SIZE + OWNER_MAPPED_SEGMENT_LOW_OFFSET
     )
     open_dictionaries()
+    R.epoch += 1
     R.page[0] = 1
     R.fence = <uint32_t*>(owners.base + slot * OWNER_SIZE + OWNER_FENCE_OFFSET)
     if R.active:

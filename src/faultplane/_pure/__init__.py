@@ -7,8 +7,10 @@ among others of its kind, never beside compiled ones: they keep stores of their 
 from .attributes import encode_attributes
 from .block import Block, enter, hold_users, innermost, leave
 from .breath import install_fatal_handler, rearm_fatal_handler
+from .control import Cell
 from .counter import Counter
 from .fingerprint import fingerprint
+from .guard import Call, Guard, Guarded
 from .memory import Mapping, lane_words
 from .record import classify, record, seen
 from .recorder import (
@@ -31,7 +33,11 @@ NAME = "python"
 __all__ = [
     "NAME",
     "Block",
+    "Call",
+    "Cell",
     "Counter",
+    "Guard",
+    "Guarded",
     "Mapping",
     "Ring",
     "bind",

@@ -350,6 +350,16 @@ class Mapping(mmap.mmap):
             raise BufferError("the mapping has exported buffers") from error
 
 
+def words_of(mapping: Mapping) -> memoryview:
+    """The memory as 64-bit words; whole pages only."""
+    return memoryview(mapping).cast("Q")
+
+
+def lock_of(mapping: Mapping, byte: int) -> FileLock:
+    """A byte of the lock file that serialises changes of the mapping between processes."""
+    return FileLock(mapping._locks_fd, byte)  # noqa: SLF001
+
+
 def store_unless_forked(mapping: Mapping, offset: int, value: int, begun: int) -> None:
     """``mapping.store``, but StorageError in a child forked since `forks` was ``begun``.
 

@@ -107,6 +107,7 @@ class Recorder:
         self.types: dict[object, TypeInfo] = {}
         self.sites: dict[tuple[object, ...], Site] = {}
         self.epoch = 0
+        self.place_epoch = 0  # changes with each domain bound or let go, and each fork
         # Rows that each fingerprint had in this second, where these are bounded.
         self.spent_second = 0
         self.spent: dict[int, int] = {}
@@ -189,6 +190,7 @@ class Recorder:
             self.settle()
         memory.refuse_forked(begun)
         self.live[0] = 0
+        self.place_epoch += 1
         # In this order: whoever folds removes the file after it has raised the fence.
         gone = not forked and not self._is_in_place()
         memory.refuse_forked(begun)
@@ -378,6 +380,7 @@ class Recorder:
         if self.image[0]:
             return
         self.image[0] = 1
+        self.place_epoch += 1
         memory.forget_parent()
         self.mark = int.from_bytes(os.urandom(8), "little")
         self.inside = False
@@ -467,6 +470,7 @@ def bind(binding: Any) -> None:
         state.binding, state.writer, state.breath = binding, writer, breath
         state.names, state.stacks, state.fence = names, stacks, fence
         state.incarnation, state.was_bound = binding.incarnation, True
+        state.place_epoch += 1
         state.root, state.look_mono_nano = root, look_mono_nano
         state.flush()
         state.hand_over()
@@ -576,14 +580,9 @@ def writer_state() -> dict[str, Any]:
     """Numbers about the writer of this process, for diagnosis."""
     writer = state.writer
     names = (
-        "seq",
-        "incarnation",
-        "segment_number",
-        "dictionary_generation",
-        "lanes_claimed",
-        "segments_mapped",
-        "rehomed",
-    )
+        "seq", "incarnation", "segment_number", "dictionary_generation", "lanes_claimed",
+        "segments_mapped", "rehomed",
+    )  # fmt: skip
     return {
         "bound": bound(),
         "active": state.active,

@@ -1,0 +1,579 @@
+/* Control cells: breaker, retry budget and permits that all processes of a host share.
+
+   Every word changes by compare-and-swap. What a process holds, it says in a lease of its own,
+   before the words that all share are looked at and until after they were changed: so a sum over
+   the leases never misses what somebody holds, and what a dead process held ends when its lease is
+   cleared.
+   tests/verification/breaker.pml and budget.pml have each order of steps, and its controls. */
+#ifndef FAULTPLANE_CONTROL_H
+#define FAULTPLANE_CONTROL_H
+
+#include "atomics.h"
+#include "layout.h"
+#include "posix.h"
+
+/* Two who ask for the last place at once may refuse each other: then each asks again, so often. */
+#define CONTROL_ATTEMPTS 4
+#define CONTROL_REJECTED INT64_C(-1) /* open, forced open */
+#define CONTROL_FULL INT64_C(-2)     /* half-open, and all probes are under way */
+#define CONTROL_REOPENED_MAX 64
+
+typedef struct {
+    control_cell_t *cell;
+    lease_t *leases;
+    const uint64_t *owners_high;
+    uint64_t slot;
+    uint64_t incarnation;
+    uint64_t config_version; /* of the copy below */
+    uint64_t bucket_ms, epoch, epoch_end_ms; /* what of the time window is worked out already */
+    uint64_t window_ms, window_calls, calls_min, failure_rate, slow_rate, slow_call_nano,
+        consecutive, probes, probe_ms, open_ms, open_ms_max, open_factor_milli, ratio_milli,
+        floor_milli, capacity_milli, limit;
+} Control;
+
+typedef struct {
+    uint64_t calls, failures, slow;
+} ControlWindow;
+
+static inline uint64_t breaker_state(uint64_t word) { return word >> BREAKER_STATE_SHIFT; }
+static inline uint64_t breaker_generation(uint64_t word) {
+    return word >> BREAKER_GENERATION_SHIFT & BREAKER_GENERATION_MASK;
+}
+static inline uint64_t breaker_successes(uint64_t word) {
+    return word >> BREAKER_SUCCESSES_SHIFT & BREAKER_SUCCESSES_MASK;
+}
+static inline uint64_t breaker_until(uint64_t word) { return word & BREAKER_UNTIL_MASK; }
+
+/* The word of the state that follows `word`: each transition begins a generation. */
+static inline uint64_t breaker_next(uint64_t word, uint64_t state, uint64_t until_ms) {
+    uint64_t generation = (breaker_generation(word) + 1) & BREAKER_GENERATION_MASK;
+    return state << BREAKER_STATE_SHIFT | generation << BREAKER_GENERATION_SHIFT |
+           (until_ms & BREAKER_UNTIL_MASK);
+}
+
+static inline uint64_t *control_breaker(const Control *c) {
+    return &c->cell->breaker[CONTROL_CELL_BREAKER];
+}
+static inline uint64_t *control_tokens(const Control *c) {
+    return &c->cell->budget[CONTROL_CELL_TOKENS];
+}
+static inline lease_t *control_own(const Control *c) { return &c->leases[c->slot]; }
+
+static inline void control_total(const Control *c, int total, uint64_t n) {
+    fp_add(&c->cell->totals[total], n);
+}
+
+/* Copies the declaration if it changed. A writer that died in the middle leaves an odd version:
+   what was copied before goes on to hold until somebody declares again. */
+static inline void control_configure(Control *c) {
+    for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
+        const uint64_t *version = &c->cell->breaker[CONTROL_CELL_CONFIG_VERSION];
+        uint64_t begun = fp_load_acquire(version);
+        if (begun & 1)
+            return;
+        Control copy = *c;
+        const uint64_t *from = &c->cell->window_ms;
+        uint64_t *to = &copy.window_ms;
+        for (int i = 0; i < CONFIG_WORDS; i++)
+            to[i] = fp_load_relaxed(&from[i]);
+        if (fp_load_again(version) == begun) {
+            copy.config_version = begun;
+            copy.bucket_ms = (copy.window_ms + BUCKETS - 1) / BUCKETS;
+            copy.epoch = copy.epoch_end_ms = 0;
+            *c = copy;
+            return;
+        }
+    }
+}
+
+static inline int control_is_current(const Control *c) {
+    return fp_load_relaxed(&c->cell->breaker[CONTROL_CELL_CONFIG_VERSION]) == c->config_version;
+}
+
+/* ------------------------------------------------------------------------------------ leases */
+
+static inline uint64_t control_owners(const Control *c) {
+    uint64_t high = fp_load_acquire(c->owners_high);
+    return high > c->slot ? high : c->slot + 1;
+}
+
+/* One more probe of a generation in the own lease, or one less; whether the lease allowed it. */
+static inline int lease_probe(const Control *c, uint64_t generation, int more) {
+    uint64_t *word = &control_own(c)->probes;
+    uint64_t tag = c->incarnation << LEASE_OWNER_SHIFT | generation << LEASE_GENERATION_SHIFT;
+    for (;;) {
+        uint64_t old = fp_load_acquire(word);
+        if (old >> LEASE_OWNER_SHIFT > c->incarnation)
+            return 0; /* declared dead: the slot has another owner, whose lease this is */
+        int same = (old & ~LEASE_PROBES_MASK) == tag;
+        uint64_t n = same ? old & LEASE_PROBES_MASK : 0;
+        if (more ? n == LEASE_PROBES_MASK : n == 0)
+            return 0;
+        if (fp_cas_total(word, old, tag | (more ? n + 1 : n - 1)))
+            return 1;
+    }
+}
+
+static inline uint64_t leases_probes(const Control *c, uint64_t generation) {
+    uint64_t sum = 0;
+    for (uint64_t i = 0, n = control_owners(c); i < n; i++) {
+        uint64_t word = fp_load_acquire(&c->leases[i].probes);
+        if ((word >> LEASE_GENERATION_SHIFT & BREAKER_GENERATION_MASK) == generation)
+            sum += word & LEASE_PROBES_MASK;
+    }
+    return sum;
+}
+
+/* The same for permits (shift 16) and tokens (shift 0). */
+static inline int lease_hold(const Control *c, int shift, int more) {
+    uint64_t *word = &control_own(c)->held;
+    for (;;) {
+        uint64_t old = fp_load_acquire(word);
+        if (old >> LEASE_OWNER_SHIFT > c->incarnation)
+            return 0;
+        int same = old >> LEASE_OWNER_SHIFT == c->incarnation;
+        uint64_t now = same ? old : c->incarnation << LEASE_OWNER_SHIFT;
+        uint64_t n = now >> shift & LEASE_HELD_MASK;
+        if (more ? n == LEASE_HELD_MASK : n == 0)
+            return 0;
+        uint64_t one = UINT64_C(1) << shift;
+        if (fp_cas_total(word, old, more ? now + one : now - one))
+            return 1;
+    }
+}
+
+static inline uint64_t leases_held(const Control *c, int shift) {
+    uint64_t sum = 0;
+    for (uint64_t i = 0, n = control_owners(c); i < n; i++)
+        sum += fp_load_acquire(&c->leases[i].held) >> shift & LEASE_HELD_MASK;
+    return sum;
+}
+
+/* Ends what an owner held that is dead; the number of probes, permits and tokens. */
+static inline uint64_t control_reclaim(const Control *c, uint64_t slot, uint64_t incarnation) {
+    uint64_t sum = 0;
+    uint64_t *words[2] = {&c->leases[slot].probes, &c->leases[slot].held};
+    for (int i = 0; i < 2; i++) {
+        uint64_t old = fp_load_acquire(words[i]);
+        if (old == 0 || old >> LEASE_OWNER_SHIFT != incarnation)
+            continue;
+        if (fp_cas_total(words[i], old, 0))
+            sum += i == 0 ? old & LEASE_PROBES_MASK
+                          : (old & LEASE_HELD_MASK) +
+                                (old >> LEASE_PERMITS_SHIFT & LEASE_HELD_MASK);
+    }
+    if (sum)
+        control_total(c, TOTAL_RECLAIMED, sum);
+    return sum;
+}
+
+/* ------------------------------------------------------------------------------------ window */
+
+/* One more in a bucket; a bucket of an older time or generation begins anew. */
+static inline void bucket_add(uint64_t *word, uint32_t epoch, uint64_t generation) {
+    uint64_t tag = (uint64_t)epoch << BUCKET_EPOCH_SHIFT |
+                   (generation & BUCKET_GENERATION_MASK) << BUCKET_GENERATION_SHIFT;
+    for (;;) {
+        uint64_t old = fp_load_relaxed(word);
+        uint64_t next = tag | 1;
+        if (old != 0) {
+            int32_t ahead = (int32_t)((uint32_t)(old >> BUCKET_EPOCH_SHIFT) - epoch);
+            int8_t later = (int8_t)((old >> BUCKET_GENERATION_SHIFT) - generation);
+            if (later > 0)
+                return; /* a breaker that has changed since begins its own window */
+            if (later == 0 && ahead >= 0 && ahead < 1 << 28) {
+                if ((old & BUCKET_COUNT_MASK) == BUCKET_COUNT_MASK)
+                    return;
+                next = old + 1;
+            }
+        }
+        if (fp_cas_relaxed(word, old, next))
+            return;
+    }
+}
+
+/* Number of the bucket that it is time for; the division is made once a bucket. */
+static inline uint32_t control_epoch(Control *c, uint64_t now_ms) {
+    if (now_ms - (c->epoch_end_ms - c->bucket_ms) >= c->bucket_ms) {
+        c->epoch = now_ms / c->bucket_ms;
+        c->epoch_end_ms = (c->epoch + 1) * c->bucket_ms;
+    }
+    return (uint32_t)c->epoch;
+}
+
+static inline uint64_t bucket_read(uint64_t word, uint32_t epoch, uint64_t generation) {
+    uint32_t age = epoch - (uint32_t)(word >> BUCKET_EPOCH_SHIFT);
+    uint64_t of = word >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK;
+    /* One that began a moment ahead of the reader's clock counts, too. */
+    int recent = age < BUCKETS || age == UINT32_MAX;
+    return recent && of == (generation & BUCKET_GENERATION_MASK) ? word & BUCKET_COUNT_MASK : 0;
+}
+
+/* Shifts an outcome into a count window. */
+static inline void outcome_add(uint64_t *word, uint64_t window, uint64_t generation, int bad) {
+    uint64_t tag = (generation & BUCKET_GENERATION_MASK) << OUTCOMES_GENERATION_SHIFT;
+    uint64_t mask = (UINT64_C(1) << OUTCOMES_GENERATION_SHIFT) - 1;
+    for (;;) {
+        uint64_t old = fp_load_relaxed(word);
+        int8_t later = old ? (int8_t)((old >> OUTCOMES_GENERATION_SHIFT) - generation) : -1;
+        if (later > 0)
+            return;
+        uint64_t bits = later == 0 ? old & mask : 1;
+        bits = bits << 1 | (uint64_t)bad;
+        if (bits >> (window + 1)) /* the one in front has reached the end of the window */
+            bits = (bits & ((UINT64_C(1) << window) - 1)) | UINT64_C(1) << window;
+        if (fp_cas_relaxed(word, old, tag | bits))
+            return;
+    }
+}
+
+static inline ControlWindow control_window(Control *c, uint64_t generation, uint64_t now_ms) {
+    ControlWindow sums = {0, 0, 0};
+    const control_cell_t *cell = c->cell;
+    if (c->window_ms) {
+        uint32_t epoch = control_epoch(c, now_ms);
+        for (int i = 0; i < BUCKETS; i++) {
+            const uint64_t *bucket = &cell->buckets[4 * i];
+            sums.calls += bucket_read(fp_load_relaxed(&bucket[0]), epoch, generation);
+            sums.failures += bucket_read(fp_load_relaxed(&bucket[1]), epoch, generation);
+            sums.slow += bucket_read(fp_load_relaxed(&bucket[2]), epoch, generation);
+        }
+    } else if (c->window_calls) {
+        uint64_t mask = (UINT64_C(1) << OUTCOMES_GENERATION_SHIFT) - 1;
+        uint64_t found[2];
+        for (int i = 0; i < 2; i++) {
+            uint64_t word = fp_load_relaxed(&cell->outcomes[i]);
+            uint64_t of = word >> OUTCOMES_GENERATION_SHIFT;
+            found[i] = of == (generation & BUCKET_GENERATION_MASK) ? word & mask : 0;
+            if (found[i]) {
+                uint64_t valid = 63 - (uint64_t)__builtin_clzll(found[i]);
+                if (i == 0)
+                    sums.calls = valid;
+                found[i] ^= UINT64_C(1) << valid;
+            }
+        }
+        sums.failures = (uint64_t)__builtin_popcountll(found[0]);
+        sums.slow = (uint64_t)__builtin_popcountll(found[1]);
+    }
+    return sums;
+}
+
+/* Failures in a row: generation << 56 | number. The number of them now. */
+static inline uint64_t control_streak(const Control *c, uint64_t generation, int bad) {
+    uint64_t *word = &c->cell->budget[CONTROL_CELL_STREAK];
+    uint64_t tag = (generation & BUCKET_GENERATION_MASK) << OUTCOMES_GENERATION_SHIFT;
+    for (;;) {
+        uint64_t old = fp_load_relaxed(word);
+        if (!bad && (old & BUCKET_COUNT_MASK) == 0)
+            return 0;
+        uint64_t of = old >> OUTCOMES_GENERATION_SHIFT << OUTCOMES_GENERATION_SHIFT;
+        uint64_t n = of == tag ? old & BUCKET_COUNT_MASK : 0;
+        uint64_t next = !bad ? tag : tag | (n < BUCKET_COUNT_MASK ? n + 1 : n);
+        if (fp_cas_relaxed(word, old, next))
+            return next & BUCKET_COUNT_MASK;
+    }
+}
+
+static inline uint64_t control_count(
+    Control *c, uint64_t generation, uint64_t now_ms, int failed, int slow
+) {
+    if (c->window_ms) {
+        uint32_t epoch = control_epoch(c, now_ms);
+        uint64_t *bucket = &c->cell->buckets[4 * (epoch % BUCKETS)];
+        bucket_add(&bucket[0], epoch, generation);
+        if (failed)
+            bucket_add(&bucket[1], epoch, generation);
+        if (slow)
+            bucket_add(&bucket[2], epoch, generation);
+    } else if (c->window_calls) {
+        outcome_add(&c->cell->outcomes[0], c->window_calls, generation, failed);
+        if (c->slow_rate)
+            outcome_add(&c->cell->outcomes[1], c->window_calls, generation, slow);
+    }
+    return c->consecutive ? control_streak(c, generation, failed) : 0;
+}
+
+/* ----------------------------------------------------------------------------------- breaker */
+
+/* Makes a transition if the word is what it was, and notes it. */
+static inline int control_move(
+    const Control *c, uint64_t word, uint64_t next, uint64_t cause, const ControlWindow *sums
+) {
+    if (!fp_cas(control_breaker(c), word, next))
+        return 0;
+    uint64_t state = breaker_state(next);
+    uint64_t *reopened = &c->cell->breaker[CONTROL_CELL_REOPENED];
+    if (state == BREAKER_OPEN) {
+        control_total(c, TOTAL_OPENED, 1);
+        uint64_t n = fp_load_relaxed(reopened);
+        fp_store_relaxed(reopened, cause == CAUSE_PROBE_FAILED
+                                       ? (n < CONTROL_REOPENED_MAX ? n + 1 : n)
+                                       : 0);
+    } else if (state == BREAKER_CLOSED) {
+        control_total(c, TOTAL_CLOSED, 1);
+        fp_store_relaxed(reopened, 0);
+    }
+    uint64_t at = breaker_generation(next) % TRANSITIONS;
+    transition_t *note = (transition_t *)&c->cell->transitions[8 * at];
+    fp_store_release(&note->word, 0);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    note->before = word;
+    note->time_unix_nano = fp_clock_realtime();
+    note->owner = c->incarnation;
+    note->calls = sums ? sums->calls : 0;
+    note->failures = sums ? sums->failures : 0;
+    note->slow = sums ? sums->slow : 0;
+    note->cause = cause;
+    fp_store_release(&note->word, next);
+    return 1;
+}
+
+/* How long it stays open: longer each time that probes failed, up to a bound. */
+static inline uint64_t control_open_ms(const Control *c, int again) {
+    uint64_t ms = c->open_ms;
+    if (again && c->open_factor_milli > MILLI) {
+        uint64_t n = fp_load_relaxed(&c->cell->breaker[CONTROL_CELL_REOPENED]) + 1;
+        for (; n && ms < c->open_ms_max; n--)
+            ms = ms * c->open_factor_milli / MILLI;
+    }
+    return ms < c->open_ms_max ? ms : c->open_ms_max;
+}
+
+static inline int64_t control_probe(const Control *c, uint64_t generation) {
+    for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
+        if (!lease_probe(c, generation, 1))
+            return CONTROL_FULL;
+        uint64_t under_way = leases_probes(c, generation);
+        uint64_t word = fp_load_acquire(control_breaker(c)); /* after the sum: what has left it */
+        int changed = breaker_state(word) != BREAKER_HALF_OPEN ||
+                      breaker_generation(word) != generation;
+        if (!changed && under_way + breaker_successes(word) <= c->probes) {
+            control_total(c, TOTAL_PROBES, 1);
+            return (int64_t)(generation | TICKET_PROBE);
+        }
+        lease_probe(c, generation, 0);
+        if (changed)
+            return 0; /* look again */
+        if (under_way + breaker_successes(word) > c->probes + 1)
+            break; /* more than one too many: no chance meeting of two */
+    }
+    return CONTROL_FULL;
+}
+
+/* Whether a call may go ahead: its ticket, or why not. */
+static inline int64_t control_admit(const Control *c, uint64_t now_ms) {
+    for (;;) {
+        uint64_t word = fp_load_acquire(control_breaker(c));
+        uint64_t generation = breaker_generation(word);
+        switch (breaker_state(word)) {
+        case BREAKER_CLOSED:
+        case BREAKER_METRICS_ONLY:
+            return (int64_t)generation;
+        case BREAKER_DISABLED:
+            return (int64_t)(generation | TICKET_UNCOUNTED);
+        case BREAKER_FORCED_OPEN:
+            return CONTROL_REJECTED;
+        case BREAKER_OPEN:
+            if (now_ms < breaker_until(word))
+                return CONTROL_REJECTED;
+            control_move(c, word, breaker_next(word, BREAKER_HALF_OPEN, now_ms + c->probe_ms),
+                         CAUSE_OPEN_TIME, NULL);
+            continue;
+        case BREAKER_HALF_OPEN:
+            if (now_ms >= breaker_until(word)) {
+                /* Whoever has not answered by now is not waited for; what it says is late. */
+                control_move(c, word, breaker_next(word, BREAKER_HALF_OPEN, now_ms + c->probe_ms),
+                             CAUSE_PROBES_TIMED_OUT, NULL);
+                continue;
+            }
+            int64_t ticket = control_probe(c, generation);
+            if (ticket)
+                return ticket;
+            continue;
+        default:
+            return (int64_t)(generation | TICKET_UNCOUNTED); /* no state of ours: let through */
+        }
+    }
+}
+
+static inline void control_trip(
+    Control *c, uint64_t generation, uint64_t now_ms, uint64_t streak
+) {
+    uint64_t word = fp_load_acquire(control_breaker(c));
+    if (breaker_state(word) != BREAKER_CLOSED || breaker_generation(word) != generation)
+        return;
+    ControlWindow sums = control_window(c, generation, now_ms);
+    uint64_t cause = 0;
+    if (c->consecutive && streak >= c->consecutive)
+        cause = CAUSE_CONSECUTIVE;
+    else if (sums.calls >= c->calls_min && sums.calls) {
+        if (c->failure_rate && sums.failures * RATE_ONE >= c->failure_rate * sums.calls)
+            cause = CAUSE_FAILURE_RATE;
+        else if (c->slow_rate && sums.slow * RATE_ONE >= c->slow_rate * sums.calls)
+            cause = CAUSE_SLOW_RATE;
+    }
+    if (cause)
+        control_move(c, word, breaker_next(word, BREAKER_OPEN, now_ms + control_open_ms(c, 0)),
+                     cause, &sums);
+}
+
+/* A probe has an answer. The lease is given back after the word says so. */
+static inline void control_probed(
+    const Control *c, uint64_t generation, uint64_t now_ms, int failed
+) {
+    for (;;) {
+        uint64_t word = fp_load_acquire(control_breaker(c));
+        if (breaker_state(word) != BREAKER_HALF_OPEN || breaker_generation(word) != generation) {
+            control_total(c, TOTAL_LATE, 1);
+            break;
+        }
+        int done;
+        if (failed)
+            done = control_move(
+                c, word, breaker_next(word, BREAKER_OPEN, now_ms + control_open_ms(c, 1)),
+                CAUSE_PROBE_FAILED, NULL);
+        else if (breaker_successes(word) + 1 >= c->probes)
+            done = control_move(c, word, breaker_next(word, BREAKER_CLOSED, 0),
+                                CAUSE_PROBES_SUCCEEDED, NULL);
+        else
+            done = fp_cas(control_breaker(c), word,
+                          word + (UINT64_C(1) << BREAKER_SUCCESSES_SHIFT));
+        if (done)
+            break;
+    }
+    lease_probe(c, generation, 0);
+}
+
+/* How a call ended that was let through. */
+static inline void control_ended(
+    Control *c, int64_t ticket, uint64_t now_ms, int failed, int slow
+) {
+    uint64_t generation = (uint64_t)ticket & BREAKER_GENERATION_MASK;
+    if (failed)
+        control_total(c, TOTAL_FAILURES, 1);
+    if (slow)
+        control_total(c, TOTAL_SLOW, 1);
+    if (ticket & TICKET_UNCOUNTED)
+        return;
+    if (ticket & TICKET_PROBE) {
+        control_probed(c, generation, now_ms, failed || (slow && c->slow_rate));
+        return;
+    }
+    if (breaker_generation(fp_load_acquire(control_breaker(c))) != generation) {
+        control_total(c, TOTAL_LATE, 1);
+        return;
+    }
+    uint64_t streak = control_count(c, generation, now_ms, failed, slow);
+    if (failed || slow)
+        control_trip(c, generation, now_ms, streak);
+}
+
+/* It said nothing about the other side: cancelled, or not its failure. */
+static inline void control_ignored(const Control *c, int64_t ticket) {
+    control_total(c, TOTAL_IGNORED, 1);
+    if (ticket & TICKET_PROBE)
+        lease_probe(c, (uint64_t)ticket & BREAKER_GENERATION_MASK, 0);
+}
+
+/* Opens for a time that the other side asked for; whether it was closed. */
+static inline int control_open_for(const Control *c, uint64_t now_ms, uint64_t ms) {
+    uint64_t word = fp_load_acquire(control_breaker(c));
+    return breaker_state(word) == BREAKER_CLOSED &&
+           control_move(c, word, breaker_next(word, BREAKER_OPEN, now_ms + ms), CAUSE_ASKED, NULL);
+}
+
+/* ------------------------------------------------------------------------------------ budget */
+
+/* The bucket as it is now: what time brought is put in. */
+static inline uint64_t budget_refill(const Control *c, uint64_t now_ms) {
+    uint64_t *word = control_tokens(c);
+    for (;;) {
+        uint64_t old = fp_load_acquire(word);
+        uint64_t since = old >> BUDGET_REFILL_SHIFT, tokens = old & BUDGET_TOKENS_MASK;
+        if (old == 0) /* the first: it begins with what it can hold */
+            since = now_ms, tokens = c->capacity_milli;
+        uint64_t elapsed = now_ms > since ? now_ms - since : 0;
+        uint64_t missing = c->capacity_milli > tokens ? c->capacity_milli - tokens : 0;
+        uint64_t brought = elapsed * c->floor_milli / MILLI;
+        if (c->floor_milli && brought >= missing)
+            since += elapsed;
+        else if (c->floor_milli) /* what is left of a token stays in the time */
+            since += brought * MILLI / c->floor_milli;
+        tokens += brought < missing ? brought : missing;
+        uint64_t next = since << BUDGET_REFILL_SHIFT | tokens;
+        if (next == old || fp_cas(word, old, next))
+            return tokens;
+    }
+}
+
+/* What a first try brings. */
+static inline void budget_deposit(const Control *c, uint64_t now_ms) {
+    uint64_t *word = control_tokens(c);
+    for (;;) {
+        uint64_t old = fp_load_relaxed(word);
+        uint64_t tokens = old & BUDGET_TOKENS_MASK;
+        if (old == 0) {
+            budget_refill(c, now_ms);
+            continue;
+        }
+        if (tokens >= c->capacity_milli)
+            return;
+        uint64_t more = c->capacity_milli - tokens;
+        more = c->ratio_milli < more ? c->ratio_milli : more;
+        if (more == 0 || fp_cas(word, old, old + more))
+            return;
+    }
+}
+
+/* Holds a token for a retry that waits; whether there was one. */
+static inline int budget_hold(const Control *c, uint64_t now_ms) {
+    for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
+        if (!lease_hold(c, 0, 1))
+            break;
+        uint64_t held = leases_held(c, 0);
+        uint64_t tokens = budget_refill(c, now_ms); /* after the sum: what was sent is paid for */
+        if (held * MILLI <= tokens)
+            return 1;
+        lease_hold(c, 0, 0);
+        if (tokens < MILLI)
+            break;
+    }
+    control_total(c, TOTAL_BUDGET_EXHAUSTED, 1);
+    return 0;
+}
+
+/* Pays for a retry that goes out, then lets go of what was held for it. */
+static inline void budget_send(const Control *c) {
+    uint64_t *word = control_tokens(c);
+    for (;;) {
+        uint64_t old = fp_load_acquire(word);
+        uint64_t tokens = old & BUDGET_TOKENS_MASK;
+        uint64_t paid = tokens < MILLI ? tokens : MILLI; /* less only if it was declared anew */
+        if (fp_cas(word, old, old - paid))
+            break;
+    }
+    control_total(c, TOTAL_RETRIES, 1);
+    lease_hold(c, 0, 0);
+}
+
+static inline void budget_let_go(const Control *c) { lease_hold(c, 0, 0); }
+
+/* ---------------------------------------------------------------------------------- bulkhead */
+
+static inline int control_take(const Control *c) {
+    for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
+        if (!lease_hold(c, LEASE_PERMITS_SHIFT, 1))
+            return 0;
+        uint64_t taken = leases_held(c, LEASE_PERMITS_SHIFT);
+        if (taken <= c->limit)
+            return 1;
+        lease_hold(c, LEASE_PERMITS_SHIFT, 0);
+        if (taken > c->limit + 1)
+            break;
+    }
+    return 0;
+}
+
+static inline void control_give(const Control *c) { lease_hold(c, LEASE_PERMITS_SHIFT, 0); }
+
+#endif

@@ -1,0 +1,57 @@
+"""Control cells, for guarded calls."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from .layout cimport control_cell_t, lease_t
+
+cdef extern from "control.h" nogil:
+    const int64_t CONTROL_REJECTED
+    const int64_t CONTROL_FULL
+    ctypedef struct Control:
+        control_cell_t* cell
+        lease_t* leases
+        const uint64_t* owners_high
+        uint64_t slot
+        uint64_t incarnation
+        uint64_t slow_call_nano
+        uint64_t limit
+        uint64_t capacity_milli
+    ctypedef struct ControlWindow:
+        uint64_t calls
+        uint64_t failures
+        uint64_t slow
+    uint64_t* control_breaker(const Control* c) noexcept
+    void control_configure(Control* c) noexcept
+    bint control_is_current(const Control* c) noexcept
+    void control_total(const Control* c, int total, uint64_t n) noexcept
+    int64_t control_admit(const Control* c, uint64_t now_ms) noexcept
+    void control_ended(
+        Control* c, int64_t ticket, uint64_t now_ms, bint failed, bint slow
+    ) noexcept
+    void control_ignored(const Control* c, int64_t ticket) noexcept
+    bint control_open_for(const Control* c, uint64_t now_ms, uint64_t ms) noexcept
+    bint control_move(
+        const Control* c, uint64_t word, uint64_t next, uint64_t cause, const ControlWindow* sums
+    ) noexcept
+    ControlWindow control_window(Control* c, uint64_t generation, uint64_t now_ms) noexcept
+    uint64_t control_reclaim(const Control* c, uint64_t slot, uint64_t incarnation) noexcept
+    uint64_t breaker_state(uint64_t word) noexcept
+    uint64_t breaker_generation(uint64_t word) noexcept
+    uint64_t breaker_until(uint64_t word) noexcept
+    uint64_t breaker_next(uint64_t word, uint64_t state, uint64_t until_ms) noexcept
+    uint64_t budget_refill(const Control* c, uint64_t now_ms) noexcept
+    void budget_deposit(const Control* c, uint64_t now_ms) noexcept
+    bint budget_hold(const Control* c, uint64_t now_ms) noexcept
+    void budget_send(const Control* c) noexcept
+    void budget_let_go(const Control* c) noexcept
+    bint control_take(const Control* c) noexcept
+    void control_give(const Control* c) noexcept
+
+
+cdef class Cell:
+    cdef Control c
+    cdef readonly uint32_t epoch
+    cdef object attach
+    cdef object memory
+    cdef int refresh(self) except -1
+    cdef Control* here(self) except NULL

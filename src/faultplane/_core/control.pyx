@@ -1,0 +1,178 @@
+"""The cell of a dependency: breaker, retry budget and permits that processes share (control.h)."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from .atomics cimport fp_load_acquire
+from .layout cimport (
+    CONTROL_CELL_SIZE,
+    LEASE_SIZE,
+    TOTAL_REJECTED,
+    control_cell_t,
+    lease_t,
+)
+from .memory cimport Mapping
+from .posix cimport fp_clock_coarse_ms
+from .recorder cimport Recorder, awake, fp_unlikely, recorder, wake
+
+cdef Recorder* R = recorder()
+
+cdef enum:
+    SETTLE_ATTEMPTS = 4
+
+
+cdef class Cell:
+    """What the processes of a host share of one dependency, or what one process has for itself.
+
+    ``attach`` is called with the cell whenever it needs memory: at first, after a fork, and after
+    this process has joined a domain or left one. It gives it some with `use`. Times are
+    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out.
+    """
+
+    def __init__(self, attach):
+        self.attach = attach
+        self.epoch = R.epoch - 1
+
+    def use(
+        self, Mapping mapping, Py_ssize_t cell, Py_ssize_t leases, Py_ssize_t slots,
+        Py_ssize_t owners_high, Py_ssize_t slot, uint64_t incarnation
+    ):
+        """Work in ``mapping``: the cell at that offset, with leases of so many owner slots.
+
+        ``owners_high`` is the offset of the word that says how many slots are in use; ``slot`` and
+        ``incarnation`` are this process's. Raises ValueError for a slot there is no lease of, and
+        IndexError for offsets that are not within the memory.
+        """
+        if not 0 <= slot < slots:
+            raise ValueError(f"slot must be 0 to {slots - 1}, got {slot}")
+        mapping.writing()
+        mapping.at(cell + <Py_ssize_t>CONTROL_CELL_SIZE - 8, 8)
+        mapping.at(leases + slots * <Py_ssize_t>LEASE_SIZE - 8, 8)
+        self.c.cell = <control_cell_t*>mapping.at(cell, 8)
+        self.c.leases = <lease_t*>mapping.at(leases, 8)
+        self.c.owners_high = <const uint64_t*>mapping.at(owners_high, 8)
+        self.c.slot = <uint64_t>slot
+        self.c.incarnation = incarnation
+        self.memory = mapping
+        control_configure(&self.c)
+
+    @property
+    def slow_call_nano(self):
+        """A call that takes longer is slow; 0 = none is."""
+        return self.c.slow_call_nano
+
+    def is_current(self):
+        """Whether this process has its cells where they were when this one was given memory."""
+        return self.epoch == R.epoch and R.page[1] == 1
+
+    cdef int refresh(self) except -1:
+        """Have memory again, and the settings of whoever declared last."""
+        cdef int _attempt
+        cdef uint32_t epoch
+        wake()
+        for _attempt in range(SETTLE_ATTEMPTS):
+            epoch = R.epoch
+            if self.epoch == epoch and self.c.cell != NULL:
+                break
+            # What binds, lets go or forks meanwhile is seen in the next round.
+            self.attach(self)
+            self.epoch = epoch
+        if self.c.cell == NULL:
+            raise RuntimeError("the cell was given no memory")
+        return 0
+
+    cdef Control* here(self) except NULL:
+        if fp_unlikely(self.epoch != R.epoch or not awake(R)):
+            self.refresh()
+        if fp_unlikely(not control_is_current(&self.c)):
+            control_configure(&self.c)
+        return &self.c
+
+    def admit(self, now_ms=None):
+        """Whether a call may go ahead: its ticket; -1 the breaker is open, -2 probes are out."""
+        cdef Control* c = self.here()
+        cdef int64_t ticket = control_admit(c, now(now_ms))
+        if ticket < 0:
+            control_total(c, TOTAL_REJECTED, 1)
+        return ticket
+
+    def ended(self, int64_t ticket, bint failed, bint slow=False, now_ms=None):
+        """Say how the call with that ticket ended."""
+        control_ended(self.here(), ticket, now(now_ms), failed, slow)
+
+    def ignored(self, int64_t ticket):
+        """Say that the call with that ticket says nothing about the other side."""
+        control_ignored(self.here(), ticket)
+
+    def state(self):
+        """Code of the breaker's state."""
+        return breaker_state(fp_load_acquire(control_breaker(self.here())))
+
+    def wait_ms(self, now_ms=None):
+        """How long the breaker stays open yet; 0 where it is not open."""
+        cdef Control* c = self.here()
+        cdef uint64_t word = fp_load_acquire(control_breaker(c))
+        cdef uint64_t at = now(now_ms)
+        cdef uint64_t until = breaker_until(word)
+        return until - at if breaker_state(word) == 1 and until > at else 0
+
+    def window(self, now_ms=None):
+        """(Calls, failures, slow calls) in the window of the breaker as it is."""
+        cdef Control* c = self.here()
+        cdef uint64_t word = fp_load_acquire(control_breaker(c))
+        cdef ControlWindow sums = control_window(c, breaker_generation(word), now(now_ms))
+        return sums.calls, sums.failures, sums.slow
+
+    def open_for(self, uint64_t ms, now_ms=None):
+        """Open for so long, as the other side asked; False where it is not closed."""
+        return bool(control_open_for(self.here(), now(now_ms), ms))
+
+    def move(self, uint64_t state, uint64_t cause, uint64_t until_ms=0):
+        """Have the breaker in another state, whatever it is in; its word before."""
+        cdef Control* c = self.here()
+        cdef uint64_t word
+        while True:
+            word = fp_load_acquire(control_breaker(c))
+            if control_move(c, word, breaker_next(word, state, until_ms), cause, NULL):
+                return word
+
+    def deposit(self, now_ms=None):
+        """Bring the retry budget what a first try does."""
+        budget_deposit(self.here(), now(now_ms))
+
+    def hold(self, now_ms=None):
+        """Hold a token of the retry budget until `send` or `let_go`; whether there was one."""
+        return bool(budget_hold(self.here(), now(now_ms)))
+
+    def send(self):
+        """Pay with the token that is held: the retry goes out."""
+        budget_send(self.here())
+
+    def let_go(self):
+        """Give back the token that is held: no retry goes out."""
+        budget_let_go(self.here())
+
+    def tokens(self, now_ms=None):
+        """Tokens in the retry budget, in thousandths."""
+        return budget_refill(self.here(), now(now_ms))
+
+    def take(self):
+        """Take a permit; whether there was one."""
+        return bool(control_take(self.here()))
+
+    def give(self):
+        """Give the permit back."""
+        control_give(self.here())
+
+    def total(self, int total, uint64_t n=1):
+        """Add to an exact total, one of `control_schema.TOTALS` by its index."""
+        if not 0 <= total < 16:
+            raise IndexError(f"total must be 0 to 15, got {total}")
+        control_total(self.here(), total, n)
+
+    def reclaim(self, uint64_t slot, uint64_t incarnation):
+        """End what the dead owner of ``slot`` held here; how many leases that were."""
+        return control_reclaim(self.here(), slot, incarnation)
+
+
+cdef inline uint64_t now(object now_ms) except? 0:
+    return fp_clock_coarse_ms() if now_ms is None else <uint64_t>now_ms

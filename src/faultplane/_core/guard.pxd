@@ -1,0 +1,1 @@
+"""Guarded calls: nothing here is for other compiled modules."""

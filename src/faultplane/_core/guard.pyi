@@ -1,0 +1,87 @@
+"""Guarded calls: a try is let through, is in flight, and what came of it is told."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+from .control import Cell
+
+class Guard:
+    """The numbers of a dependency's policies, and the cell that its processes share.
+
+    ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
+    previous)`` gives the seconds to wait before the next try, less than 0 for none,
+    ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
+    ``policy.open`` and ``policy.full`` are the types that a rejection raises, made of the
+    operation and the seconds to wait.
+    """
+
+    def __init__(self, cell: Cell, operation: str, policy: Any) -> None: ...
+    @property
+    def cell(self) -> Cell: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def policy(self) -> Any: ...
+    def configure(
+        self,
+        *,
+        attempts: int,
+        breaker: bool,
+        budget: bool,
+        limit: bool,
+        asks: bool,
+        on: tuple[type[BaseException], ...] | None = None,
+    ) -> None:
+        """Say what is guarded and how.
+
+        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
+        are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
+        only after errors that may say it themselves, and there is no wait after others; ``on`` the
+        types of exception that are tried again, None = those whose classification is retryable.
+        Raises ValueError for a number out of bounds.
+        """
+
+    def begin(self) -> Call:
+        """Let a call begin; what it is told of is the `Call` that this gives.
+
+        Raises what the policy rejects with, if it is not to be made.
+        """
+
+    def wrap(self, function: Callable[..., Any]) -> Guarded:
+        """Give ``function`` with each call of it guarded."""
+
+class Call:
+    """A guarded call under way, for who makes its tries himself; made by `Guard.begin`.
+
+    One that is dropped without a word counts as ignored, and what it held is given back.
+    """
+
+    @property
+    def attempt(self) -> int:
+        """Number of the try, from 1."""
+
+    def succeeded(self) -> None:
+        """The try ended well."""
+
+    def failed(self, error: BaseException) -> float:
+        """The try raised ``error``; the seconds until the next try, less than 0 = there is none."""
+
+    def ignored(self) -> None:
+        """The try says nothing of the other side, and there is no other."""
+
+    def again(self) -> None:
+        """Begin the next try; raises as `Guard.begin` does."""
+
+class Guarded:
+    """A function each call of which is guarded; made by `Guard.wrap`.
+
+    It is called, bound to an instance, pickled and looked at as the function is.
+    """
+
+    def __init__(self, guard: Guard, function: Callable[..., Any]) -> None: ...
+    @property
+    def guard(self) -> Guard: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __get__(self, instance: object, owner: object = None, /) -> Any: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self: ...

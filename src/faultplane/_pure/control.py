@@ -1,0 +1,578 @@
+"""The cell of a dependency: breaker, retry budget and permits that processes share.
+
+The compiled core changes each word by compare-and-swap. Here whoever changes a cell holds a byte
+of the lock file, so that a change of several words is one. Calls that end well are the exception:
+each process adds them up, and tells of them when a failure, a new bucket of the window or the 64th
+of them comes, so that the lock is not taken for every call. Those of a process that is killed
+meanwhile are missing from the window.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from faultplane.control_schema import (
+    BREAKER_CLOSED,
+    BREAKER_FORCED_OPEN,
+    BREAKER_GENERATION_MASK,
+    BREAKER_HALF_OPEN,
+    BREAKER_METRICS_ONLY,
+    BREAKER_OPEN,
+    BREAKER_STATE_SHIFT,
+    BREAKER_SUCCESSES_MASK,
+    BREAKER_SUCCESSES_SHIFT,
+    BREAKER_UNTIL_MASK,
+    BUCKET_COUNT_MASK,
+    BUCKET_EPOCH_SHIFT,
+    BUCKET_GENERATION_MASK,
+    BUCKET_GENERATION_SHIFT,
+    BUCKETS,
+    BUDGET_REFILL_SHIFT,
+    BUDGET_TOKENS_MASK,
+    CAUSE_ASKED,
+    CAUSE_CONSECUTIVE,
+    CAUSE_FAILURE_RATE,
+    CAUSE_OPEN_TIME,
+    CAUSE_PROBE_FAILED,
+    CAUSE_PROBES_SUCCEEDED,
+    CAUSE_PROBES_TIMED_OUT,
+    CAUSE_SLOW_RATE,
+    CONFIG_FIELDS,
+    CONTROL_CELL,
+    LEASE,
+    LEASE_GENERATION_SHIFT,
+    LEASE_HELD_MASK,
+    LEASE_OWNER_SHIFT,
+    LEASE_PERMITS_SHIFT,
+    LEASE_PROBES_MASK,
+    LOCK_CELLS,
+    MILLI,
+    OUTCOMES_GENERATION_SHIFT,
+    RATE_ONE,
+    TICKET_PROBE,
+    TICKET_UNCOUNTED,
+    TOTALS,
+    TRANSITIONS,
+)
+
+from . import memory
+from .control_words import (
+    OUTCOMES,
+    Numbers,
+    following,
+    generation_of,
+    in_bucket,
+    shifted,
+    streak,
+)
+from .memory import Mapping, lock_of, words_of
+from .recorder import state as recorder
+
+__all__ = ["Cell"]
+
+REJECTED: Final = -1
+FULL: Final = -2
+PENDING_MAX: Final = 64
+SETTLE_ATTEMPTS: Final = 4
+REOPENED_MAX: Final = 64
+_PERMITS: Final = LEASE_PERMITS_SHIFT
+_TOKENS: Final = 0
+_AT: Final = {name: offset // 8 for name, offset in CONTROL_CELL.offset.items()}
+_BREAKER: Final = _AT["breaker"]
+_VERSION: Final = _BREAKER + 1
+_REOPENED: Final = _BREAKER + 2
+_BUDGET: Final = _AT["budget"]
+_STREAK: Final = _BUDGET + 1
+_TOTAL: Final = {name: _AT["totals"] + index for index, name in enumerate(TOTALS)}
+_CONFIG: Final = slice(_AT[CONFIG_FIELDS[0].name], _AT[CONFIG_FIELDS[-1].name] + 1)
+
+
+class Cell:
+    """What the processes of a host share of one dependency, or what one process has for itself.
+
+    ``attach`` is called with the cell whenever it needs memory: at first, after a fork, and after
+    this process has joined a domain or left one. It gives it some with `use`. Times are
+    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out.
+    """
+
+    def __init__(self, attach: Callable[[Cell], object]) -> None:
+        self._attach = attach
+        self.epoch = -1
+        self._words: memoryview = memoryview(b"")
+        self._all = self._words
+        self._numbers = Numbers([0] * len(CONFIG_FIELDS))
+        self._version = -1
+        self._lock = memory.FileLock(-1, LOCK_CELLS)
+        self._base = self._leases = self._high = self._slot = self._incarnation = 0
+        self._pending = self._pending_deposits = self._pending_epoch = self._pending_of = 0
+
+    def use(
+        self,
+        mapping: Mapping,
+        cell: int,
+        leases: int,
+        slots: int,
+        owners_high: int,
+        slot: int,
+        incarnation: int,
+    ) -> None:
+        """Work in ``mapping``: the cell at that offset, with leases of so many owner slots.
+
+        ``owners_high`` is the offset of the word that says how many slots are in use; ``slot`` and
+        ``incarnation`` are this process's. Raises ValueError for a slot there is no lease of, and
+        IndexError for offsets that are not within the memory.
+        """
+        if not 0 <= slot < slots:
+            raise ValueError(f"slot must be 0 to {slots - 1}, got {slot}")
+        if not mapping.writable:
+            raise TypeError("the mapping is read-only")
+        for offset in (cell + CONTROL_CELL.size - 8, leases + slots * LEASE.size - 8, owners_high):
+            mapping.load(offset)
+        self._lock = lock_of(mapping, LOCK_CELLS)
+        words = words_of(mapping)
+        self._base, self._leases, self._high = cell // 8, leases // 8, owners_high // 8
+        self._slot, self._incarnation = slot, incarnation
+        self._pending = self._pending_deposits = 0
+        self._words = words[self._base : self._base + CONTROL_CELL.size // 8]
+        self._all = words
+        self._version = -1
+        self._configure()
+
+    def _configure(self) -> None:
+        """Copy the declaration; one that is being written is copied later."""
+        begun = self._words[_VERSION]
+        values = self._words[_CONFIG].tolist()
+        if begun & 1 == 0 and self._words[_VERSION] == begun:
+            self._numbers, self._version = Numbers(values), begun
+
+    def _refresh(self) -> None:
+        recorder.wake()
+        for _ in range(SETTLE_ATTEMPTS):
+            epoch = recorder.place_epoch
+            if self.epoch == epoch and self._words:
+                break
+            # What binds, lets go or forks meanwhile is seen in the next round.
+            self._attach(self)
+            self.epoch = epoch
+        if not self._words:
+            raise RuntimeError("the cell was given no memory")
+
+    @property
+    def slow_call_nano(self) -> int:
+        """A call that takes longer is slow; 0 = none is."""
+        return self._numbers.slow_call_nano
+
+    def is_current(self) -> bool:
+        """Whether this process has its cells where they were when this one was given memory."""
+        return self.epoch == recorder.place_epoch and bool(recorder.image[0])
+
+    def _here(self) -> memoryview:
+        """The words of the cell, in the place where this process has it now."""
+        if (
+            self.epoch != recorder.place_epoch
+            or not recorder.image[0]
+            or (recorder.binding is not None and not recorder.may_write())
+        ):
+            self._refresh()
+        if self._words[_VERSION] != self._version:
+            self._configure()
+        return self._words
+
+    @contextmanager
+    def _alone(self) -> Iterator[memoryview]:
+        """The words, for a change that nobody comes in between."""
+        self._here()
+        with self._lock.held():
+            memory.order()
+            yield self._words
+            memory.order()
+
+    # ------------------------------------------------------------------------- the breaker
+
+    def admit(self, now_ms: int | None = None) -> int:
+        """Whether a call may go ahead: its ticket; -1 the breaker is open, -2 probes are out."""
+        word: int = self._here()[_BREAKER]
+        if word >> BREAKER_STATE_SHIFT in (BREAKER_CLOSED, BREAKER_METRICS_ONLY):
+            return generation_of(word)
+        with self._alone() as words:
+            ticket = self._admit(words, now(now_ms))
+            if ticket < 0:
+                words[_TOTAL["rejected"]] += 1
+            return ticket
+
+    def _admit(self, words: memoryview, now_ms: int) -> int:
+        while True:
+            word = words[_BREAKER]
+            generation, until = generation_of(word), word & BREAKER_UNTIL_MASK
+            state = word >> BREAKER_STATE_SHIFT
+            if state in (BREAKER_CLOSED, BREAKER_METRICS_ONLY):
+                return generation
+            if state == BREAKER_FORCED_OPEN or (state == BREAKER_OPEN and now_ms < until):
+                return REJECTED
+            if state in (BREAKER_OPEN, BREAKER_HALF_OPEN) and now_ms >= until:
+                # Whoever has not answered by now is not waited for; what it says is late.
+                cause = CAUSE_OPEN_TIME if state == BREAKER_OPEN else CAUSE_PROBES_TIMED_OUT
+                probes_until = now_ms + self._numbers.probe_ms
+                self._move(words, following(word, BREAKER_HALF_OPEN, probes_until), cause)
+            elif state == BREAKER_HALF_OPEN:
+                return self._probe(words, word)
+            else:
+                return generation | TICKET_UNCOUNTED
+
+    def _probe(self, words: memoryview, word: int) -> int:
+        generation = generation_of(word)
+        done = word >> BREAKER_SUCCESSES_SHIFT & BREAKER_SUCCESSES_MASK
+        under_way = sum(
+            lease & LEASE_PROBES_MASK
+            for lease in self._lease_words(0)
+            if lease >> LEASE_GENERATION_SHIFT & BREAKER_GENERATION_MASK == generation
+        )
+        if under_way + done >= self._numbers.probes or not self._lease_probe(generation, 1):
+            return FULL
+        words[_TOTAL["probes"]] += 1
+        return generation | TICKET_PROBE
+
+    def ended(
+        self, ticket: int, failed: bool, slow: bool = False, now_ms: int | None = None
+    ) -> None:
+        """Say how the call with that ticket ended."""
+        if not failed and not slow and ticket < TICKET_PROBE:
+            self._succeeded(ticket, now(now_ms))
+            return
+        at = now(now_ms)
+        with self._alone() as words:
+            self._tell(words)
+            words[_TOTAL["failures"]] += failed
+            words[_TOTAL["slow"]] += slow
+            generation = ticket & BREAKER_GENERATION_MASK
+            if ticket & TICKET_UNCOUNTED:
+                return
+            if ticket & TICKET_PROBE:
+                bad = failed or bool(slow and self._numbers.slow_rate)
+                self._probed(words, generation, at, failed=bad)
+            elif generation_of(words[_BREAKER]) != generation:
+                words[_TOTAL["late"]] += 1
+            else:
+                self._count(words, generation, at, 1, failed, slow)
+                self._trip(words, generation, at)
+
+    def _succeeded(self, generation: int, now_ms: int) -> None:
+        """Add up calls that ended well, and tell of them now and then."""
+        words, numbers = self._here(), self._numbers
+        if not numbers.window_ms or (numbers.consecutive and words[_STREAK] & BUCKET_COUNT_MASK):
+            if numbers.probes:
+                with self._alone() as words:
+                    if generation_of(words[_BREAKER]) == generation:
+                        self._count(words, generation, now_ms, 1, False, False)
+            return
+        epoch = now_ms // numbers.bucket_ms
+        if (
+            epoch != self._pending_epoch
+            or generation != self._pending_of
+            or self._pending >= PENDING_MAX
+        ):
+            with self._alone() as words:
+                self._tell(words)
+            self._pending_epoch, self._pending_of = epoch, generation
+        self._pending += 1
+
+    def _tell(self, words: memoryview) -> None:
+        """Have others know of the calls that ended well here, and of what they brought."""
+        calls, self._pending = self._pending, 0
+        if calls and generation_of(words[_BREAKER]) == self._pending_of:
+            at = self._pending_epoch * self._numbers.bucket_ms
+            self._count(words, self._pending_of, at, calls, False, False)
+        deposits, self._pending_deposits = self._pending_deposits, 0
+        if deposits:
+            tokens = words[_BUDGET] & BUDGET_TOKENS_MASK
+            more = min(deposits * self._numbers.ratio_milli, self._numbers.capacity_milli - tokens)
+            words[_BUDGET] += max(more, 0)
+
+    def ignored(self, ticket: int) -> None:
+        """Say that the call with that ticket says nothing about the other side."""
+        with self._alone() as words:
+            words[_TOTAL["ignored"]] += 1
+            if ticket & TICKET_PROBE:
+                self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
+
+    def _probed(self, words: memoryview, generation: int, now_ms: int, *, failed: bool) -> None:
+        """A probe has an answer."""
+        word = words[_BREAKER]
+        half_open = word >> BREAKER_STATE_SHIFT == BREAKER_HALF_OPEN
+        done = word >> BREAKER_SUCCESSES_SHIFT & BREAKER_SUCCESSES_MASK
+        if not half_open or generation_of(word) != generation:
+            words[_TOTAL["late"]] += 1
+        elif failed:
+            until = now_ms + self._open_ms(words, again=True)
+            self._move(words, following(word, BREAKER_OPEN, until), CAUSE_PROBE_FAILED)
+        elif done + 1 >= self._numbers.probes:
+            self._move(words, following(word, BREAKER_CLOSED, 0), CAUSE_PROBES_SUCCEEDED)
+        else:
+            words[_BREAKER] = word + (1 << BREAKER_SUCCESSES_SHIFT)
+        self._lease_probe(generation, -1)
+
+    def _open_ms(self, words: memoryview, *, again: bool) -> int:
+        """How long it stays open: longer each time that probes failed, up to a bound."""
+        numbers = self._numbers
+        ms = numbers.open_ms
+        if again and numbers.open_factor_milli > MILLI:
+            for _ in range(words[_REOPENED] + 1):
+                if ms >= numbers.open_ms_max:
+                    break
+                ms = ms * numbers.open_factor_milli // MILLI
+        return min(ms, numbers.open_ms_max)
+
+    def _trip(self, words: memoryview, generation: int, now_ms: int) -> None:
+        """Open where the window says so."""
+        word, numbers = words[_BREAKER], self._numbers
+        if word >> BREAKER_STATE_SHIFT != BREAKER_CLOSED:
+            return
+        sums = self._window(words, generation, now_ms)
+        calls, failures, slow = sums
+        cause = 0
+        if numbers.consecutive and words[_STREAK] & BUCKET_COUNT_MASK >= numbers.consecutive:
+            cause = CAUSE_CONSECUTIVE
+        elif calls and calls >= numbers.calls_min:
+            if numbers.failure_rate and failures * RATE_ONE >= numbers.failure_rate * calls:
+                cause = CAUSE_FAILURE_RATE
+            elif numbers.slow_rate and slow * RATE_ONE >= numbers.slow_rate * calls:
+                cause = CAUSE_SLOW_RATE
+        if cause:
+            until = now_ms + self._open_ms(words, again=False)
+            self._move(words, following(word, BREAKER_OPEN, until), cause, sums)
+
+    def _move(
+        self, words: memoryview, word: int, cause: int, sums: tuple[int, int, int] = (0, 0, 0)
+    ) -> None:
+        """Make a transition, and note it."""
+        before, state = words[_BREAKER], word >> BREAKER_STATE_SHIFT
+        words[_BREAKER] = word
+        if state == BREAKER_OPEN:
+            words[_TOTAL["opened"]] += 1
+            again = cause == CAUSE_PROBE_FAILED
+            words[_REOPENED] = min(words[_REOPENED] + 1, REOPENED_MAX) if again else 0
+        elif state == BREAKER_CLOSED:
+            words[_TOTAL["closed"]] += 1
+            words[_REOPENED] = 0
+        at = _AT["transitions"] + 8 * (generation_of(word) % TRANSITIONS)
+        words[at] = 0
+        memory.order()
+        rest = (before, time.time_ns(), self._incarnation, *sums, cause)
+        for index, value in enumerate(rest, 1):
+            words[at + index] = value
+        memory.order()
+        words[at] = word
+
+    def state(self) -> int:
+        """Code of the breaker's state."""
+        return int(self._here()[_BREAKER] >> BREAKER_STATE_SHIFT)
+
+    def wait_ms(self, now_ms: int | None = None) -> int:
+        """How long the breaker stays open yet; 0 where it is not open."""
+        word = self._here()[_BREAKER]
+        left = (word & BREAKER_UNTIL_MASK) - now(now_ms)
+        return max(left, 0) if word >> BREAKER_STATE_SHIFT == BREAKER_OPEN else 0
+
+    def open_for(self, ms: int, now_ms: int | None = None) -> bool:
+        """Open for so long, as the other side asked; False where it is not closed."""
+        at = now(now_ms)
+        with self._alone() as words:
+            word = words[_BREAKER]
+            if word >> BREAKER_STATE_SHIFT != BREAKER_CLOSED:
+                return False
+            self._move(words, following(word, BREAKER_OPEN, at + ms), CAUSE_ASKED)
+            return True
+
+    def move(self, state: int, cause: int, until_ms: int = 0) -> int:
+        """Have the breaker in another state, whatever it is in; its word before."""
+        with self._alone() as words:
+            before: int = words[_BREAKER]
+            self._move(words, following(before, state, until_ms), cause)
+            return before
+
+    # -------------------------------------------------------------------------------- window
+
+    def window(self, now_ms: int | None = None) -> tuple[int, int, int]:
+        """(Calls, failures, slow calls) in the window of the breaker as it is."""
+        with self._alone() as words:
+            self._tell(words)
+            return self._window(words, generation_of(words[_BREAKER]), now(now_ms))
+
+    def _window(self, words: memoryview, generation: int, now_ms: int) -> tuple[int, int, int]:
+        numbers, of = self._numbers, generation & BUCKET_GENERATION_MASK
+        sums = [0, 0, 0]
+        if numbers.window_ms:
+            epoch = now_ms // numbers.bucket_ms
+            start = _AT["buckets"]
+            for index, word in enumerate(words[start : start + 4 * BUCKETS].tolist()):
+                age = epoch - (word >> BUCKET_EPOCH_SHIFT) & 0xFFFF_FFFF
+                # One that began a moment ahead of the reader's clock counts, too.
+                recent = age < BUCKETS or age == 0xFFFF_FFFF
+                if recent and word >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK == of:
+                    sums[min(index % 4, 2)] += word & BUCKET_COUNT_MASK
+        elif numbers.window_calls:
+            for index in range(2):
+                word = words[_AT["outcomes"] + index]
+                bits = word & OUTCOMES
+                if bits and word >> OUTCOMES_GENERATION_SHIFT == of:
+                    valid = bits.bit_length() - 1
+                    sums[index + 1] = (bits ^ 1 << valid).bit_count()
+                    sums[0] = valid if index == 0 else sums[0]
+        return sums[0], sums[1], sums[2]
+
+    def _count(
+        self, words: memoryview, generation: int, now_ms: int, n: int, failed: bool, slow: bool
+    ) -> None:
+        numbers = self._numbers
+        if numbers.window_ms:
+            epoch = now_ms // numbers.bucket_ms & 0xFFFF_FFFF
+            at = _AT["buckets"] + 4 * (epoch % BUCKETS)
+            for index, wanted in enumerate((True, failed, slow)):
+                if wanted:
+                    words[at + index] = in_bucket(words[at + index], epoch, generation, n)
+        elif numbers.window_calls:
+            at = _AT["outcomes"]
+            words[at] = shifted(words[at], numbers.window_calls, generation, failed)
+            if numbers.slow_rate:
+                words[at + 1] = shifted(words[at + 1], numbers.window_calls, generation, slow)
+        if numbers.consecutive:
+            words[_STREAK] = streak(words[_STREAK], generation, failed)
+
+    # -------------------------------------------------------------------------------- leases
+
+    def _lease_words(self, which: int) -> list[int]:
+        """Of all owners: their probes (0), or what else they hold (1)."""
+        high = max(self._all[self._high], self._slot + 1)
+        found: list[int] = self._all[self._leases + which : self._leases + 2 * high : 2].tolist()
+        return found
+
+    def _lease_probe(self, generation: int, more: int) -> bool:
+        """Probes of a generation in the own lease, more or fewer; whether the lease allowed it."""
+        at = self._leases + 2 * self._slot
+        old = self._all[at]
+        if old >> LEASE_OWNER_SHIFT > self._incarnation:
+            return False  # declared dead: the slot has another owner, whose lease this is
+        tag = self._incarnation << LEASE_OWNER_SHIFT | generation << LEASE_GENERATION_SHIFT
+        n = (old & LEASE_PROBES_MASK if old & ~LEASE_PROBES_MASK == tag else 0) + more
+        if not 0 <= n <= LEASE_PROBES_MASK:
+            return False
+        self._all[at] = tag | n
+        return True
+
+    def _lease_hold(self, shift: int, more: int) -> bool:
+        """The same for permits and tokens."""
+        at = self._leases + 2 * self._slot + 1
+        old = self._all[at]
+        if old >> LEASE_OWNER_SHIFT > self._incarnation:
+            return False
+        mine = self._incarnation << LEASE_OWNER_SHIFT
+        word = old if old >> LEASE_OWNER_SHIFT == self._incarnation else mine
+        if not 0 <= (word >> shift & LEASE_HELD_MASK) + more <= LEASE_HELD_MASK:
+            return False
+        self._all[at] = word + (more << shift)
+        return True
+
+    def _held(self, shift: int) -> int:
+        return sum(word >> shift & LEASE_HELD_MASK for word in self._lease_words(1))
+
+    def reclaim(self, slot: int, incarnation: int) -> int:
+        """End what the dead owner of ``slot`` held here; how many leases that were."""
+        with self._alone() as words:
+            at = self._leases + 2 * slot
+            probes, held = self._all[at], self._all[at + 1]
+            n = 0
+            if probes and probes >> LEASE_OWNER_SHIFT == incarnation:
+                n += probes & LEASE_PROBES_MASK
+                self._all[at] = 0
+            if held and held >> LEASE_OWNER_SHIFT == incarnation:
+                n += (held & LEASE_HELD_MASK) + (held >> _PERMITS & LEASE_HELD_MASK)
+                self._all[at + 1] = 0
+            words[_TOTAL["reclaimed"]] += n
+            return n
+
+    # -------------------------------------------------------------------------------- budget
+
+    def deposit(self, now_ms: int | None = None) -> None:
+        """Bring the retry budget what a first try does."""
+        words = self._here()
+        if words[_BUDGET] == 0:
+            self.tokens(now_ms)
+        elif words[_BUDGET] & BUDGET_TOKENS_MASK < self._numbers.capacity_milli:
+            self._pending_deposits += 1
+            if self._pending_deposits >= PENDING_MAX:
+                with self._alone() as words:
+                    self._tell(words)
+
+    def _refill(self, words: memoryview, now_ms: int) -> int:
+        """Thousandths of tokens by now: what time brought is put in."""
+        old, numbers = words[_BUDGET], self._numbers
+        floor, capacity = numbers.floor_milli, numbers.capacity_milli
+        since, tokens = old >> BUDGET_REFILL_SHIFT, old & BUDGET_TOKENS_MASK
+        if old == 0:  # the first: it begins with what it can hold
+            since, tokens = now_ms, capacity
+        elapsed, missing = max(now_ms - since, 0), max(capacity - tokens, 0)
+        brought = elapsed * floor // MILLI
+        if floor:
+            # What is left of a token stays in the time.
+            since += elapsed if brought >= missing else brought * MILLI // floor
+        tokens += min(brought, missing)
+        words[_BUDGET] = since << BUDGET_REFILL_SHIFT | tokens
+        return int(tokens)
+
+    def tokens(self, now_ms: int | None = None) -> int:
+        """Tokens in the retry budget, in thousandths."""
+        at = now(now_ms)
+        with self._alone() as words:
+            self._tell(words)
+            return self._refill(words, at)
+
+    def hold(self, now_ms: int | None = None) -> bool:
+        """Hold a token of the retry budget until `send` or `let_go`; whether there was one."""
+        at = now(now_ms)
+        with self._alone() as words:
+            self._tell(words)
+            tokens = self._refill(words, at)
+            if (self._held(_TOKENS) + 1) * MILLI <= tokens and self._lease_hold(_TOKENS, 1):
+                return True
+            words[_TOTAL["budget_exhausted"]] += 1
+            return False
+
+    def send(self) -> None:
+        """Pay with the token that is held: the retry goes out."""
+        with self._alone() as words:
+            # Less than a token only if it was declared anew.
+            words[_BUDGET] -= min(words[_BUDGET] & BUDGET_TOKENS_MASK, MILLI)
+            words[_TOTAL["retries"]] += 1
+            self._lease_hold(_TOKENS, -1)
+
+    def let_go(self) -> None:
+        """Give back the token that is held: no retry goes out."""
+        with self._alone():
+            self._lease_hold(_TOKENS, -1)
+
+    # ------------------------------------------------------------------------------ bulkhead
+
+    def take(self) -> bool:
+        """Take a permit; whether there was one."""
+        with self._alone():
+            return self._held(_PERMITS) < self._numbers.limit and self._lease_hold(_PERMITS, 1)
+
+    def give(self) -> None:
+        """Give the permit back."""
+        with self._alone():
+            self._lease_hold(_PERMITS, -1)
+
+    def total(self, total: int, n: int = 1) -> None:
+        """Add to an exact total, one of `control_schema.TOTALS` by its index."""
+        if not 0 <= total < len(TOTALS):
+            raise IndexError(f"total must be 0 to {len(TOTALS) - 1}, got {total}")
+        with self._alone() as words:
+            words[_AT["totals"] + total] += n
+
+
+def now(now_ms: int | None) -> int:
+    """``now_ms``, or milliseconds of the monotonic clock."""
+    return time.monotonic_ns() // 1_000_000 if now_ms is None else now_ms

@@ -1,0 +1,348 @@
+"""Guarded calls: a try is let through, is in flight, and what came of it is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, Final, Self
+
+from faultplane.control_schema import TICKET_UNCOUNTED, TOTALS
+from faultplane.errors import Rejected
+
+from .block import enter, innermost, leave
+from .control import FULL, Cell
+from .record import classify, record, seen
+
+__all__ = ["Call", "Guard", "Guarded"]
+
+ATTEMPT_MAX: Final = 0xFFFF
+"""What a record can say."""
+RECLAIM_SECONDS: Final = 0.02
+"""The dead are looked for so often at most, by each process."""
+_TOTAL: Final = {name: index for index, name in enumerate(TOTALS)}
+_parent: Final = innermost.get
+_nano: Final = time.monotonic_ns
+
+
+class Guard:
+    """The numbers of a dependency's policies, and the cell that its processes share.
+
+    ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
+    previous)`` gives the seconds to wait before the next try, less than 0 for none,
+    ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
+    ``policy.open`` and ``policy.full`` are the types that a rejection raises, made of the
+    operation and the seconds to wait.
+    """
+
+    def __init__(self, cell: Cell, operation: str, policy: Any) -> None:
+        if not isinstance(cell, Cell):
+            raise TypeError(f"cell must be a Cell, got {type(cell).__name__}")
+        if not isinstance(operation, str):
+            raise TypeError(f"operation must be a str, got {type(operation).__name__}")
+        self.cell, self.operation, self.policy = cell, operation, policy
+        self._attempts = 1
+        self._breaker = self._budget = self._limit = self._asks = False
+        self._on: tuple[type[BaseException], ...] | None = None
+        self._slow_nano = 0
+        self._reclaim_at = 0.0
+
+    def configure(
+        self,
+        *,
+        attempts: int,
+        breaker: bool,
+        budget: bool,
+        limit: bool,
+        asks: bool,
+        on: tuple[type[BaseException], ...] | None = None,
+    ) -> None:
+        """Say what is guarded and how.
+
+        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
+        are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
+        only after errors that may say it themselves, and there is no wait after others; ``on`` the
+        types of exception that are tried again, None = those whose classification is retryable.
+        Raises ValueError for a number out of bounds.
+        """
+        if not 1 <= attempts <= ATTEMPT_MAX:
+            raise ValueError(f"attempts must be 1 to {ATTEMPT_MAX}, got {attempts}")
+        self._attempts = attempts
+        self._breaker, self._budget, self._limit = breaker, budget, limit
+        self._asks, self._on = asks, on
+
+    def begin(self) -> Call:
+        """Let a call begin; what it is told of is the `Call` that this gives.
+
+        Raises what the policy rejects with, if it is not to be made.
+        """
+        call = Call(self)
+        self._begin(call)
+        return call
+
+    def wrap(self, function: Callable[..., Any]) -> Guarded:
+        """Give ``function`` with each call of it guarded."""
+        return Guarded(self, function)
+
+    # ----------------------------------------------------------------------------- one try
+
+    def _begin(self, call: Call) -> None:
+        cell = self.cell
+        call.ticket, call.permit = TICKET_UNCOUNTED, False
+        if self._breaker:
+            ticket = cell.admit()
+            if ticket == FULL and self._look_for_dead():
+                ticket = cell.admit()
+            if ticket < 0:
+                raise self.policy.open(self.operation, cell.wait_ms() / 1000)
+            call.ticket = ticket
+        if self._limit:
+            try:
+                call.permit = cell.take() or (self._look_for_dead() and cell.take())
+            finally:
+                if not call.permit:
+                    cell.ignored(call.ticket)
+            if not call.permit:
+                cell.total(_TOTAL["full"])
+                raise self.policy.full(self.operation, 0.0)
+        if self._budget and call.attempt == 1:
+            cell.deposit()
+        call.epoch, call.under_way = cell.epoch, True
+        call.start_nano = _nano()
+        call.token = enter(self.operation, _parent())
+
+    def _look_for_dead(self) -> bool:
+        """Have the store look whose owners died holding something; whether anything came back."""
+        at = time.monotonic()
+        if at < self._reclaim_at:
+            return False
+        self._reclaim_at = at + RECLAIM_SECONDS
+        return bool(self.policy.reclaim(self.cell))
+
+    def _is_here(self, call: Call) -> bool:
+        """Whether the cell is still the one that the try began in: not after a fork, for one."""
+        return call.epoch == self.cell.epoch and self.cell.is_current()
+
+    def _over(self, call: Call) -> bool:
+        """It runs no longer: slot and permit are others'. Whether the cell is still its own."""
+        call.under_way = False
+        leave(call.token)
+        here = self._is_here(call)
+        if here and call.permit:
+            self.cell.give()
+        return here
+
+    def _succeeded(self, call: Call) -> None:
+        if not self._over(call):
+            return
+        if call.attempt > 1:
+            self.cell.total(_TOTAL["recovered"])
+        if call.ticket != TICKET_UNCOUNTED:
+            self.cell.ended(call.ticket, False, self._is_slow(call))
+
+    def _is_slow(self, call: Call) -> bool:
+        bound = self.cell.slow_call_nano
+        return bound != 0 and _nano() - call.start_nano > bound
+
+    def _ignored(self, call: Call) -> None:
+        if call.under_way and self._over(call):
+            self.cell.ignored(call.ticket)
+
+    def _failed(self, call: Call, error: BaseException) -> float:
+        """Tell what came of a try; the seconds until the next, less than 0 where there is none."""
+        kind = type(error)
+        ends = (StopIteration, StopAsyncIteration)
+        if not issubclass(kind, Exception) or issubclass(kind, ends):
+            self._ignored(call)
+            return -1.0
+        if not call.under_way:
+            return -1.0
+        duration_nano = _nano() - call.start_nano
+        answer = classify(error)
+        counts = answer.counts_as == "failure"
+        if answer.counts_as == "ignored":
+            self._ignored(call)
+        elif self._over(call):
+            self.cell.ended(call.ticket, counts, self._is_slow(call))
+        wait = self._next_wait(call, error, answer)
+        if counts and not seen(error):
+            record(error, self.operation, call.attempt - 1, duration_nano, None, wait >= 0)
+        return wait
+
+    def _next_wait(self, call: Call, error: BaseException, answer: Any) -> float:
+        """Seconds until the next try; a token is held for it then."""
+        if self._attempts == 1:
+            return -1.0
+        if not (answer.retryable if self._on is None else isinstance(error, self._on)):
+            return -1.0
+        if call.attempt >= self._attempts:
+            self.cell.total(_TOTAL["gave_up"])
+            return -1.0
+        wait = 0.0
+        if self._asks or answer.retry_after is not None or not _says_nothing(error):
+            wait = self.policy.delay(error, answer, call.attempt, call.previous)
+            if not wait >= 0.0:
+                return -1.0
+        if self._budget:
+            cell = self.cell
+            if not cell.hold() and not (self._look_for_dead() and cell.hold()):
+                return -1.0
+            call.held, call.epoch = True, cell.epoch
+        call.previous = wait
+        return wait
+
+    def _pay(self, call: Call) -> None:
+        """The next try goes out."""
+        call.attempt += 1
+        held, call.held = call.held, False
+        if self._is_here(call):
+            if held:
+                self.cell.send()
+            else:
+                self.cell.total(_TOTAL["retries"])
+
+    def _give_up(self, call: Call) -> None:
+        """No other try goes out after all."""
+        if call.held and self._is_here(call):
+            self.cell.let_go()
+        call.held = False
+
+    def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        call = Call(self)
+        self._begin(call)
+        while True:
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                wait = self._after(call, error)
+                if wait < 0:
+                    _without_frames(error, 2)
+                    raise
+                try:
+                    self._begin(call)
+                except Rejected:  # what was raised before it counts
+                    _without_frames(error, 2)
+                    raise error from error.__cause__
+            else:
+                self._succeeded(call)
+                return result
+
+    def _after(self, call: Call, error: BaseException) -> float:
+        """What comes after a failure: the wait before the next try, when that is over."""
+        try:
+            wait = self._failed(call, error)
+            if wait > 0.0:
+                self.policy.sleep(wait)
+        except BaseException:
+            # A signal handler's, or the clock's: what was to come is not made.
+            self._ignored(call)
+            self._give_up(call)
+            raise
+        if wait >= 0.0:
+            self._pay(call)
+        return wait
+
+
+class Call:
+    """A guarded call under way, for who makes its tries himself; made by `Guard.begin`.
+
+    One that is dropped without a word counts as ignored, and what it held is given back.
+    """
+
+    __slots__ = (
+        "_guard",
+        "attempt",
+        "epoch",
+        "held",
+        "permit",
+        "previous",
+        "start_nano",
+        "ticket",
+        "token",
+        "under_way",
+    )
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self.attempt = 1
+        self.ticket = self.token = self.epoch = self.start_nano = 0
+        self.under_way = self.permit = self.held = False
+        self.previous = 0.0
+
+    def succeeded(self) -> None:
+        """The try ended well."""
+        if self.under_way:
+            self._guard._succeeded(self)  # noqa: SLF001 - of its own guard, as all here
+
+    def failed(self, error: BaseException) -> float:
+        """The try raised ``error``; the seconds until the next try, less than 0 = there is none."""
+        return self._guard._failed(self, error)  # noqa: SLF001
+
+    def ignored(self) -> None:
+        """The try says nothing of the other side, and there is no other."""
+        self._guard._ignored(self)  # noqa: SLF001
+        self._guard._give_up(self)  # noqa: SLF001
+
+    def again(self) -> None:
+        """Begin the next try; raises as `Guard.begin` does."""
+        self._guard._pay(self)  # noqa: SLF001
+        self._guard._begin(self)  # noqa: SLF001
+
+    def __del__(self) -> None:
+        if self.under_way or self.held:
+            self.ignored()
+
+
+class Guarded:
+    """A function each call of which is guarded; made by `Guard.wrap`.
+
+    It is called, bound to an instance, pickled and looked at as the function is.
+    """
+
+    __qualname__: str
+
+    def __init__(self, guard: Guard, function: Callable[..., Any]) -> None:
+        self.guard = guard
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.guard._run(self._function, args, kwargs)  # noqa: SLF001
+        except BaseException as error:
+            _without_frames(error, 1)
+            raise
+
+    def __get__(self, instance: object, owner: object = None, /) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<guarded {self._function!r}>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _says_nothing(error: BaseException) -> bool:
+    """Whether nothing can be found on it of when to come back: a built-in error, alone."""
+    return (
+        type(error).__module__ == "builtins"
+        and not error.__dict__
+        and error.__cause__ is None
+        and error.__context__ is None
+        and not isinstance(error, BaseExceptionGroup)
+    )
+
+
+def _without_frames(error: BaseException, count: int) -> None:
+    """Take our own entries off the traceback: what users see is what they wrote."""
+    traceback = error.__traceback__
+    while count and traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+        count -= 1
+        BaseException.with_traceback(error, traceback)
