@@ -182,6 +182,14 @@ def status() -> Status:
     )
 
 
+def owned() -> tuple[Store, Registration] | None:
+    """The store that this process writes to and its place there; None where it has none."""
+    store, registration = _process.store, _process.registration
+    if store is None or registration is None or not core.bound():
+        return None
+    return store, registration
+
+
 def _is_bound() -> bool:
     """Whether the core writes to a store that is still where others look for it."""
     store, registration = _process.store, _process.registration

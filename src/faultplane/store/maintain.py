@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from faultplane import schema
@@ -16,6 +17,7 @@ from faultplane._backend import CORE_NAME, core
 from faultplane.errors import CorruptFile, DomainNotFound, FaultplaneError
 from faultplane.store import (
     cgroup,
+    control,
     deaths,
     domain,
     files,
@@ -150,6 +152,8 @@ def _bury(store: Store, report: Report, step: Step) -> None:
     report.lanes_closed, problems = lanes.close_lanes(store, pairs)
     report.problems += problems
     step("closed")
+    _end_leases(store, dead.values(), report)
+    step("leases")
     unrecorded, ways = _record(store, [row for row, _ in dead.values()], counts, report, step)
     scarce = (store.header.owner_slots - len(rows)) * SLOTS_FREE_SHARE < store.header.owner_slots
     now = time.time_ns()
@@ -162,6 +166,17 @@ def _bury(store: Store, report: Report, step: Step) -> None:
         report.problems += fold.fold(store, settled, step, ways)
         left = {row.incarnation for row in owners.read_owners(store)}
         report.folded = sum(row.incarnation not in left for row in settled)
+
+
+def _end_leases(store: Store, dead: Iterable[tuple[OwnerRow, Life]], report: Report) -> None:
+    """Give back what the dead held of breakers, budgets and limits; before their slots are."""
+    try:
+        with control.ControlFile.open_to_change(store) as file:
+            file.end_leases((row.slot, row.incarnation) for row, _ in dead)
+    except DomainNotFound:
+        return  # nobody here has any
+    except (FaultplaneError, OSError) as error:
+        report.problems.append(f"{store.path}: {control.NAME}: {error}")
 
 
 def _find_dead(
