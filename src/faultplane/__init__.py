@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Final
 
-    from faultplane import errors
+    from faultplane import errors, testing
     from faultplane.capture.attributes import decode_attributes
     from faultplane.capture.block import capture
     from faultplane.capture.hooks import install_hooks, installed_hooks, uninstall_hooks
@@ -49,6 +49,21 @@ if TYPE_CHECKING:
         unregister_rule,
     )
     from faultplane.monitor.metrics_app import MetricsApp, metrics_app
+    from faultplane.resilience.backoff import (
+        Backoff,
+        constant,
+        decorrelated_jitter,
+        equal_jitter,
+        exponential,
+        fibonacci,
+        full_jitter,
+        linear,
+    )
+    from faultplane.resilience.deadline import deadline, time_left
+    from faultplane.resilience.dependency import Dependency
+    from faultplane.resilience.fallback import Fallback
+    from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
+    from faultplane.resilience.spellings import circuit_breaker, retry
     from faultplane.store import Domain, Records
 
     class Counter:
@@ -91,34 +106,53 @@ else:
     del globals()["capture"]  # the class takes its place when it is first asked for
 
 __all__ = [
+    "Backoff",
+    "Breaker",
+    "Bulkhead",
     "Category",
     "Classification",
     "Counter",
+    "Dependency",
     "Domain",
+    "Fallback",
     "Kind",
     "MetricsApp",
     "RecordingHandler",
     "Records",
     "RecoveryStrategy",
+    "Retry",
+    "RetryBudget",
     "Severity",
     "__version__",
     "attach",
     "capture",
+    "circuit_breaker",
     "classify",
+    "constant",
     "core",
     "counter",
+    "deadline",
     "decode_attributes",
+    "decorrelated_jitter",
+    "equal_jitter",
     "errors",
+    "exponential",
+    "fibonacci",
+    "full_jitter",
     "init",
     "install_hooks",
     "installed_hooks",
+    "linear",
     "metrics_app",
     "record",
     "register_rule",
+    "retry",
     "rule",
     "set_active",
     "set_user",
     "shutdown",
+    "testing",
+    "time_left",
     "uninstall_hooks",
     "unregister_rule",
 ]
@@ -129,27 +163,45 @@ core: Final[str] = _backend.CORE_NAME
 """Which core this process runs: ``"cython"`` or ``"python"``."""
 
 _LAZY: Final = {
+    "Backoff": "faultplane.resilience.backoff",
+    "Breaker": "faultplane.resilience.policy",
+    "Bulkhead": "faultplane.resilience.policy",
     "Category": "faultplane.classify",
     "Classification": "faultplane.classify",
+    "Dependency": "faultplane.resilience.dependency",
     "Domain": "faultplane.store",
+    "Fallback": "faultplane.resilience.fallback",
     "Kind": "faultplane.classify",
     "MetricsApp": "faultplane.monitor.metrics_app",
     "RecordingHandler": "faultplane.capture.log_handler",
     "Records": "faultplane.store",
     "RecoveryStrategy": "faultplane.classify",
+    "Retry": "faultplane.resilience.policy",
+    "RetryBudget": "faultplane.resilience.policy",
     "Severity": "faultplane.classify",
     "attach": "faultplane.capture.start",
     "capture": "faultplane.capture.block",
+    "circuit_breaker": "faultplane.resilience.spellings",
+    "constant": "faultplane.resilience.backoff",
+    "deadline": "faultplane.resilience.deadline",
     "decode_attributes": "faultplane.capture.attributes",
+    "decorrelated_jitter": "faultplane.resilience.backoff",
+    "equal_jitter": "faultplane.resilience.backoff",
+    "exponential": "faultplane.resilience.backoff",
+    "fibonacci": "faultplane.resilience.backoff",
+    "full_jitter": "faultplane.resilience.backoff",
     "init": "faultplane.capture.start",
     "install_hooks": "faultplane.capture.hooks",
     "installed_hooks": "faultplane.capture.hooks",
+    "linear": "faultplane.resilience.backoff",
     "metrics_app": "faultplane.monitor.metrics_app",
     "register_rule": "faultplane.classify",
+    "retry": "faultplane.resilience.spellings",
     "rule": "faultplane.classify",
     "set_active": "faultplane.capture.recorder",
     "set_user": "faultplane.capture.user",
     "shutdown": "faultplane.capture.start",
+    "time_left": "faultplane.resilience.deadline",
     "uninstall_hooks": "faultplane.capture.hooks",
     "unregister_rule": "faultplane.classify",
 }
@@ -158,8 +210,8 @@ _LAZY: Final = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "errors":
-        return import_module("faultplane.errors")  # which sets the name
+    if name in ("errors", "testing"):
+        return import_module(f"faultplane.{name}")  # which sets the name
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

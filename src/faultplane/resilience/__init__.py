@@ -1,1 +1,1 @@
-"""What a call does when the other side fails: wait, try again, stop trying."""
+"""Guarded calls to what a service depends on: retry, budget, breaker, limit, deadline, fallback."""

@@ -1,0 +1,323 @@
+"""`Dependency`: one object for each thing that a service calls, with what is done when it fails."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar
+
+from faultplane import control_schema as layout
+from faultplane import schema
+from faultplane._backend import core
+from faultplane.errors import (
+    BreakerOpen,
+    InvalidName,
+    InvalidSetting,
+    LimitExceeded,
+    Rejected,
+)
+from faultplane.resilience import deadline as deadlines
+from faultplane.resilience import guarded, policy, testing_mode
+from faultplane.resilience.attempts import Attempts
+from faultplane.resilience.clock import SYSTEM, Clock
+from faultplane.resilience.fallback import Fallback
+from faultplane.resilience.keys import Children
+from faultplane.resilience.policy import Breaker, Bulkhead, Retry
+from faultplane.resilience.sharing import Place
+from faultplane.resilience.waits import fits, next_delay, wait_asked
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SCOPES: Final = ("host", "process")
+
+# The guarded blocks that this thread or task is in, the innermost last.
+_blocks: Final[ContextVar[tuple[Any, ...]]] = ContextVar("faultplane_guarded_blocks", default=())
+
+
+class Asked:
+    """What the core asks of a dependency's policies, where its numbers do not say it all."""
+
+    open: Final = BreakerOpen
+    full: Final = LimitExceeded
+
+    def __init__(self, place: Place, retry: Retry | None, clock: Clock) -> None:
+        self._retry, self._clock = retry or Retry(attempts=1), clock
+        self.reclaim = place.reclaim
+        self.sleep = clock.sleep
+
+    def delay(self, error: BaseException, answer: Any, attempt: int, previous: float) -> float:
+        """Seconds to wait before the next try; less than 0 where there is to be none."""
+        retry = self._retry
+        if retry.asks is not None and not retry.asks(error):
+            return -1.0
+        wait = wait_asked(error, answer, self._clock.now(), retry.wait_max)
+        if wait.stop:
+            return -1.0
+        seconds = next_delay(retry.backoff, attempt, previous, self._clock.random, wait)
+        if not fits(seconds, deadlines.time_left()):
+            return -1.0
+        return seconds if testing_mode.current.waits else 0.0
+
+
+class Dependency:
+    """What a service calls, by name, and what is done when it fails.
+
+    Every process of the host that declares a dependency of this ``name`` (1 to 255 bytes of UTF-8)
+    shares its breaker, its retry budget and its limit, once `faultplane.init` has been called;
+    with ``scope="process"``, or without a domain, they are the process's own. Where processes
+    declare it differently, as while a new version is being rolled out, the newest declaration
+    governs all of them, and the difference is counted.
+
+    Each call is in flight while it runs: a death record names the dependency that a killed process
+    was calling. Each failure is recorded once, with the number of its try.
+
+    A decorator for functions, coroutine functions, generators and asynchronous generators; their
+    signature stays what it was. Generators are tried once: what was yielded is not taken back.
+
+    >>> from faultplane.resilience.backoff import constant
+    >>> retry = Retry(attempts=3, backoff=constant(0))
+    >>> pay = Dependency("payments", retry=retry, breaker=Breaker())
+    >>> answers = iter([TimeoutError("no answer"), "paid"])
+    >>> @pay
+    ... def charge(order):
+    ...     answer = next(answers)
+    ...     if isinstance(answer, Exception):
+    ...         raise answer
+    ...     return answer
+    >>> charge("A-17")
+    'paid'
+
+    Args:
+        name: identity on the host.
+        retry: `Retry`, or None: one try.
+        breaker: `Breaker`, or None.
+        limit: `Bulkhead`, or a whole number for one that does not wait, or None.
+        deadline: seconds that a call may take with all its retries (0.001 to 86,400), or None. No
+            retry begins past it, what is called can ask `time_left`, and a coroutine is cancelled
+            and raises TimeoutError.
+        timeout: seconds that a try of a coroutine may take, or None. A plain function cannot be
+            interrupted: give its client a timeout.
+        fallback: `Fallback`, or a function that is given the error and the arguments of the call
+            when it has failed for good or was rejected; what it returns is what the call returns.
+        scope: "host" or "process".
+        clock: for tests.
+
+    Raises:
+        InvalidSetting: a value out of bounds.
+        InvalidName: a name that cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        retry: Retry | None = None,
+        breaker: Breaker | None = None,
+        limit: Bulkhead | int | None = None,
+        deadline: float | None = None,
+        timeout: float | None = None,
+        fallback: Fallback | Callable[..., Any] | None = None,
+        scope: Literal["host", "process"] = "host",
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.name = _checked_name(name)
+        for what, value, wanted in (("retry", retry, Retry), ("breaker", breaker, Breaker)):
+            if value is not None and not isinstance(value, wanted):
+                raise InvalidSetting(f"{what} must be a {wanted.__name__} or None, got {value!r}")
+        bulkhead = Bulkhead(limit) if isinstance(limit, int) else limit
+        if bulkhead is not None and not isinstance(bulkhead, Bulkhead):
+            raise InvalidSetting(f"limit must be a Bulkhead, a number or None, got {limit!r}")
+        if scope not in SCOPES:
+            raise InvalidSetting(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+        if fallback is not None and not isinstance(fallback, Fallback):
+            fallback = Fallback(fallback)
+        self.retry, self.breaker, self.limit = retry, breaker, bulkhead
+        self.deadline = _seconds("deadline", deadline)
+        self.timeout = _seconds("timeout", timeout)
+        self.fallback: Fallback | None = fallback
+        self.scope: Literal["host", "process"] = scope
+        self.clock = clock
+        self._place = Place(
+            self.name,
+            policy.config(retry, breaker, bulkhead),
+            self._declaration(),
+            time.time_ns(),
+            host=scope == "host",
+        )
+        self._children = Children(self._child)
+        self.degraded = False
+        """Whether the last call was answered by the fallback."""
+        self.cell = core.Cell(self._place.attach)
+        self.guard = core.Guard(self.cell, self.name, Asked(self._place, retry, clock))
+        self._configured = testing_mode.Configured(self._configure)
+        self._configure()
+
+    def _configure(self) -> None:
+        """Hand the core what is guarded, as far as tests leave it."""
+        mode, retry = testing_mode.current, self.retry
+        attempts = retry.attempts if retry and mode.active else 1
+        self.guard.configure(
+            attempts=attempts if mode.attempts is None else min(attempts, mode.attempts),
+            breaker=self.breaker is not None and mode.active,
+            budget=retry is not None and retry.budget is not None and mode.active,
+            limit=self.limit is not None and mode.active,
+            asks=retry is not None and (not retry.backoff.is_zero or retry.asks is not None),
+            on=retry.caught if retry else None,
+        )
+
+    def _declaration(self) -> str:
+        """What is declared, as JSON of 700 bytes at most: what is left over is cut from the end."""
+        values = {
+            "retry": policy.described(self.retry),
+            "breaker": policy.described(self.breaker),
+            "limit": policy.described(self.limit),
+            "deadline": self.deadline,
+            "timeout": self.timeout,
+        }
+        for name in (None, "retry", "breaker"):
+            if name is not None:
+                values[name] = "too long to be shown"  # type: ignore[assignment]
+            text = json.dumps(values, separators=(",", ":"))
+            if len(text.encode()) <= layout.DECLARATION_BYTES_MAX:
+                break
+        return text
+
+    # ------------------------------------------------------------------------------- calling
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Give ``function`` with each call of it guarded."""
+        return guarded.decorated(self, function)  # type: ignore[no-any-return]
+
+    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call ``function``, guarded."""
+        made = guarded.plain(self, function)
+        try:
+            return made(*args, **kwargs)  # type: ignore[no-any-return]
+        except BaseException as error:
+            guarded.without_frame(error)
+            raise
+
+    async def acall(
+        self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call ``function`` and await what it gives, guarded."""
+        made = guarded.coroutine(self, function)
+        try:
+            return await made(*args, **kwargs)  # type: ignore[no-any-return]
+        except BaseException as error:
+            guarded.without_frame(error)
+            raise
+
+    def for_key(self, key: str) -> Dependency:
+        """A dependency like this one for one host or tenant, named ``name[key]``.
+
+        The same ``key`` gives the same one. A process keeps 1,024 of them at most; that which was
+        asked for longest ago goes first, and what it shares with other processes stays. Keys have
+        half of a domain's cells: past that, and for `scope="process"`, each process has its own.
+        Raises InvalidName where the name would be longer than 255 bytes.
+
+        >>> Dependency("payments").for_key("eu-1").name
+        'payments[eu-1]'
+        """
+        return self._children.get(key)
+
+    def _child(self, key: str) -> Dependency:
+        if not isinstance(key, str):
+            raise InvalidName(f"key must be text, got {key!r:.200}")
+        child = Dependency(
+            f"{self.name}[{key}]",
+            retry=self.retry,
+            breaker=self.breaker,
+            limit=self.limit,
+            deadline=self.deadline,
+            timeout=self.timeout,
+            fallback=self.fallback,
+            scope=self.scope,
+            clock=self.clock,
+        )
+        child._place.keyed = True
+        return child
+
+    @property
+    def keys_dropped(self) -> int:
+        """How many of `for_key` this process has dropped to make room for others."""
+        return self._children.dropped
+
+    def attempts(self) -> Attempts:
+        """The tries of a block: ``for attempt in dependency.attempts(): with attempt: ...``.
+
+        ``async for`` and ``async with`` the same. The block that ends well is the last; an error
+        that is to be tried again is swallowed, any other leaves the loop.
+        """
+        return Attempts(self.guard, self.clock)
+
+    def __enter__(self) -> Self:
+        """Begin a block that is guarded, tried once."""
+        _blocks.set((*_blocks.get(), self.guard.begin()))
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        *outer, call = _blocks.get()
+        _blocks.set(tuple(outer))
+        if exc is None:
+            call.succeeded()
+        else:
+            call.failed(exc)
+            call.ignored()
+
+    async def __aenter__(self) -> Self:
+        """Begin a block that is guarded, tried once."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc, traceback)
+
+    # -------------------------------------------------------------------------------- looking
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes of the host share it, as far as this one has used it."""
+        return self._place.shared
+
+    @property
+    def problem(self) -> str:
+        """Why nobody shares it; "" where it is shared, or was not used yet."""
+        return self._place.problem
+
+    @property
+    def state(self) -> str:
+        """The breaker's state: closed, open, half-open, forced-open, disabled, metrics-only."""
+        return layout.BREAKER_STATES[self.cell.state()]
+
+    def is_failure(self, error: BaseException) -> bool:
+        """Whether a fallback answers for it: a rejection, or what counts as a failure."""
+        return isinstance(error, Rejected) or core.classify(error).counts_as == "failure"
+
+    def __repr__(self) -> str:
+        return f"Dependency({self.name!r}, scope={self.scope!r})"
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InvalidName(f"name must be printable text of 1 to 255 bytes, got {name!r:.200}")
+    if (size := len(name.encode("utf-8", "replace"))) > schema.NAME_BYTES_MAX:
+        raise InvalidName(f"name must be at most {schema.NAME_BYTES_MAX} bytes, got {size}")
+    return str(name)
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    return None if value is None else policy.number(name, value, 0.001, policy.SECONDS_MAX)

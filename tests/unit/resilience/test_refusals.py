@@ -1,0 +1,61 @@
+"""Bad input names the value and the bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from faultplane.errors import BreakerOpen, InvalidName, InvalidSetting, LimitExceeded, Rejected
+from faultplane.resilience.deadline import deadline
+from faultplane.resilience.dependency import Dependency
+from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Dependency(""), "1 to 255 bytes"),
+        (lambda: Dependency("n" * 10_000), "at most 255 bytes, got 10000"),
+        (lambda: Dependency("a\nb"), "printable"),
+        (lambda: Dependency(5), "printable"),
+        (lambda: Dependency("n", retry=3), "retry must be a Retry"),
+        (lambda: Dependency("n", breaker=True), "breaker must be a Breaker"),
+        (lambda: Dependency("n", limit=0), "limit must be a whole number from 1 to 65535, got 0"),
+        (lambda: Dependency("n", limit="5"), "limit must be"),
+        (lambda: Dependency("n", deadline=-1), "deadline must be 0.001 to 86400, got -1"),
+        (lambda: Dependency("n", timeout=float("nan")), "timeout must be"),
+        (lambda: Dependency("n", scope="cluster"), "host, process"),
+        (lambda: Dependency("n", fallback=5), "a fallback must be a function"),
+        (lambda: Dependency("n", timeout=1)(len), "plain function"),
+        (lambda: Retry(attempts=0), "attempts must be a whole number from 1 to 1000, got 0"),
+        (lambda: Retry(attempts=2.5), "attempts"),
+        (lambda: Retry(on=5), "on must be"),
+        (lambda: Retry(on=int), "on must be"),
+        (lambda: Retry(backoff=1.0), "backoff must be"),
+        (lambda: Retry(wait_max=-1), "wait_max"),
+        (lambda: RetryBudget(ratio=1.5), "ratio must be 0 to 1, got 1.5"),
+        (lambda: RetryBudget(ratio=float("nan")), "ratio"),
+        (lambda: RetryBudget(capacity=0), "capacity must be 1 to 60000, got 0"),
+        (lambda: Breaker(failure_rate=0), "failure_rate"),
+        (lambda: Breaker(window=-1), "window must be 0.1 to 86400, got -1"),
+        (lambda: Breaker(window_calls=49), "window_calls must be a whole number from 1 to 48"),
+        (lambda: Breaker(window_calls=5), "calls_min must be at most window_calls"),
+        (lambda: Breaker(probes=0), "probes must be a whole number from 1 to 31, got 0"),
+        (lambda: Breaker(probes=True), "probes"),
+        (lambda: Breaker(open_for=float("inf")), "open_for"),
+        (lambda: Breaker(open_for=10, open_max=5), "open_max must be at least open_for"),
+        (lambda: Breaker(slow_call=1.0), "go together"),
+        (lambda: Breaker(failure_rate=None), "needs a failure_rate"),
+        (lambda: Bulkhead(1, wait_max=-1), "wait_max"),
+        (lambda: deadline(-1), "seconds must be 0 to 86400, got -1"),
+        (lambda: deadline(float("nan")), "seconds"),
+    ],
+)
+def test_bad_input_names_the_value_and_the_bound(make, said):
+    with pytest.raises((InvalidName, InvalidSetting, TypeError)) as raised:
+        make()
+    assert said in str(raised.value)
+
+
+def test_rejections_are_of_one_family():
+    assert issubclass(BreakerOpen, Rejected) and issubclass(LimitExceeded, Rejected)
+    assert not issubclass(Rejected, (OSError, TimeoutError))
