@@ -3,7 +3,9 @@
 gunicorn with 4 workers under ``faultplane run`` calls an upstream that fails over real sockets.
 While it is under load one worker is killed by SIGKILL, one dies of a segmentation fault, one takes
 more memory than the server's cgroup has, and one hangs in C until gunicorn kills it. Where no
-memory cgroup can be made that is said, and three die. All traffic stays on loopback.
+memory cgroup can be made that is said, and three die. Then four processes call an upstream that
+goes down for a while, twice: with retries alone, and with a retry budget and a circuit breaker that
+they share. All traffic stays on loopback.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Final
 
 import faultplane
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, ends_in_order, this_command, whole
-from faultplane.cli.demo import report
+from faultplane.cli.demo import outage, report
 from faultplane.cli.demo.load import Load, ask, somebody_at_work
 from faultplane.cli.demo.memory_cgroup import MemoryCgroup, NotPermitted
 from faultplane.cli.demo.upstream import Upstream, unused_port
@@ -84,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
         print(why_not or f"{MEMORY_BYTES >> 20} MiB of memory for all of them, in a cgroup")
         kinds = 3 if group is None else 4
         status = _fail(directory, port, options.seconds, seed, kinds)
+        if not _outage(directory):
+            status = EXIT_FOUND_TROUBLE
         if options.keep:
             _stay(directory, server)
         else:
@@ -91,6 +95,16 @@ def run(options: argparse.Namespace) -> int:
             for words in NEXT:
                 print(f"  {this_command()} {words}")
         return status
+
+
+def _outage(directory: Path) -> bool:
+    """The upstream goes down, without policies and with them; whether it was spared."""
+    seconds = outage.DOWN_UNTIL - outage.DOWN_FROM
+    print("\n" + paint(f"An upstream that is down for {seconds:g} s", "bold") + "\n", flush=True)
+    without = outage.run(directory, policies=False)
+    policies = outage.run(directory, policies=True)
+    print("\n".join(outage.lines(without, policies)))
+    return outage.adds_up(without, policies)
 
 
 def _directory() -> str:
