@@ -364,8 +364,11 @@ static inline int64_t control_probe(const Control *c, uint64_t generation) {
 static inline int64_t control_admit(const Control *c, uint64_t now_ms) {
     for (;;) {
         uint64_t word = fp_load_acquire(control_breaker(c));
-        uint64_t generation = breaker_generation(word);
-        switch (breaker_state(word)) {
+        uint64_t generation = breaker_generation(word), state = breaker_state(word);
+        /* What governs has no breaker any more: nobody ends what the one before it began. */
+        if (!c->probes && (state == BREAKER_OPEN || state == BREAKER_HALF_OPEN))
+            return (int64_t)(generation | TICKET_UNCOUNTED);
+        switch (state) {
         case BREAKER_CLOSED:
         case BREAKER_METRICS_ONLY:
             return (int64_t)generation;
@@ -532,7 +535,8 @@ static inline int budget_hold(const Control *c, uint64_t now_ms) {
             break;
         uint64_t held = leases_held(c, 0);
         uint64_t tokens = budget_refill(c, now_ms); /* after the sum: what was sent is paid for */
-        if (held * MILLI <= tokens)
+        /* Where what governs has no budget, nobody waits for tokens that do not come. */
+        if (held * MILLI <= tokens || !c->capacity_milli)
             return 1;
         lease_hold(c, 0, 0);
         if (tokens < MILLI)
@@ -565,7 +569,7 @@ static inline int control_take(const Control *c) {
         if (!lease_hold(c, LEASE_PERMITS_SHIFT, 1))
             return 0;
         uint64_t taken = leases_held(c, LEASE_PERMITS_SHIFT);
-        if (taken <= c->limit)
+        if (taken <= c->limit || !c->limit)
             return 1;
         lease_hold(c, LEASE_PERMITS_SHIFT, 0);
         if (taken > c->limit + 1)

@@ -210,6 +210,9 @@ class Cell:
             state = word >> BREAKER_STATE_SHIFT
             if state in (BREAKER_CLOSED, BREAKER_METRICS_ONLY):
                 return generation
+            if state in (BREAKER_OPEN, BREAKER_HALF_OPEN) and not self._numbers.probes:
+                # What governs has no breaker any more: nobody ends what the one before it began.
+                return generation | TICKET_UNCOUNTED
             if state == BREAKER_FORCED_OPEN or (state == BREAKER_OPEN and now_ms < until):
                 return REJECTED
             if state in (BREAKER_OPEN, BREAKER_HALF_OPEN) and now_ms >= until:
@@ -535,7 +538,9 @@ class Cell:
         with self._alone() as words:
             self._tell(words)
             tokens = self._refill(words, at)
-            if (self._held(_TOKENS) + 1) * MILLI <= tokens and self._lease_hold(_TOKENS, 1):
+            # Where what governs has no budget, nobody waits for tokens that do not come.
+            free = (self._held(_TOKENS) + 1) * MILLI <= tokens or not self._numbers.capacity_milli
+            if free and self._lease_hold(_TOKENS, 1):
                 return True
             words[_TOTAL["budget_exhausted"]] += 1
             return False
@@ -558,7 +563,8 @@ class Cell:
     def take(self) -> bool:
         """Take a permit; whether there was one."""
         with self._alone():
-            return self._held(_PERMITS) < self._numbers.limit and self._lease_hold(_PERMITS, 1)
+            limit = self._numbers.limit
+            return (not limit or self._held(_PERMITS) < limit) and self._lease_hold(_PERMITS, 1)
 
     def give(self) -> None:
         """Give the permit back."""
