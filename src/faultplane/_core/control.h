@@ -22,6 +22,7 @@ typedef struct {
     control_cell_t *cell;
     lease_t *leases;
     const uint64_t *owners_high;
+    uint64_t slots; /* there is room for */
     uint64_t slot;
     uint64_t incarnation;
     uint64_t config_version; /* of the copy below */
@@ -94,6 +95,7 @@ static inline int control_is_current(const Control *c) {
 
 static inline uint64_t control_owners(const Control *c) {
     uint64_t high = fp_load_acquire(c->owners_high);
+    high = high < c->slots ? high : c->slots; /* a word of a file may be anything */
     return high > c->slot ? high : c->slot + 1;
 }
 

@@ -11,6 +11,7 @@ cdef extern from "control.h" nogil:
         control_cell_t* cell
         lease_t* leases
         const uint64_t* owners_high
+        uint64_t slots
         uint64_t slot
         uint64_t incarnation
         uint64_t slow_call_nano

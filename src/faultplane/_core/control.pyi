@@ -90,4 +90,7 @@ class Cell:
         """Add to an exact total, one of `control_schema.TOTALS` by its index."""
 
     def reclaim(self, slot: int, incarnation: int) -> int:
-        """End what the dead owner of ``slot`` held here; how many leases that were."""
+        """End what the dead owner of ``slot`` held here; how many leases that were.
+
+        Raises ValueError for a slot there is no lease of.
+        """

@@ -50,6 +50,7 @@ cdef class Cell:
         self.c.cell = <control_cell_t*>mapping.at(cell, 8)
         self.c.leases = <lease_t*>mapping.at(leases, 8)
         self.c.owners_high = <const uint64_t*>mapping.at(owners_high, 8)
+        self.c.slots = <uint64_t>slots
         self.c.slot = <uint64_t>slot
         self.c.incarnation = incarnation
         self.memory = mapping
@@ -170,8 +171,14 @@ cdef class Cell:
         control_total(self.here(), total, n)
 
     def reclaim(self, uint64_t slot, uint64_t incarnation):
-        """End what the dead owner of ``slot`` held here; how many leases that were."""
-        return control_reclaim(self.here(), slot, incarnation)
+        """End what the dead owner of ``slot`` held here; how many leases that were.
+
+        Raises ValueError for a slot there is no lease of.
+        """
+        cdef Control* c = self.here()
+        if slot >= c.slots:
+            raise ValueError(f"slot must be 0 to {c.slots - 1}, got {slot}")
+        return control_reclaim(c, slot, incarnation)
 
 
 cdef inline uint64_t now(object now_ms) except? 0:

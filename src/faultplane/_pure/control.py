@@ -106,7 +106,7 @@ class Cell:
         self._numbers = Numbers([0] * len(CONFIG_FIELDS))
         self._version = -1
         self._lock = memory.FileLock(-1, LOCK_CELLS)
-        self._base = self._leases = self._high = self._slot = self._incarnation = 0
+        self._base = self._leases = self._high = self._slots = self._slot = self._incarnation = 0
         self._pending = self._pending_deposits = self._pending_epoch = self._pending_of = 0
 
     def use(
@@ -134,6 +134,7 @@ class Cell:
         self._lock = lock_of(mapping, LOCK_CELLS)
         words = words_of(mapping)
         self._base, self._leases, self._high = cell // 8, leases // 8, owners_high // 8
+        self._slots = slots
         self._slot, self._incarnation = slot, incarnation
         self._pending = self._pending_deposits = 0
         self._words = words[self._base : self._base + CONTROL_CELL.size // 8]
@@ -448,7 +449,8 @@ class Cell:
 
     def _lease_words(self, which: int) -> list[int]:
         """Of all owners: their probes (0), or what else they hold (1)."""
-        high = max(self._all[self._high], self._slot + 1)
+        # A word of a file may be anything.
+        high = max(min(self._all[self._high], self._slots), self._slot + 1)
         found: list[int] = self._all[self._leases + which : self._leases + 2 * high : 2].tolist()
         return found
 
@@ -482,8 +484,13 @@ class Cell:
         return sum(word >> shift & LEASE_HELD_MASK for word in self._lease_words(1))
 
     def reclaim(self, slot: int, incarnation: int) -> int:
-        """End what the dead owner of ``slot`` held here; how many leases that were."""
+        """End what the dead owner of ``slot`` held here; how many leases that were.
+
+        Raises ValueError for a slot there is no lease of.
+        """
         with self._alone() as words:
+            if not 0 <= slot < self._slots:
+                raise ValueError(f"slot must be 0 to {self._slots - 1}, got {slot}")
             at = self._leases + 2 * slot
             probes, held = self._all[at], self._all[at + 1]
             n = 0
