@@ -7,6 +7,7 @@ its tests, unless ``FAULTPLANE_REQUIRE_CORE=1`` makes that a failure.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import importlib
 import os
@@ -48,6 +49,19 @@ settings.register_profile("ci", deadline=None, print_blob=True, max_examples=300
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def core_asked_for(words):
+    """What ``--core`` says on a command line; None where it says nothing."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--core")
+    return parser.parse_known_args(words)[0].core
+
+
+# The conftest of a directory that is named on the command line is imported before any hook is
+# called, and with it the package, which chooses its core then.
+if _asked := core_asked_for(sys.argv[1:]):
+    os.environ["FAULTPLANE_CORE"] = _asked
+
+
 def pytest_addoption(parser):
     parser.addoption("--core", choices=CORES, help="the core to test (default: both)")
     parser.addoption("--no-skip", action="store_true", help="a test that would be skipped fails")
@@ -72,6 +86,9 @@ def _unskipped(config, report):
 def pytest_configure(config):
     if name := config.getoption("--core"):
         os.environ["FAULTPLANE_CORE"] = name
+        loaded = getattr(sys.modules.get("faultplane"), "core", name)
+        if loaded != name:
+            raise pytest.UsageError(f"--core={name}, but this process runs the {loaded} core")
     for variable in [name for name in os.environ if name.startswith("FAULTPLANE_")]:
         if variable not in KEPT_VARIABLES:
             del os.environ[variable]
