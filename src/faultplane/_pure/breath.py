@@ -8,6 +8,7 @@ import os
 import struct
 import threading
 import time
+from itertools import count
 from typing import Final
 
 from faultplane.schema import (
@@ -34,8 +35,12 @@ FRAMES_OFFSET: Final = BREATH_FATAL_OFFSET + FATAL_HEAD_BYTES
 # All of a slot but its word, which is stored last: one packing in place of seven.
 _ENTRY: Final = [field for field in INFLIGHT.fields if field.name != "word"]
 _ENTRY_OFFSET: Final = BREATH_INFLIGHT_OFFSET + INFLIGHT.offset[_ENTRY[0].name]
+_ENTRY_BYTES: Final = INFLIGHT.size
+_ENTRY_WORDS: Final = INFLIGHT.size // 8
 _PACK_ENTRY: Final = struct.Struct("<" + "".join(field.code for field in _ENTRY)).pack_into
 _NO_TRACE: Final = bytes(16)
+_numbers: Final = count(1)
+"""Of entries: goes on across bindings and forks, so numbers do not come back."""
 NO_WORDS: Final = memoryview(bytes(8 * INFLIGHT_SLOTS)).cast("Q")
 
 
@@ -47,15 +52,14 @@ class Breath:
     token of an earlier entry, or of the process that this one was forked from, frees nothing.
     """
 
-    entered = 0
-    """Goes on across bindings and forks, so numbers do not come back."""
-
     def __init__(self, memory: Mapping) -> None:
         self._view = memoryview(memory)
         self._words = self._view[BREATH_INFLIGHT_OFFSET:][: INFLIGHT_SLOTS * INFLIGHT.size].cast(
             "Q"
         )
         self._free = list(range(INFLIGHT_SLOTS - 1, -1, -1))
+        # The ids of threads, each asked for once: a system call. A forked child binds anew.
+        self._thread = threading.local()
 
     def keep_frames(self, directory_fd: int, name: str) -> None:
         """Have the frames of a fatal signal written to the file of this breath."""
@@ -75,45 +79,48 @@ class Breath:
 
     def enter(self, operation: bytes, ids: bytes | None, parent: int) -> int:
         """Fill a slot; its token, 0 when none is free. ``parent`` is a token."""
-        if not self._free:
+        free = self._free
+        if not free:
             return 0
         # Without a call in between, after which a signal handler may raise.
-        slot = self._free[-1]
-        del self._free[-1]
+        slot = free[-1]
+        del free[-1]
         try:
-            return self._fill(slot, operation, ids, parent)
+            number = next(_numbers)
+            if not number & NUMBER_MASK:
+                number = next(_numbers)  # a word and the number in a token are never 0
+            if len(operation) > OPERATION_BYTES:
+                operation = cut_utf8(operation, OPERATION_BYTES)
+            try:
+                thread = self._thread.native_id
+            except AttributeError:
+                thread = self._thread.native_id = threading.get_native_id()
+            # A reader that still sees the word of the last entry must not see these fields.
+            order()
+            _PACK_ENTRY(
+                self._view,
+                _ENTRY_OFFSET + slot * _ENTRY_BYTES,
+                time.time_ns(),
+                time.monotonic_ns(),
+                thread,
+                ids[:16] if ids else _NO_TRACE,
+                parent & SLOT_MASK if parent and self._word_of(parent) else 0,
+                len(operation),
+                operation,
+            )
+            order()
+            self._words[slot * _ENTRY_WORDS] = number
+            return (number & NUMBER_MASK) << SLOT_BITS | (slot + 1)
         except BaseException:
-            self._words[slot * INFLIGHT.size // 8] = 0
-            self._free.append(slot)
+            self._words[slot * _ENTRY_WORDS] = 0
+            free.append(slot)
             raise
-
-    def _fill(self, slot: int, operation: bytes, ids: bytes | None, parent: int) -> int:
-        Breath.entered += 1
-        if not Breath.entered & NUMBER_MASK:
-            Breath.entered += 1  # a word and the number in a token are never 0
-        text = cut_utf8(operation, OPERATION_BYTES)
-        # A reader that still sees the word of the last entry must not see the fields of this one.
-        order()
-        _PACK_ENTRY(
-            self._view,
-            _ENTRY_OFFSET + slot * INFLIGHT.size,
-            time.time_ns(),
-            time.monotonic_ns(),
-            threading.get_native_id(),
-            ids[:16] if ids else _NO_TRACE,
-            parent & SLOT_MASK if parent and self._word_of(parent) else 0,
-            len(text),
-            text,
-        )
-        order()
-        self._words[slot * INFLIGHT.size // 8] = Breath.entered
-        return (Breath.entered & NUMBER_MASK) << SLOT_BITS | (slot + 1)
 
     def leave(self, token: int) -> None:
         """Free the slot of a token; other tokens do nothing."""
         if self._word_of(token):
             slot = (token & SLOT_MASK) - 1
-            self._words[slot * INFLIGHT.size // 8] = 0
+            self._words[slot * _ENTRY_WORDS] = 0
             self._free.append(slot)
 
     def _word_of(self, token: int) -> int:
@@ -121,7 +128,7 @@ class Breath:
         slot = (token & SLOT_MASK) - 1
         if not 0 <= slot < INFLIGHT_SLOTS:
             return 0
-        word = self._words[slot * INFLIGHT.size // 8]
+        word: int = self._words[slot * _ENTRY_WORDS]
         return word if word & NUMBER_MASK == token >> SLOT_BITS else 0
 
 
