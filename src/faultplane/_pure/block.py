@@ -34,19 +34,28 @@ def enter(operation: str, parent: int = 0) -> int:
     """
     if not isinstance(operation, str):
         raise TypeError(f"operation must be a str, got {type(operation).__name__}")
-    if (not state.live[0] or state.fence[0] != state.incarnation) and not state.wake():
-        return 0
     try:
         text = utf8_of(operation)
     except MemoryError:
         return 0
+    return take(text, parent)
+
+
+def take(text: bytes, parent: int) -> int:
+    """A slot for the operation of that name in UTF-8; its token, 0 when none is free."""
+    if not state.live[0] or state.fence[0] != state.incarnation:
+        if state.rebind is None and state.binding is None and state.image[0]:
+            return 0  # nobody has called init() here, so there is nothing to wake
+        if not state.wake():
+            return 0
     ids = trace_ids()
     token = 0
     try:
         with memory.process_lock:
-            if state.breath is None:
+            breath = state.breath
+            if breath is None:
                 return 0
-            token = state.breath.enter(text, ids, parent)
+            token = breath.enter(text, ids, parent)
             if token == 0:
                 state.aggregate.drop(DROP["inflight_overflow"])
     except BaseException:  # a signal handler's, when the lock was let go

@@ -18,6 +18,7 @@ from faultplane.control_schema import (
     BREAKER_CLOSED,
     BREAKER_FORCED_OPEN,
     BREAKER_GENERATION_MASK,
+    BREAKER_GENERATION_SHIFT,
     BREAKER_HALF_OPEN,
     BREAKER_METRICS_ONLY,
     BREAKER_OPEN,
@@ -26,9 +27,7 @@ from faultplane.control_schema import (
     BREAKER_SUCCESSES_SHIFT,
     BREAKER_UNTIL_MASK,
     BUCKET_COUNT_MASK,
-    BUCKET_EPOCH_SHIFT,
     BUCKET_GENERATION_MASK,
-    BUCKET_GENERATION_SHIFT,
     BUCKETS,
     BUDGET_REFILL_SHIFT,
     BUDGET_TOKENS_MASK,
@@ -65,6 +64,7 @@ from .control_words import (
     following,
     generation_of,
     in_bucket,
+    in_window,
     shifted,
     streak,
 )
@@ -175,7 +175,10 @@ class Cell:
         if (
             self.epoch != recorder.place_epoch
             or not recorder.image[0]
-            or (recorder.binding is not None and not recorder.may_write())
+            or (
+                recorder.binding is not None
+                and not (recorder.live[0] and recorder.fence[0] == recorder.incarnation)
+            )
         ):
             self._refresh()
         if self._words[_VERSION] != self._version:
@@ -203,6 +206,19 @@ class Cell:
             if ticket < 0:
                 words[_TOTAL["rejected"]] += 1
             return ticket
+
+    def _let_through(self, *, brings: bool) -> int:
+        """The ticket of a call where nothing is in its way; -1 where `admit` has to look.
+
+        With ``brings``, the retry budget is brought what a first try does.
+        """
+        words = self._here()
+        word: int = words[_BREAKER]
+        if word >> BREAKER_STATE_SHIFT != BREAKER_CLOSED:
+            return REJECTED
+        if brings and words[_BUDGET] & BUDGET_TOKENS_MASK < self._numbers.capacity_milli:
+            self.deposit()
+        return word >> BREAKER_GENERATION_SHIFT & BREAKER_GENERATION_MASK
 
     def _admit(self, words: memoryview, now_ms: int) -> int:
         while True:
@@ -262,6 +278,15 @@ class Cell:
             else:
                 self._count(words, generation, at, 1, failed, slow)
                 self._trip(words, generation, at)
+
+    def _went_well(self, ticket: int, start_nano: int) -> None:
+        """Say that the call with that ticket, which began then, ended well, if slowly."""
+        at, bound = time.monotonic_ns(), self._numbers.slow_call_nano
+        slow = bound != 0 and at - start_nano > bound
+        if slow or ticket >= TICKET_PROBE:
+            self.ended(ticket, False, slow, at // 1_000_000)
+        else:
+            self._succeeded(ticket, at // 1_000_000)
 
     def _succeeded(self, generation: int, now_ms: int) -> None:
         """Add up calls that ended well, and tell of them now and then."""
@@ -407,16 +432,13 @@ class Cell:
 
     def _window(self, words: memoryview, generation: int, now_ms: int) -> tuple[int, int, int]:
         numbers, of = self._numbers, generation & BUCKET_GENERATION_MASK
-        sums = [0, 0, 0]
+        sums = [0, 0, 0, 0]
         if numbers.window_ms:
             epoch = now_ms // numbers.bucket_ms
             start = _AT["buckets"]
             for index, word in enumerate(words[start : start + 4 * BUCKETS].tolist()):
-                age = epoch - (word >> BUCKET_EPOCH_SHIFT) & 0xFFFF_FFFF
-                # One that began a moment ahead of the reader's clock counts, too.
-                recent = age < BUCKETS or age == 0xFFFF_FFFF
-                if recent and word >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK == of:
-                    sums[min(index % 4, 2)] += word & BUCKET_COUNT_MASK
+                if word:
+                    sums[index % 4] += in_window(word, epoch, of)
         elif numbers.window_calls:
             for index in range(2):
                 word = words[_AT["outcomes"] + index]

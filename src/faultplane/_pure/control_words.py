@@ -82,6 +82,15 @@ def in_bucket(old: int, epoch: int, generation: int, n: int) -> int:
     return epoch << BUCKET_EPOCH_SHIFT | of << BUCKET_GENERATION_SHIFT | n
 
 
+def in_window(word: int, epoch: int, of: int) -> int:
+    """What a bucket's word adds to the window of a generation, of which ``of`` is the low end."""
+    age = epoch - (word >> BUCKET_EPOCH_SHIFT) & 0xFFFF_FFFF
+    # One that began a moment ahead of the reader's clock counts, too.
+    recent = age < BUCKETS or age == 0xFFFF_FFFF
+    known = word >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK
+    return word & BUCKET_COUNT_MASK if recent and known == of else 0
+
+
 def shifted(old: int, window: int, generation: int, bad: bool) -> int:
     """A count window's word with one more outcome."""
     of = generation & BUCKET_GENERATION_MASK

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from faultplane.control_schema import TICKET_UNCOUNTED, TOTALS
 from faultplane.errors import Rejected
 
-from .block import enter, innermost, leave
-from .control import FULL, Cell
+from .block import innermost, leave, take
+from .control import FULL, REJECTED, Cell
+from .message import utf8_of
 from .record import classify, record, seen
+from .recorder import state as recorder
 
 __all__ = ["Call", "Guard", "Guarded"]
 
@@ -41,10 +43,10 @@ class Guard:
         if not isinstance(operation, str):
             raise TypeError(f"operation must be a str, got {type(operation).__name__}")
         self.cell, self.operation, self.policy = cell, operation, policy
+        self._text = utf8_of(operation)
         self._attempts = 1
         self._breaker = self._budget = self._limit = self._asks = False
         self._on: tuple[type[BaseException], ...] | None = None
-        self._slow_nano = 0
         self._reclaim_at = 0.0
 
     def configure(
@@ -88,28 +90,38 @@ class Guard:
 
     def _begin(self, call: Call) -> None:
         cell = self.cell
-        call.ticket, call.permit = TICKET_UNCOUNTED, False
+        call.permit, ticket = False, REJECTED
+        if not self._limit:
+            brings = self._budget and call.attempt == 1
+            ticket = cell._let_through(brings=brings)  # noqa: SLF001 - as below: of one core
+        if ticket < 0:
+            ticket = self._let_through(call)
+        call.ticket = ticket if self._breaker else TICKET_UNCOUNTED
+        call.epoch, call.under_way = cell.epoch, True
+        call.start_nano = _nano()
+        call.token = take(self._text, _parent())
+
+    def _let_through(self, call: Call) -> int:
+        """The ticket of a call that something may be in the way of; raises what it is rejected."""
+        cell, ticket = self.cell, TICKET_UNCOUNTED
         if self._breaker:
             ticket = cell.admit()
             if ticket == FULL and self._look_for_dead():
                 ticket = cell.admit()
             if ticket < 0:
                 raise self.policy.open(self.operation, cell.wait_ms() / 1000)
-            call.ticket = ticket
         if self._limit:
             try:
                 call.permit = cell.take() or (self._look_for_dead() and cell.take())
             finally:
                 if not call.permit:
-                    cell.ignored(call.ticket)
+                    cell.ignored(ticket)
             if not call.permit:
                 cell.total(_TOTAL["full"])
                 raise self.policy.full(self.operation, 0.0)
         if self._budget and call.attempt == 1:
             cell.deposit()
-        call.epoch, call.under_way = cell.epoch, True
-        call.start_nano = _nano()
-        call.token = enter(self.operation, _parent())
+        return ticket
 
     def _look_for_dead(self) -> bool:
         """Have the store look whose owners died holding something; whether anything came back."""
@@ -121,7 +133,7 @@ class Guard:
 
     def _is_here(self, call: Call) -> bool:
         """Whether the cell is still the one that the try began in: not after a fork, for one."""
-        return call.epoch == self.cell.epoch and self.cell.is_current()
+        return call.epoch == recorder.place_epoch and bool(recorder.image[0])
 
     def _over(self, call: Call) -> bool:
         """It runs no longer: slot and permit are others'. Whether the cell is still its own."""
@@ -138,7 +150,7 @@ class Guard:
         if call.attempt > 1:
             self.cell.total(_TOTAL["recovered"])
         if call.ticket != TICKET_UNCOUNTED:
-            self.cell.ended(call.ticket, False, self._is_slow(call))
+            self.cell._went_well(call.ticket, call.start_nano)  # noqa: SLF001
 
     def _is_slow(self, call: Call) -> bool:
         bound = self.cell.slow_call_nano
@@ -207,28 +219,8 @@ class Guard:
             self.cell.let_go()
         call.held = False
 
-    def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
-        call = Call(self)
-        self._begin(call)
-        while True:
-            try:
-                result = function(*args, **kwargs)
-            except BaseException as error:
-                wait = self._after(call, error)
-                if wait < 0:
-                    _without_frames(error, 2)
-                    raise
-                try:
-                    self._begin(call)
-                except Rejected:  # what was raised before it counts
-                    _without_frames(error, 2)
-                    raise error from error.__cause__
-            else:
-                self._succeeded(call)
-                return result
-
-    def _after(self, call: Call, error: BaseException) -> float:
-        """What comes after a failure: the wait before the next try, when that is over."""
+    def _goes_on(self, call: Call, error: BaseException) -> bool:
+        """Whether there is another try after a failure, which has begun when this returns."""
         try:
             wait = self._failed(call, error)
             if wait > 0.0:
@@ -238,9 +230,14 @@ class Guard:
             self._ignored(call)
             self._give_up(call)
             raise
-        if wait >= 0.0:
-            self._pay(call)
-        return wait
+        if wait < 0.0:
+            return False
+        self._pay(call)
+        try:
+            self._begin(call)
+        except Rejected:  # what was raised before it counts
+            return False
+        return True
 
 
 class Call:
@@ -262,10 +259,14 @@ class Call:
         "under_way",
     )
 
+    if TYPE_CHECKING:  # what the guard sets when it begins
+        epoch: int
+        start_nano: int
+        ticket: int
+
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self.attempt = 1
-        self.ticket = self.token = self.epoch = self.start_nano = 0
+        self.attempt, self.token = 1, 0
         self.under_way = self.permit = self.held = False
         self.previous = 0.0
 
@@ -306,11 +307,23 @@ class Guarded:
         self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        guard = self.guard
+        call = Call(guard)
         try:
-            return self.guard._run(self._function, args, kwargs)  # noqa: SLF001
+            guard._begin(call)  # noqa: SLF001 - what a guarded call is belongs together
         except BaseException as error:
-            _without_frames(error, 1)
+            BaseException.with_traceback(error, None)  # which has frames of ours alone
             raise
+        while True:
+            try:
+                result = self._function(*args, **kwargs)
+            except BaseException as error:
+                _without_frame(error)
+                if not guard._goes_on(call, error):  # noqa: SLF001
+                    raise
+            else:
+                guard._succeeded(call)  # noqa: SLF001
+                return result
 
     def __get__(self, instance: object, owner: object = None, /) -> Any:
         return self if instance is None else MethodType(self, instance)
@@ -339,10 +352,9 @@ def _says_nothing(error: BaseException) -> bool:
     )
 
 
-def _without_frames(error: BaseException, count: int) -> None:
-    """Take our own entries off the traceback: what users see is what they wrote."""
+def _without_frame(error: BaseException) -> None:
+    """Take our own entry off the traceback: what users see is what they wrote."""
     traceback = error.__traceback__
-    while count and traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-        count -= 1
-        BaseException.with_traceback(error, traceback)
+    if traceback is not None:
+        # Through the base class: an exception may forbid assignment, as frozen dataclasses do.
+        BaseException.with_traceback(error, traceback.tb_next)
