@@ -4,7 +4,6 @@ A cell belongs to a name for as long as the store is there. Whoever takes or dec
 LOCK_CONTROL; what calls change in it is the core's (`core.Cell`).
 """
 
-import json
 import os
 import time
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from faultplane import control_schema as layout
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, DomainNotFound, LayoutMismatch, StorageError
-from faultplane.store import files, host, location, owners
+from faultplane.store import files, host, location, owners, resource
 from faultplane.store.domain import Store
 
 NAME: Final = "control"
@@ -87,6 +86,8 @@ class ControlFile:
         self.cells_max: int = head["cells_max"]
         self.owner_slots: int = head["owner_slots"]
         self.leases_offset: int = head["leases_offset"]
+        self.same_boot = host.is_same_boot(head["boot_id"][:8])
+        """Whether it is of this start of the host: else nobody uses it, and its times are void."""
         full = layout.control_bytes(self.cells_max, self.owner_slots)
         if head["file_bytes"] != full or self.owner_slots != store.header.owner_slots:
             raise CorruptFile(
@@ -319,8 +320,10 @@ class ControlFile:
         """(Slot, generation, probes, permits, tokens) of each lease that holds something."""
         base = self.lease_offset(index)
         high = min(self.mapping.load(self.owners_high_offset), self.owner_slots)
-        for slot in range(high):
-            probes, held = self._lease(view, base, slot)
+        words = view[base : base + high * _LEASE.size].cast("Q").tolist()
+        if not any(words):
+            return
+        for slot, (probes, held) in enumerate(zip(words[::2], words[1::2], strict=True)):
             if probes & layout.LEASE_PROBES_MASK or held & 0xFFFF_FFFF:
                 yield (
                     slot,
@@ -469,10 +472,9 @@ def _text(view: Any, base: int, field: str) -> bytes:
 
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        return resource.load(data.decode())
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _state(word: int) -> str:
