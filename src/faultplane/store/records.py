@@ -13,9 +13,9 @@ from faultplane.store.cursor import Cursor
 from faultplane.store.extras import require
 
 _INLINE_BYTES_MAX: Final = 12
-_TIME, _FINGERPRINT = (
+_TIME, _FINGERPRINT, _OPERATION = (
     [column.name for column in schema.COLUMNS].index(name)
-    for name in ("time_unix_nano", "fingerprint")
+    for name in ("time_unix_nano", "fingerprint", "operation")
 )
 _VIEW: Final = struct.Struct("<iIII")
 _BYTES_MAX: Final = {
@@ -112,24 +112,32 @@ class Records:
         """
         return require("polars", "Records.to_polars()").DataFrame(self)
 
-    def rows(self, last: int | None = None, fingerprint: int | None = None) -> list[dict[str, Any]]:
+    def rows(
+        self,
+        last: int | None = None,
+        fingerprint: int | None = None,
+        operation: str | None = None,
+    ) -> list[dict[str, Any]]:
         """The newest ``last`` rows by time, oldest first, as plain values; all without ``last``.
 
-        With ``fingerprint`` only the rows that have it. Needs no other package, and takes some
-        20 µs a row. ``kind`` and ``category`` are names, ``trace_id`` and ``span_id`` hexadecimal,
-        "" where there is none; times are integers. Raises ValueError for a negative ``last``, and
-        TypeError where either is not a whole number.
+        With ``fingerprint``, and with ``operation``, only the rows that have it. Needs no other
+        package, and takes some 20 µs a row. ``kind`` and ``category`` are names, ``trace_id`` and
+        ``span_id`` hexadecimal, "" where there is none; times are integers. Raises ValueError for a
+        negative ``last``, and TypeError where one is of another type.
         """
         for name, given in (("last", last), ("fingerprint", fingerprint)):
             if given is not None and not hasattr(given, "__index__"):
                 raise TypeError(f"{name} must be a whole number, got {given!r}")
+        text: object = operation  # whatever a caller without a type checker gave
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"operation must be text, got {text!r}")
         if last is not None and last < 0:
             raise ValueError(f"last must be 0 or more, got {last}")
         decoders = [_Decoder(run) for run in self._runs]
         places = (
             (time_unix_nano, number, row)
             for number, decoder in enumerate(decoders)
-            for time_unix_nano, row in decoder.places(fingerprint)
+            for time_unix_nano, row in decoder.places(fingerprint, operation)
         )
         chosen = sorted(places) if last is None else nlargest(last, places)[::-1]
         return [decoders[number].row(row) for _, number, row in chosen]
@@ -163,12 +171,23 @@ class _Decoder:
                 view = view.cast(_CODES[column.arrow])
             self._columns.append((column, view))
 
-    def places(self, fingerprint: int | None) -> Iterator[tuple[int, int]]:
-        """(Time, row) of every row of the run, or of those with a fingerprint."""
-        times, fingerprints = (self._columns[column][1] for column in (_TIME, _FINGERPRINT))
+    def places(self, fingerprint: int | None, operation: str | None) -> Iterator[tuple[int, int]]:
+        """(Time, row) of every row of the run, or of those with a fingerprint or an operation."""
+        times, fingerprints, operations = (
+            self._columns[column][1] for column in (_TIME, _FINGERPRINT, _OPERATION)
+        )
+        is_it: dict[int, bool] = {}
         for row in range(self._start, self._end):
-            if fingerprint is None or fingerprints[row] == fingerprint:
-                yield times[row], row
+            if fingerprint is not None and fingerprints[row] != fingerprint:
+                continue
+            if operation is not None:
+                code = operations[row]
+                if code not in is_it:
+                    # Each name is looked up once, however many rows have it.
+                    is_it[code] = self._strings[code] == operation
+                if not is_it[code]:
+                    continue
+            yield times[row], row
 
     def row(self, index: int) -> dict[str, Any]:
         return {column.name: self._value(column, view, index) for column, view in self._columns}

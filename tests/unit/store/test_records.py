@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 
 import pytest
 
@@ -96,6 +97,19 @@ def test_rows_of_one_fingerprint(store, domain):
     assert {row["seq"] for row in rows} == {wanted["seq"]}
     assert len(rows) == 2  # of both owners
     assert domain.records().rows(fingerprint=0) == []
+
+
+def test_rows_of_one_operation(store, domain):
+    names = Counter(row["operation"] for row in domain.records().rows())
+    assert len(names) > 1
+    for name, count in names.items():
+        rows = domain.records().rows(operation=name)
+        assert [row["operation"] for row in rows] == [name] * count
+        assert domain.records().rows(2, operation=name) == rows[-2:]
+        wanted = rows[0]["fingerprint"]
+        both = domain.records().rows(fingerprint=wanted, operation=name)
+        assert both == [row for row in rows if row["fingerprint"] == wanted]
+    assert domain.records().rows(operation="no such thing") == []
 
 
 def test_fewer_rows_than_none_are_refused(domain):
@@ -247,6 +261,7 @@ def test_duckdb_alone_is_enough_to_query(store, run_python):
     pytest.importorskip("duckdb")
     code = """
 import sys
+from collections import Counter
 for name in ("pyarrow", "polars", "pandas", "numpy", "pytz"):
     sys.modules[name] = None
 from faultplane.store import Domain
@@ -359,6 +374,7 @@ def test_reading_writes_nothing(store, tmp_domain_dir):
 
 OWN = """
 import sys
+from collections import Counter
 from faultplane import _backend
 from faultplane.store import Domain, lifecycle
 domain = Domain.own()
@@ -398,6 +414,7 @@ def test_values_of_another_type_are_named_with_what_they_must_be(domain):
         (lambda: rows(last="x"), TypeError, f"last {number} 'x'"),
         (lambda: rows(last=1.5), TypeError, f"last {number} 1.5"),
         (lambda: rows(fingerprint="7f"), TypeError, f"fingerprint {number} '7f'"),
+        (lambda: rows(operation=b"pay"), TypeError, "operation must be text, got b'pay'"),
         (lambda: domain.stack("7f"), TypeError, f"fingerprint {number} '7f'"),
         (lambda: Domain.attach("x", 5), InvalidSetting, "directory must be a path, got 5"),
         (lambda: Domain.attach("x", b"/"), InvalidSetting, "directory must be a path, got b'/'"),
