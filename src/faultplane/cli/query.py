@@ -1,4 +1,4 @@
-"""SQL over the records where they lie, and over counts, counters, drops, deaths, owners and stacks.
+"""SQL over the records where they lie, and over small tables: counts, deaths, dependencies, others.
 
 The tables are read by DuckDB without a copy. Needs the query extra.
 """

@@ -1,4 +1,4 @@
-"""A domain to read: records, counts, counters, deaths, owners, stacks, queries.
+"""A domain to read: records, counts, counters, deaths, owners, stacks, dependencies, queries.
 
 Read-only, from any process, also after all that wrote to it are gone. Several stores (one for
 each layout version and core) are shown as one.
@@ -224,7 +224,7 @@ class Domain:
         Rows, and the names in them, are looked at by `records`; the rest is looked at here.
         """
         self._stack_files()
-        found = self.refused()
+        found = self.refused() + self.dependency_problems()
         for name, reader in self._stores().items():
             found += [f"{name}: {problem}" for problem in list(reader.problems.values())]
             try:
@@ -375,6 +375,47 @@ class Domain:
         rows: Sequence[tables.Row] = getattr(self, f"{name}_rows")()
         return rows
 
+    # --------------------------------------------------------------------------- dependencies
+
+    def dependencies_rows(self) -> list[dict[str, Any]]:
+        """What the processes of the host share of what they call: breakers, budgets, limits.
+
+        A row for each dependency and store, by name; fields are `dependencies.FIELDS`.
+        """
+        from faultplane.store import dependencies
+
+        rows = [row for r in self._stores().values() for row in dependencies.rows(r.store)]
+        return sorted(rows, key=lambda row: (row["name"], row["store"]))
+
+    def transitions_rows(self) -> list[dict[str, Any]]:
+        """The last 16 transitions of each breaker, oldest first; why each opened and closed.
+
+        Fields are `dependencies.TRANSITION_FIELDS`.
+        """
+        from faultplane.store import dependencies
+
+        stores = [reader.store for reader in self._stores().values()]
+        rows = [row for store in stores for row in dependencies.transition_rows(store)]
+        return sorted(rows, key=lambda row: row["time_unix_nano"])
+
+    def dependencies(self) -> Any:
+        """`dependencies_rows` as a ``pyarrow.Table``; nested values are JSON."""
+        return self._table("dependencies")
+
+    def transitions(self) -> Any:
+        """`transitions_rows` as a ``pyarrow.Table``."""
+        return self._table("transitions")
+
+    def dependency_problems(self) -> list[str]:
+        """Files of dependencies that cannot be read, a sentence each: their rows are missing."""
+        from faultplane.store import dependencies
+
+        return [
+            f"{name}: {problem}"
+            for name, reader in self._stores().items()
+            for problem in dependencies.problems(reader.store)
+        ]
+
     # --------------------------------------------------------------------------------- stacks
 
     def _stack_files(self) -> list[DictionaryFile]:
@@ -441,10 +482,10 @@ class Domain:
     def query(self, sql: str) -> Any:
         """The answer to a DuckDB query, as a relation: ``fetchall()``, ``arrow()``, ``pl()`` ….
 
-        Tables are counts, counters, drops, deaths, owners and stacks; the view ``records`` is
-        scanned where it lies and has ``kind_name``, ``category_name`` and ``severity_name`` besides
-        the record's columns. Times are UTC, without saying so. Gives None where DuckDB does, as
-        some versions do for SET. Raises QueryError and MissingExtra.
+        Tables are counts, counters, drops, deaths, owners, stacks, dependencies and transitions;
+        the view ``records`` is scanned where it lies and has ``kind_name``, ``category_name`` and
+        ``severity_name`` besides the record's columns. Times are UTC, without saying so. Gives None
+        where DuckDB does, as some versions do for SET. Raises QueryError and MissingExtra.
         """
         from faultplane.store import query
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from faultplane.control_schema import TOTALS
 from faultplane.store.extras import require
 
 Row = Mapping[str, Any]
@@ -15,6 +16,7 @@ _SQL: Final = {
     "json": "VARCHAR",
     "u64": "UBIGINT",
     "i64": "BIGINT",
+    "f64": "DOUBLE",
     "flag": "BOOLEAN",
     "time": "TIMESTAMP_NS",
 }
@@ -88,9 +90,56 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
         "message": "text",
         "stack": "text",
     },
+    "dependencies": {
+        "store": "text",
+        "name": "text",
+        "state": "text",
+        "since_unix_nano": "time",
+        "cause": "text",
+        "time_left_seconds": "f64",
+        "generation": "u64",
+        "window_calls": "u64",
+        "window_failures": "u64",
+        "window_slow": "u64",
+        "failures_in_a_row": "u64",
+        "probes_under_way": "u64",
+        "probes_max": "u64",
+        "permits": "u64",
+        "permits_max": "u64",
+        "tokens": "f64",
+        "tokens_held": "u64",
+        "tokens_max": "f64",
+        **dict.fromkeys(TOTALS, "u64"),
+        "declared_unix_nano": "time",
+        "declared_by": "u64",
+        "declared_service": "text",
+        "declared_pid": "i64",
+        "declaration": "json",
+        "differs": "u64",
+        "other_unix_nano": "time",
+        "other_by": "u64",
+        "other_service": "text",
+        "other_pid": "i64",
+        "other": "json",
+    },
+    "transitions": {
+        "store": "text",
+        "name": "text",
+        "generation": "u64",
+        "before": "text",
+        "after": "text",
+        "cause": "text",
+        "time_unix_nano": "time",
+        "incarnation": "u64",
+        "service": "text",
+        "pid": "i64",
+        "calls": "u64",
+        "failures": "u64",
+        "slow": "u64",
+    },
 }
-"""Columns of each table and their kinds: text, json (text of a nested value), u64, i64, flag, time
-(nanoseconds since 1970, null for 0)."""
+"""Columns of each table and their kinds: text, json (text of a nested value), u64, i64, f64, flag,
+time (nanoseconds since 1970, null for 0)."""
 
 
 def _plain(kind: str, value: Any) -> Any:
@@ -119,6 +168,7 @@ def to_pyarrow(name: str, rows: Sequence[Row]) -> Any:
         "json": pa.string(),
         "u64": pa.uint64(),
         "i64": pa.int64(),
+        "f64": pa.float64(),
         "flag": pa.bool_(),
         "time": pa.timestamp("ns", "UTC"),
     }
