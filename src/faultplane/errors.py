@@ -16,6 +16,7 @@ __all__ = [
     "BreakerOpen",
     "CoreNotFound",
     "CorruptFile",
+    "DependencyNotFound",
     "DomainBusy",
     "DomainNotFound",
     "FaultplaneError",
@@ -156,6 +157,10 @@ class InvalidSetting(FaultplaneError, ValueError):
 
 class StackNotFound(FaultplaneError, LookupError):
     """No stack is kept under that fingerprint."""
+
+
+class DependencyNotFound(FaultplaneError, LookupError):
+    """No process of the domain has used a dependency of that name."""
 
 
 class QueryError(FaultplaneError):

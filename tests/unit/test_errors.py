@@ -26,6 +26,7 @@ def test_everything_derives_from_the_base():
         ("MissingExtra", ImportError),
         ("NativeMismatch", ImportError),
         ("StackNotFound", LookupError),
+        ("DependencyNotFound", LookupError),
     ],
 )
 def test_who_expects_the_built_in_catches_it(name, relative):

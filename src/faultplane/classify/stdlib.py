@@ -366,6 +366,8 @@ _OURS: Final = (
         "faultplane.errors.InvalidName faultplane.errors.InvalidSetting",
     ),
     v.says("DataValidation", "faultplane.errors.QueryError faultplane.errors.StackNotFound"),
+    # What an operator does is told as an error is, and says nothing of the other side.
+    v.says("Configuration", "faultplane.resilience.override.BreakerOverridden", **v.QUIET),
 )
 
 _ALL: Final = (

@@ -43,7 +43,8 @@ Configuration final failure:
     ssl.SSLError[NO_START_LINE] ssl.SSLError[X509_LIB] ssl.SSLError[EE_KEY_TOO_SMALL]
     ssl.SSLError[CA_MD_TOO_WEAK] sqlite3[NOLFS]
     OSError[ENODEV] OSError[ENOTBLK] OSError[EROFS] http[508]
-Configuration final ignored: zoneinfo._tzpath.InvalidTZPathWarning http[421]
+Configuration final ignored:
+    zoneinfo._tzpath.InvalidTZPathWarning http[421] faultplane.resilience.override.BreakerOverridden
 Processing final failure:
     shutil.SpecialFileError concurrent.futures.process._RemoteTraceback
     multiprocessing.pool.RemoteTraceback concurrent.interpreters.ExecutionFailed runpy._Error
