@@ -14,6 +14,7 @@ import shlex
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -30,7 +31,8 @@ COMMANDS: Final = {
     "tail": "records as they come",
     "show": "one group: stack with source, template, counts, samples",
     "deaths": "processes that died: how, and what each was doing",
-    "query": "SQL over records, counts, counters, drops, deaths, owners, stacks",
+    "breakers": "what is called by whom: breakers, budgets, limits; and their states, set by hand",
+    "query": "SQL over records, counts, counters, drops, deaths, dependencies and more",
     "metrics": "what Prometheus scrapes: printed, or served over HTTP",
     "doctor": "which core, which directory, which limits, and what is wrong",
     "bench": "what recording costs on this machine",
@@ -193,6 +195,16 @@ def seconds(low: float = 0.0) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def ticks(interval: float, seconds: float | None) -> Iterator[None]:
+    """Now, and again every ``interval`` seconds until ``seconds`` have passed; for ever if None."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    while True:
+        yield
+        if time.monotonic() + interval > end:
+            return
+        time.sleep(interval)
 
 
 def attach(options: argparse.Namespace) -> faultplane.Domain:

@@ -35,6 +35,12 @@ def paint(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured() else text
 
 
+def clear() -> None:
+    """Have what comes take the place of what a terminal shows, where stdout wants colour."""
+    if coloured():
+        print("\x1b[H\x1b[2J", end="")
+
+
 def plain(text: str) -> str:
     r"""One line without control characters: what an error says is data, never a terminal command.
 

@@ -13,8 +13,8 @@ import time
 from importlib.util import find_spec
 from typing import Final
 
-from faultplane.cli import add_domain, add_json, attach, seconds
-from faultplane.cli.output import coloured, print_json
+from faultplane.cli import add_domain, add_json, attach, seconds, ticks
+from faultplane.cli.output import clear, print_json
 from faultplane.cli.top_view import ORDERS, View, lines
 
 EXAMPLES: Final = (
@@ -62,15 +62,12 @@ def _once(view: View, options: argparse.Namespace) -> int:
 
 
 def _repeat(view: View, options: argparse.Namespace) -> int:
-    end = time.monotonic() + options.seconds if options.seconds is not None else float("inf")
-    while True:
+    for _ in ticks(options.interval, options.seconds):
         view.look()
-        if coloured() and not options.json:
-            print("\x1b[H\x1b[2J", end="")
+        if not options.json:
+            clear()
         _print(view, options)
-        if time.monotonic() + options.interval > end:
-            return 0
-        time.sleep(options.interval)
+    return 0
 
 
 def _print(view: View, options: argparse.Namespace) -> None:

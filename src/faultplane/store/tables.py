@@ -98,6 +98,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
         "cause": "text",
         "time_left_seconds": "f64",
         "generation": "u64",
+        "window_seconds": "f64",
         "window_calls": "u64",
         "window_failures": "u64",
         "window_slow": "u64",
