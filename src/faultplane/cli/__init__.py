@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "show": "one group: stack with source, template, counts, samples",
     "deaths": "processes that died: how, and what each was doing",
     "breakers": "what is called by whom: breakers, budgets, limits; and their states, set by hand",
+    "why": "one dependency: why its breaker opened and closed, and the errors behind it",
     "query": "SQL over records, counts, counters, drops, deaths, dependencies and more",
     "metrics": "what Prometheus scrapes: printed, or served over HTTP",
     "doctor": "which core, which directory, which limits, and what is wrong",
