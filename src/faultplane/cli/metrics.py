@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "operations": "pairs of operation and kind of each service",
         "fingerprints": "fingerprints of each service",
         "events": "counters of each service",
+        "dependencies": "dependencies of each store",
     }
     for name, most in Limits()._asdict().items():
         parser.add_argument(

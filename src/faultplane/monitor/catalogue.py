@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from faultplane import schema
+from faultplane.control_schema import BREAKER_STATES
 
 PREFIX: Final = "faultplane_"
 _SERVICES: Final = "services + 1"
 _STORES: Final = "stores"
+_DEPENDENCIES: Final = "stores × dependencies + 1"
 
 
 class Metric(NamedTuple):
@@ -79,6 +81,43 @@ METRICS: Final = (
         str(len(schema.DROP_REASONS)),
     ),
     _metric(
+        *("breaker_state", "gauge", "dependency state"),
+        "Whether the breaker of a dependency is in that state: closed, open, half-open, "
+        "forced-open, disabled or metrics-only. A domain of both cores has two, and their sum.",
+        f"({_DEPENDENCIES}) × {len(BREAKER_STATES)}",
+    ),
+    _metric(
+        *("breaker_transitions", "counter", "dependency state"),
+        "Times that the breaker came into that state: open or closed.",
+        f"({_DEPENDENCIES}) × 2",
+    ),
+    _metric(
+        *("dependency_failures", "counter", "dependency"),
+        "Tries of guarded calls that failed.",
+        _DEPENDENCIES,
+    ),
+    _metric(
+        *("dependency_retries", "counter", "dependency"),
+        "Retries that were sent.",
+        _DEPENDENCIES,
+    ),
+    _metric(
+        *("dependency_rejections", "counter", "dependency reason"),
+        "Calls and retries that were not made, by reason: breaker (a call), limit (a call) or "
+        "budget (a retry).",
+        f"({_DEPENDENCIES}) × 3",
+    ),
+    _metric(
+        *("retry_budget_tokens", "gauge", "dependency"),
+        "Tokens in the retry budget of a dependency; each is a retry.",
+        _DEPENDENCIES,
+    ),
+    _metric(
+        *("retry_budget_tokens_max", "gauge", "dependency"),
+        "Tokens that it keeps at most.",
+        _DEPENDENCIES,
+    ),
+    _metric(
         *("owners", "gauge", "service state"),
         "Processes that record, by state: alive; gone, while nobody has tidied up; silent "
         "(of another PID namespace, seemingly gone).",
@@ -103,7 +142,7 @@ METRICS: Final = (
     _metric(
         *("hidden_series", "gauge", "metric"),
         "Series of a metric that are summed as other, so that their number stays bounded.",
-        "4",
+        "11",
     ),
     _metric(
         *("read_problems", "gauge", ""),

@@ -16,6 +16,7 @@ from faultplane._backend import CORE_NAME
 from faultplane._native import VERSION
 from faultplane.errors import FaultplaneError, InvalidSetting
 from faultplane.monitor.catalogue import METRICS
+from faultplane.monitor.dependencies import Dependencies
 from faultplane.monitor.exposition import Family, Labels, clean
 from faultplane.monitor.grouping import Grouping, Place
 from faultplane.monitor.selection import OTHER, leading
@@ -44,13 +45,15 @@ _METRICS: Final = {metric.name.removeprefix("faultplane_"): metric for metric in
 class Limits(NamedTuple):
     """How many are told apart before the rest is summed as other; each 1 to 10,000.
 
-    ``operations`` are pairs of operation and kind; all but ``services`` are of each service.
+    ``operations`` are pairs of operation and kind; these, ``fingerprints`` and ``events`` are of
+    each service, ``dependencies`` of each store.
     """
 
     services: int = 20
     operations: int = 200
     fingerprints: int = 100
     events: int = 200
+    dependencies: int = 100
 
     def check(self) -> Limits:
         """Itself; raises InvalidSetting for a limit out of bounds."""
@@ -140,6 +143,7 @@ class Metrics:
         self.limits = (limits or Limits()).check()
         self.problems: list[str] = []
         self._counting = Counting()
+        self._dependencies = Dependencies(self.limits.dependencies)
         self._epoch = -1
         self._begin()
 
@@ -149,7 +153,7 @@ class Metrics:
 
     def _begin(self) -> None:
         """Start over with series of no number."""
-        services, operations, fingerprints, events = self.limits
+        services, operations, fingerprints, events, _ = self.limits
         one, ways = 1, len(deaths.WAYS)
         reasons = len(schema.DROP_REASONS)
         self._errors = tuple(
@@ -182,6 +186,7 @@ class Metrics:
             self.problems = self.domain.refused()
             return fixed(self.domain.name, 0)
         self.problems = self.domain.refused() + self._counting.read(stores)
+        self.problems += self._dependencies.read(stores)
         ledger = self._counting.ledger
         if ledger.epoch != self._epoch:
             self._epoch = ledger.epoch
@@ -199,6 +204,7 @@ class Metrics:
         found = {
             family.name.removeprefix("faultplane_"): family
             for family in (
+                *self._dependencies.families(),
                 *self._counters(totals, rows),
                 *self._gauges_of_services(rows),
                 *self._gauges_of_stores(),
@@ -247,13 +253,12 @@ class Metrics:
         yield self._events.family(totals)
         yield self._deaths.family(totals, ways)
         yield self._drops.family(totals, reasons)
-        yield _family(
-            "hidden_series",
-            [
-                (Labels(metric=grouping.metric.name + "_total"), grouping.hidden)
-                for grouping in (*self._errors, self._events)
-            ],
-        )
+        hidden: dict[str, float] = {
+            grouping.metric.name + "_total": grouping.hidden
+            for grouping in (*self._errors, self._events)
+        }
+        hidden.update(self._dependencies.hidden)
+        yield _family("hidden_series", [(Labels(metric=name), n) for name, n in hidden.items()])
 
     def _gauges_of_services(self, rows: list[tuple[OwnerRow, str]]) -> Iterator[Family]:
         most = self.limits.services

@@ -110,10 +110,11 @@ class MetricsApp:
 
     ``domain`` and ``directory`` come from FAULTPLANE_DOMAIN and FAULTPLANE_DIR where they are not
     given; the domain need not be there yet. ``services``, ``operations`` (with their kinds),
-    ``fingerprints`` and ``events`` (the last three of each service) are told apart up to that many,
-    each 1 to 10,000; the rest is summed as ``other``. With ``maintain`` processes that are found
-    dead are buried before the answer where there is permission, as ``faultplane tail`` does, else
-    nothing is written. Raises InvalidSetting and InvalidName. Threads may share it.
+    ``fingerprints`` and ``events`` (these three of each service) and ``dependencies`` are told
+    apart up to that many, each 1 to 10,000; the rest is summed as ``other``. With ``maintain``
+    processes that are found dead are buried before the answer where there is permission, as
+    ``faultplane tail`` does, else nothing is written. Raises InvalidSetting and InvalidName.
+    Threads may share it.
 
     >>> app = MetricsApp(domain="not-there")
     >>> print(app.text(), end="")  # doctest: +ELLIPSIS
@@ -132,12 +133,13 @@ class MetricsApp:
         operations: int = Limits().operations,
         fingerprints: int = Limits().fingerprints,
         events: int = Limits().events,
+        dependencies: int = Limits().dependencies,
         maintain: bool = False,
     ) -> None:
         if domain is not None:
             location.check_domain_name(domain)
         self._domain, self._directory = domain, directory
-        self._limits = Limits(services, operations, fingerprints, events).check()
+        self._limits = Limits(services, operations, fingerprints, events, dependencies).check()
         self._maintain = maintain
         self._forget()
 

@@ -96,13 +96,15 @@ class Process(NamedTuple):
 
 
 def cells(store: Store) -> list[CellState]:
-    """The cells of a store by name; none where no dependency was used since the host started.
+    """The cells of a store in the order in which they were taken, which stays the same.
+
+    None where no dependency was used since the host started.
 
     Raises what says that the file is there and cannot be read: FaultplaneError or OSError.
     """
     try:
         with ControlFile.open(store) as file:
-            return file.read_all() if file.same_boot else []
+            return list(map(file.read, range(file.cells_used if file.same_boot else 0)))
     except DomainNotFound:
         return []
 
@@ -144,7 +146,7 @@ def rows(store: Store, now_ms: int | None = None) -> list[dict[str, Any]]:
     What cannot be read is left out: `problems` says so.
     """
     now = time.monotonic_ns() // 1_000_000 if now_ms is None else now_ms
-    found = _readable(store)
+    found = sorted(_readable(store), key=lambda cell: cell.name)
     who = processes(store, [by for cell in found for by in (cell.declared_by, cell.other_by)])
     return [_row(store.name, cell, who, now) for cell in found]
 
