@@ -63,8 +63,11 @@ class Call:
     def succeeded(self) -> None:
         """The try ended well."""
 
-    def failed(self, error: BaseException) -> float:
-        """The try raised ``error``; the seconds until the next try, less than 0 = there is none."""
+    def failed(self, error: BaseException, last: bool = False) -> float:
+        """The try raised ``error``; the seconds until the next try, less than 0 = there is none.
+
+        ``last``: there is no other, whatever the policy says.
+        """
 
     def ignored(self) -> None:
         """The try says nothing of the other side, and there is no other."""

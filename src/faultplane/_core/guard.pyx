@@ -271,7 +271,7 @@ cdef void ignored(Guard g, Try* t) noexcept:
         control_ignored(&g.cell.c, t.ticket)
 
 
-cdef double failed(Guard g, Try* t, object error) except? -2.0:
+cdef double failed(Guard g, Try* t, object error, bint last) except? -2.0:
     """Tell what came of a try; the seconds until the next, less than 0 where there is none."""
     cdef Control* c = &g.cell.c
     cdef bint counts, slow = False
@@ -294,7 +294,7 @@ cdef double failed(Guard g, Try* t, object error) except? -2.0:
         if is_here(g, t):
             slow = c.slow_call_nano != 0 and <uint64_t>duration > c.slow_call_nano
             control_ended(c, t.ticket, fp_clock_coarse_ms(), counts, slow)
-    wait = next_wait(g, t, error, answer)
+    wait = -1.0 if last else next_wait(g, t, error, answer)
     if counts and not seen(error):
         record(error, g.operation, t.attempt - 1, duration, None, wait >= 0)
     return wait
@@ -370,9 +370,12 @@ cdef class Call:
         if self.now.under_way:
             succeeded(self.guard, &self.now)
 
-    def failed(self, error):
-        """The try raised ``error``; the seconds until the next try, less than 0 = there is none."""
-        return failed(self.guard, &self.now, error)
+    def failed(self, error, bint last=False):
+        """The try raised ``error``; the seconds until the next try, less than 0 = there is none.
+
+        ``last``: there is no other, whatever the policy says.
+        """
+        return failed(self.guard, &self.now, error, last)
 
     def ignored(self):
         """The try says nothing of the other side, and there is no other."""
@@ -483,7 +486,7 @@ cdef bint goes_on(Guard g, Try* t) noexcept:
     error = <object>taken
     raised = error
     try:
-        wait = failed(g, t, error)
+        wait = failed(g, t, error, False)
         if wait > 0.0:
             g.policy.sleep(wait)
     except BaseException as other:

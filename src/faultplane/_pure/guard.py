@@ -160,7 +160,7 @@ class Guard:
         if call.under_way and self._over(call):
             self.cell.ignored(call.ticket)
 
-    def _failed(self, call: Call, error: BaseException) -> float:
+    def _failed(self, call: Call, error: BaseException, last: bool = False) -> float:
         """Tell what came of a try; the seconds until the next, less than 0 where there is none."""
         kind = type(error)
         ends = (StopIteration, StopAsyncIteration)
@@ -176,7 +176,7 @@ class Guard:
             self._ignored(call)
         elif self._over(call):
             self.cell.ended(call.ticket, counts, self._is_slow(call))
-        wait = self._next_wait(call, error, answer)
+        wait = -1.0 if last else self._next_wait(call, error, answer)
         if counts and not seen(error):
             record(error, self.operation, call.attempt - 1, duration_nano, None, wait >= 0)
         return wait
@@ -275,9 +275,12 @@ class Call:
         if self.under_way:
             self._guard._succeeded(self)  # noqa: SLF001 - of its own guard, as all here
 
-    def failed(self, error: BaseException) -> float:
-        """The try raised ``error``; the seconds until the next try, less than 0 = there is none."""
-        return self._guard._failed(self, error)  # noqa: SLF001
+    def failed(self, error: BaseException, last: bool = False) -> float:
+        """The try raised ``error``; the seconds until the next try, less than 0 = there is none.
+
+        ``last``: there is no other, whatever the policy says.
+        """
+        return self._guard._failed(self, error, last)  # noqa: SLF001
 
     def ignored(self) -> None:
         """The try says nothing of the other side, and there is no other."""

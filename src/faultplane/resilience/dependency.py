@@ -271,8 +271,7 @@ class Dependency:
         if exc is None:
             call.succeeded()
         else:
-            call.failed(exc)
-            call.ignored()
+            call.failed(exc, last=True)
 
     async def __aenter__(self) -> Self:
         """Begin a block that is guarded, tried once."""

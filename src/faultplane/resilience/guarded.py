@@ -138,7 +138,7 @@ def coroutine(dependency: Dependency, function: Callable[..., Any]) -> Callable[
     """A coroutine function, guarded."""
     tried = function
     if dependency.timeout is not None:
-        tried = _timed(dependency, dependency.timeout, function)
+        tried = timed(dependency, dependency.timeout, function)
     made = _tried(dependency, tried)
     if dependency.limit is not None and dependency.limit.wait_max:
         made = _waiting_async(dependency, made)
@@ -180,7 +180,7 @@ def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[...
     return guarded
 
 
-def _timed(
+def timed(
     dependency: Dependency, seconds: float, function: Callable[..., Any]
 ) -> Callable[..., Any]:
     cell = dependency.cell
@@ -266,8 +266,7 @@ def generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[
         try:
             result = yield from function(*args, **kwargs)
         except BaseException as error:
-            call.failed(error)
-            call.ignored()
+            call.failed(error, last=True)
             without_frame(error)
             raise
         call.succeeded()
@@ -301,8 +300,7 @@ def async_generator(dependency: Dependency, function: Callable[..., Any]) -> Cal
                 step = inner.asend(sent) if thrown is None else inner.athrow(thrown)
                 thrown = None
         except BaseException as error:
-            call.failed(error)
-            call.ignored()
+            call.failed(error, last=True)
             without_frame(error)
             raise
         call.succeeded()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import faultplane as fp
+from faultplane import schema
 from faultplane.errors import BreakerOpen, LimitExceeded
 from faultplane.resilience.backoff import constant, full_jitter
 from faultplane.resilience.clock import Clock
@@ -202,6 +203,28 @@ def test_each_failure_is_recorded_once_with_the_number_of_its_try(name, fails):
     mine = [row for row in rows if row["operation"] == name]
     assert [row["attempt"] for row in mine] == [0, 1, 2]
     assert [bool(row["flags"] & 1) for row in mine] == [True, True, False]
+
+
+def test_an_error_that_leaves_a_block_is_recorded_as_what_nobody_handled(name, seen):
+    """Though the policy would have tried it again: a block is tried once."""
+    dependency = Dependency(name, retry=Retry(attempts=3, backoff=NOW, budget=RetryBudget()))
+    with pytest.raises(TimeoutError), dependency:
+        raise TimeoutError("a")
+
+    @dependency
+    def numbers():
+        yield 1
+        raise TimeoutError("b")
+
+    with pytest.raises(TimeoutError):
+        list(numbers())
+    with fp.attach() as domain:
+        rows = domain.records().to_pyarrow().select(["operation", "flags"]).to_pylist()
+    handled = [row["flags"] & schema.FLAG_HANDLED for row in rows if row["operation"] == name]
+    assert handled == [0, 0]
+    state = seen(dependency)
+    assert (state.totals["failures"], state.totals["retries"], state.totals["gave_up"]) == (2, 0, 0)
+    assert state.tokens_held == 0
 
 
 # ---------------------------------------------------------------------------- control flow
