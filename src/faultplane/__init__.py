@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from faultplane.resilience.deadline import deadline, time_left
     from faultplane.resilience.dependency import Dependency
+    from faultplane.resilience.exchange import Exchange
     from faultplane.resilience.fallback import Fallback
     from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
     from faultplane.resilience.spellings import circuit_breaker, retry
@@ -114,6 +115,7 @@ __all__ = [
     "Counter",
     "Dependency",
     "Domain",
+    "Exchange",
     "Fallback",
     "Kind",
     "MetricsApp",
@@ -170,6 +172,7 @@ _LAZY: Final = {
     "Classification": "faultplane.classify",
     "Dependency": "faultplane.resilience.dependency",
     "Domain": "faultplane.store",
+    "Exchange": "faultplane.resilience.exchange",
     "Fallback": "faultplane.resilience.fallback",
     "Kind": "faultplane.classify",
     "MetricsApp": "faultplane.monitor.metrics_app",
