@@ -1,0 +1,1 @@
+"""Experiments: what happens to a whole system of processes, told by ratios and a picture."""
