@@ -107,5 +107,6 @@ class Attempts:
             self._done = True
             if last is None:  # the body was left without a try
                 raise
-            raise last from None
-        return Attempt(self, self._call.attempt)
+        else:
+            return Attempt(self, self._call.attempt)
+        raise last

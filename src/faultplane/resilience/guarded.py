@@ -50,6 +50,19 @@ def without_frame(error: BaseException) -> None:
         BaseException.with_traceback(error, traceback.tb_next)
 
 
+def begins_again(call: Any) -> bool:
+    """Begin the next try of a call; whether that was rejected.
+
+    Asked rather than caught: what came before is then raised outside of a handler, and has the
+    context that it had.
+    """
+    try:
+        call.again()
+    except Rejected:
+        return True
+    return False
+
+
 # ------------------------------------------------------------------------------------ functions
 
 
@@ -169,12 +182,16 @@ def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[...
             try:
                 if wait > 0:
                     await sleep(wait)
-                call.again()
-            except Rejected:
-                raise last from last.__cause__
+                rejected = begins_again(call)
             except BaseException:
                 call.ignored()
                 raise
+            if rejected:
+                try:
+                    raise last
+                except BaseException:
+                    without_frame(last)
+                    raise
             del last
 
     return guarded
@@ -183,6 +200,7 @@ def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[...
 def timed(
     dependency: Dependency, seconds: float, function: Callable[..., Any]
 ) -> Callable[..., Any]:
+    """A coroutine function each call of which is one try, cancelled after ``seconds``."""
     cell = dependency.cell
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:

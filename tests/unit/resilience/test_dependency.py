@@ -358,10 +358,14 @@ def test_a_retry_that_is_rejected_raises_what_came_before(way, name, fails):
     dependency = Dependency(
         name, retry=Retry(attempts=5, backoff=NOW), breaker=Breaker(consecutive=2, open_for=60)
     )
-    function = fails(TimeoutError("one"), TimeoutError("two"), TimeoutError("three"))
-    with pytest.raises(TimeoutError, match="two"):
+    errors = [TimeoutError("one"), TimeoutError("two"), TimeoutError("three")]
+    errors[1].__context__ = KeyError("as it was")
+    function = fails(*errors)
+    with pytest.raises(TimeoutError, match="two") as raised:
         guarded_everywhere(dependency, function)[way]()
     assert function.calls == 2
+    assert isinstance(raised.value.__context__, KeyError)
+    assert not raised.value.__suppress_context__
 
 
 @pytest.mark.parametrize("way", WAYS)
