@@ -51,11 +51,22 @@ class Verdict(NamedTuple):
     output: str
 
 
-def search(model: str, switches: tuple[str, ...], cwd: Path, *, liveness: bool = False) -> Verdict:
-    """Every state of a model; with ``liveness``, every cycle without progress."""
+def search(
+    model: str,
+    switches: tuple[str, ...],
+    cwd: Path,
+    *,
+    liveness: bool = False,
+    level: str = "-O2",
+) -> Verdict:
+    """Every state of a model; with ``liveness``, every cycle without progress.
+
+    Where a search ends soon, a ``level`` of optimisation below the usual one costs less than it
+    saves.
+    """
     run(tool("spin"), "-a", *switches, HERE / f"{model}.pml", cwd=cwd)
     kind = "-DNP" if liveness else "-DSAFETY"
-    options = ["-O2", "-w", kind, "-DCOLLAPSE", "-DVECTORSZ=1024", "-DMEMLIM=2000"]
+    options = [level, "-w", kind, "-DCOLLAPSE", "-DVECTORSZ=1024", "-DMEMLIM=2000"]
     run(tool("gcc"), *options, "-o", "pan", "pan.c", cwd=cwd)
     arguments = ["-l"] if liveness else []
     output = run("./pan", *arguments, "-m100000", cwd=cwd, check=False)
