@@ -57,18 +57,19 @@ def search(
     cwd: Path,
     *,
     liveness: bool = False,
+    fair: bool = False,
     level: str = "-O2",
 ) -> Verdict:
     """Every state of a model; with ``liveness``, every cycle without progress.
 
-    Where a search ends soon, a ``level`` of optimisation below the usual one costs less than it
-    saves.
+    With ``fair``, only those in which no process that can go on is passed over for ever. Where a
+    search ends soon, a ``level`` of optimisation below the usual one costs less than it saves.
     """
     run(tool("spin"), "-a", *switches, HERE / f"{model}.pml", cwd=cwd)
     kind = "-DNP" if liveness else "-DSAFETY"
     options = [level, "-w", kind, "-DCOLLAPSE", "-DVECTORSZ=1024", "-DMEMLIM=2000"]
     run(tool("gcc"), *options, "-o", "pan", "pan.c", cwd=cwd)
-    arguments = ["-l"] if liveness else []
+    arguments = ["-l"] * liveness + ["-f"] * fair
     output = run("./pan", *arguments, "-m100000", cwd=cwd, check=False)
     counted = re.search(r"depth reached (\d+), errors: (\d+)", output)
     states = re.search(r"([\d.e+]+) states, stored", output)

@@ -1,7 +1,8 @@
 """Every state of each model is looked at; each wrong protocol is found out by what it breaks.
 
 What a model proves stands in its first lines. ``steps.h`` has the steps that it may take;
-test_binding.py holds the real cores against the same file.
+test_binding.py holds the real cores against the same file. ``control.h`` has those of the words of
+control cells.
 """
 
 from __future__ import annotations
@@ -26,6 +27,16 @@ MODELS = [
     ("prepare", "-DNAMELESS"),
     ("create",),
     ("create", "-DREMOVERS=2", "-DATTEMPTS=1"),
+    ("breaker",),
+    ("breaker", "-DPROBES=1"),
+    ("breaker", "-DREUSE"),
+    ("breaker", "-DREUSE", "-DPROBES=1"),
+    ("breaker", "-DOPERATOR", "-DPROBES=1"),
+    ("budget",),
+    ("budget", "-DREUSE"),
+    ("bulkhead",),
+    ("bulkhead", "-DLIMIT=2"),
+    ("bulkhead", "-DREUSE"),
 ]
 # One writer alone meets no other that publishes: that part is reached with two.
 MEETS_NOBODY = ("segments", "-DWRITERS=1")
@@ -73,6 +84,54 @@ CONTROLS = [
     ("create", ("-DLOOK_FIRST",), "lives_in["),
     ("create", ("-DNAME_FIRST",), "filled["),
     ("create", ("-DREPLACE",), "name["),
+    ("breaker", ("-DSUM_FIRST",), "counted)<=2"),
+    ("breaker", ("-DWORD_FIRST",), "counted)<=2"),
+    ("breaker", ("-DGIVE_FIRST",), "counted)<=2"),
+    ("breaker", ("-DANY_TICKET",), "(generation==g)"),
+    ("breaker", ("-DPLAIN_STORE",), "(state==1)&&(2==2)"),
+    ("breaker", ("-DPLAIN_COUNT",), "(n+1)==(successes+1)"),
+    ("breaker", ("-DPLAIN_TAKE",), "(n+1)==(probes[o]+1)"),
+    ("breaker", ("-DCOUNTED_TWICE",), "admitted==2"),
+    ("breaker", ("-DANY_GENERATION",), "probes[o]>0"),
+    ("breaker", ("-DREUSE", "-DANY_INCARNATION"), "probes[o]>0"),
+    ("breaker", ("-DREUSE", "-DCLEAR_ANY"), "probes[o]>0"),
+    ("breaker", ("-DREUSE", "-DOWNER_FIRST"), "probes[o]>0"),
+    ("breaker", ("-DREUSE", "-DCLEAR_ONLY_OWNERS"), "probes[0]==0"),
+    ("budget", ("-DSUM_FIRST",), "<=bucket"),
+    ("budget", ("-DBALANCE_FIRST",), "<=bucket"),
+    ("budget", ("-DGIVE_FIRST",), "<=bucket"),
+    ("budget", ("-DCLAMP",), "<=bucket"),
+    ("budget", ("-DPLAIN_TAKE",), "(n+1)==(tokens[o]+1)"),
+    ("budget", ("-DPLAIN_STORE",), "(sum+1)>bucket"),
+    ("budget", ("-DREUSE", "-DNO_GUARD"), "bucket>=0"),
+    ("budget", ("-DREUSE", "-DSEND_SHORT"), "sent<="),
+    ("budget", ("-DREUSE", "-DREFUND"), "bucket==("),
+    ("budget", ("-DREUSE", "-DANY_INCARNATION"), "tokens[o]>0"),
+    ("budget", ("-DREUSE", "-DPRESENT_OWNER"), "tokens[o]>0"),
+    ("budget", ("-DREUSE", "-DCLEAR_ANY"), "tokens[o]>0"),
+    ("budget", ("-DREUSE", "-DOWNER_FIRST"), "tokens[o]>0"),
+    ("budget", ("-DREUSE", "-DNO_CLEAR"), "tokens[0]==0"),
+    ("budget", ("-DREUSE", "-DCLEAR_ONLY_OWNERS"), "tokens[0]==0"),
+    ("bulkhead", ("-DSUM_FIRST",), "<=1"),
+    ("bulkhead", ("-DGIVE_FIRST",), "<=1"),
+    ("bulkhead", ("-DOWN_TWICE",), "right[p]"),
+    ("bulkhead", ("-DPLAIN_TAKE",), "(n+1)==(permits[o]+1)"),
+    ("bulkhead", ("-DKEEP_REFUSED",), "permits[0]==0"),
+    ("bulkhead", ("-DREUSE", "-DANY_INCARNATION"), "permits[o]>0"),
+    ("bulkhead", ("-DREUSE", "-DPRESENT_OWNER"), "permits[o]>0"),
+    ("bulkhead", ("-DREUSE", "-DCLEAR_ANY"), "permits[o]>0"),
+    ("bulkhead", ("-DREUSE", "-DOWNER_FIRST"), "permits[o]>0"),
+    ("bulkhead", ("-DREUSE", "-DNO_CLEAR"), "permits[0]==0"),
+    ("bulkhead", ("-DREUSE", "-DCLEAR_ONLY_OWNERS"), "permits[0]==0"),
+]
+# What happens to callers of a breaker that must not stay where it is, and what makes it stay.
+LIVE = [("-DDEATHS",), ("-DHANGS",)]
+STUCK = [
+    ("-DDEATHS", "-DNO_CLEAR"),
+    ("-DHANGS", "-DNO_EPISODE"),
+    ("-DSLOW",),
+    ("-DOVERLAP",),
+    ("-DOWN_TWICE",),
 ]
 SOON = "-O0"  # a control is found out before an optimised search would have been compiled
 
@@ -135,6 +194,24 @@ def test_a_writer_that_waits_is_found_out(tmp_path):
     assert verdict.errors == 1 and verdict.violated.startswith("non-progress cycle")
 
 
+@pytest.mark.parametrize("faults", LIVE, ids=" ".join)
+def test_a_breaker_is_never_stuck_while_callers_keep_coming(faults, tmp_path, finding):
+    """No fair cycle in which it stays in OPEN or HALF_OPEN, whoever dies or hangs."""
+    verdict = search("breaker", ("-DLIVE", *faults), tmp_path, liveness=True, fair=True)
+    name = " ".join(("breaker", "-DLIVE", *faults))
+    finding(f"{name:58} {verdict.states:>9,} states, {verdict.errors} errors")
+    assert verdict.errors == 0, verdict.output
+    assert "max search depth too small" not in verdict.output
+
+
+@pytest.mark.parametrize("switches", STUCK, ids=" ".join)
+def test_a_breaker_that_gets_stuck_is_found_out(switches, tmp_path):
+    """Negative controls; -DSLOW and -DOVERLAP show what is assumed, not what is wrong."""
+    switches = ("-DLIVE", *switches)
+    verdict = search("breaker", switches, tmp_path, liveness=True, fair=True, level=SOON)
+    assert verdict.errors == 1 and verdict.violated.startswith("non-progress cycle")
+
+
 @pytest.mark.parametrize("model", sorted({case[0] for case in MODELS}))
 def test_a_model_says_what_it_proves_and_which_controls_it_has(model):
     text = (HERE / f"{model}.pml").read_text()
@@ -142,9 +219,14 @@ def test_a_model_says_what_it_proves_and_which_controls_it_has(model):
     assert re.search(r"\. Proves, ", first) and "Code: " in first
     used = set(re.findall(r"^#if(?:n?def|) +([A-Z_]+)$", text, re.MULTILINE))
     sizes = {"LANES", "CLOSERS", "WRITERS", "RECORDS", "NUMBERS", "REMOVERS", "ATTEMPTS"}
+    sizes |= {"PROBES", "CALLS", "LIMIT"}
     shapes = sizes | {"PURE", "CYCLES", "AHEAD", "NAMELESS"}
+    shapes |= {"REUSE", "OPERATOR", "LIVE", "DEATHS", "HANGS"}
     named = set(re.findall(r"-D([A-Z_]+)", first[first.index("Negative controls") :]))
     assert used - shapes == named - shapes
     tried = {switch[2:] for name, switches, _ in CONTROLS if name == model for switch in switches}
+    searched = {switch[2:] for name, *switches in MODELS if name == model for switch in switches}
+    if model == "breaker":
+        tried |= {switch[2:] for switches in STUCK for switch in ("-DLIVE", *switches)}
     assert named <= tried
-    assert used & shapes <= tried | sizes | {"CYCLES"}
+    assert used & shapes <= tried | searched | sizes | {"CYCLES"}
