@@ -64,7 +64,7 @@ WINDOW_MS_MAX: Final = 86_400_000
 # word of a count window = generation:8 | a one, then an outcome a bit, the last call lowest.
 OUTCOMES_GENERATION_SHIFT: Final = 56
 WINDOW_CALLS_MAX: Final = 48
-STREAK_MAX: Final = 1 << 24
+STREAK_MAX: Final = BUCKET_COUNT_MASK
 
 # bucket word of a retry budget = refill_ms:38 | milli_tokens:26.
 BUDGET_REFILL_SHIFT: Final = 26

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 __all__ = [
     "BreakerOpen",
+    "BudgetExhausted",
     "CoreNotFound",
     "CorruptFile",
     "DependencyNotFound",
@@ -199,6 +200,15 @@ class BreakerOpen(Rejected):
     """The circuit breaker is open, or half-open and its probes are under way."""
 
     _why = "the breaker is open"
+
+
+class BudgetExhausted(Rejected):
+    """A retry was not made, because all processes together have made as many as they may.
+
+    Only who makes the tries of a call himself meets it: else what the last try raised is raised.
+    """
+
+    _why = "the retry budget is exhausted"
 
 
 class LimitExceeded(Rejected):

@@ -99,7 +99,15 @@ static inline uint64_t control_owners(const Control *c) {
     return high > c->slot ? high : c->slot + 1;
 }
 
-/* One more probe of a generation in the own lease, or one less; whether the lease allowed it. */
+/* Whether the breaker is half-open in that generation. */
+static inline int breaker_probes(const Control *c, uint64_t generation) {
+    uint64_t word = fp_load_acquire(control_breaker(c));
+    return breaker_state(word) == BREAKER_HALF_OPEN && breaker_generation(word) == generation;
+}
+
+/* One more probe of a generation in the own lease, or one less; whether the lease allowed it.
+   What another thread took in a later generation is not written over: the breaker is looked at
+   between reading the lease and changing it. */
 static inline int lease_probe(const Control *c, uint64_t generation, int more) {
     uint64_t *word = &control_own(c)->probes;
     uint64_t tag = c->incarnation << LEASE_OWNER_SHIFT | generation << LEASE_GENERATION_SHIFT;
@@ -110,6 +118,8 @@ static inline int lease_probe(const Control *c, uint64_t generation, int more) {
         int same = (old & ~LEASE_PROBES_MASK) == tag;
         uint64_t n = same ? old & LEASE_PROBES_MASK : 0;
         if (more ? n == LEASE_PROBES_MASK : n == 0)
+            return 0;
+        if (!same && !breaker_probes(c, generation))
             return 0;
         if (fp_cas_total(word, old, tag | (more ? n + 1 : n - 1)))
             return 1;
@@ -343,10 +353,15 @@ static inline uint64_t control_open_ms(const Control *c, int again) {
 
 static inline int64_t control_probe(const Control *c, uint64_t generation) {
     for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
-        if (!lease_probe(c, generation, 1))
-            return CONTROL_FULL;
+        /* Looked at first: who is refused in any case does not stand in another's way. */
         uint64_t under_way = leases_probes(c, generation);
-        uint64_t word = fp_load_acquire(control_breaker(c)); /* after the sum: what has left it */
+        uint64_t word = fp_load_acquire(control_breaker(c));
+        if (under_way + breaker_successes(word) >= c->probes)
+            return breaker_probes(c, generation) ? CONTROL_FULL : 0;
+        if (!lease_probe(c, generation, 1))
+            return breaker_probes(c, generation) ? CONTROL_FULL : 0;
+        under_way = leases_probes(c, generation);
+        word = fp_load_acquire(control_breaker(c)); /* after the sum: what has left it is there */
         int changed = breaker_state(word) != BREAKER_HALF_OPEN ||
                       breaker_generation(word) != generation;
         if (!changed && under_way + breaker_successes(word) <= c->probes) {
@@ -356,8 +371,6 @@ static inline int64_t control_probe(const Control *c, uint64_t generation) {
         lease_probe(c, generation, 0);
         if (changed)
             return 0; /* look again */
-        if (under_way + breaker_successes(word) > c->probes + 1)
-            break; /* more than one too many: no chance meeting of two */
     }
     return CONTROL_FULL;
 }
@@ -473,11 +486,16 @@ static inline void control_ended(
         control_trip(c, generation, now_ms, streak);
 }
 
+/* The call was not made after all. */
+static inline void control_unmade(const Control *c, int64_t ticket) {
+    if (ticket & TICKET_PROBE)
+        lease_probe(c, (uint64_t)ticket & BREAKER_GENERATION_MASK, 0);
+}
+
 /* It said nothing about the other side: cancelled, or not its failure. */
 static inline void control_ignored(const Control *c, int64_t ticket) {
     control_total(c, TOTAL_IGNORED, 1);
-    if (ticket & TICKET_PROBE)
-        lease_probe(c, (uint64_t)ticket & BREAKER_GENERATION_MASK, 0);
+    control_unmade(c, ticket);
 }
 
 /* Opens for a time that the other side asked for; whether it was closed. */
@@ -533,33 +551,38 @@ static inline void budget_deposit(const Control *c, uint64_t now_ms) {
 /* Holds a token for a retry that waits; whether there was one. */
 static inline int budget_hold(const Control *c, uint64_t now_ms) {
     for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
+        uint64_t held = leases_held(c, 0);
+        uint64_t tokens = budget_refill(c, now_ms);
+        /* Where what governs has no budget, nobody waits for tokens that do not come. */
+        if ((held + 1) * MILLI > tokens && c->capacity_milli)
+            break;
         if (!lease_hold(c, 0, 1))
             break;
-        uint64_t held = leases_held(c, 0);
-        uint64_t tokens = budget_refill(c, now_ms); /* after the sum: what was sent is paid for */
-        /* Where what governs has no budget, nobody waits for tokens that do not come. */
+        held = leases_held(c, 0);
+        tokens = budget_refill(c, now_ms); /* after the sum: what was sent is paid for */
         if (held * MILLI <= tokens || !c->capacity_milli)
             return 1;
         lease_hold(c, 0, 0);
-        if (tokens < MILLI)
-            break;
     }
-    control_total(c, TOTAL_BUDGET_EXHAUSTED, 1);
     return 0;
 }
 
-/* Pays for a retry that goes out, then lets go of what was held for it. */
-static inline void budget_send(const Control *c) {
+/* Pays for a retry that goes out, then lets go of what was held for it; whether it was there. It is
+   not where this owner was taken for dead, and what it held was given to another. */
+static inline int budget_send(const Control *c) {
     uint64_t *word = control_tokens(c);
+    int paid = 0;
     for (;;) {
         uint64_t old = fp_load_acquire(word);
-        uint64_t tokens = old & BUDGET_TOKENS_MASK;
-        uint64_t paid = tokens < MILLI ? tokens : MILLI; /* less only if it was declared anew */
-        if (fp_cas(word, old, old - paid))
+        if (c->capacity_milli && (old & BUDGET_TOKENS_MASK) < MILLI)
+            break;
+        paid = !c->capacity_milli || fp_cas(word, old, old - MILLI);
+        if (paid)
             break;
     }
-    control_total(c, TOTAL_RETRIES, 1);
+    control_total(c, paid ? TOTAL_RETRIES : TOTAL_BUDGET_EXHAUSTED, 1);
     lease_hold(c, 0, 0);
+    return paid;
 }
 
 static inline void budget_let_go(const Control *c) { lease_hold(c, 0, 0); }
@@ -568,14 +591,14 @@ static inline void budget_let_go(const Control *c) { lease_hold(c, 0, 0); }
 
 static inline int control_take(const Control *c) {
     for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
+        if (c->limit && leases_held(c, LEASE_PERMITS_SHIFT) >= c->limit)
+            return 0;
         if (!lease_hold(c, LEASE_PERMITS_SHIFT, 1))
             return 0;
         uint64_t taken = leases_held(c, LEASE_PERMITS_SHIFT);
         if (taken <= c->limit || !c->limit)
             return 1;
         lease_hold(c, LEASE_PERMITS_SHIFT, 0);
-        if (taken > c->limit + 1)
-            break;
     }
     return 0;
 }

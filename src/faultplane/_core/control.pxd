@@ -30,6 +30,7 @@ cdef extern from "control.h" nogil:
         Control* c, int64_t ticket, uint64_t now_ms, bint failed, bint slow
     ) noexcept
     void control_ignored(const Control* c, int64_t ticket) noexcept
+    void control_unmade(const Control* c, int64_t ticket) noexcept
     bint control_open_for(const Control* c, uint64_t now_ms, uint64_t ms) noexcept
     bint control_move(
         const Control* c, uint64_t word, uint64_t next, uint64_t cause, const ControlWindow* sums
@@ -43,7 +44,7 @@ cdef extern from "control.h" nogil:
     uint64_t budget_refill(const Control* c, uint64_t now_ms) noexcept
     void budget_deposit(const Control* c, uint64_t now_ms) noexcept
     bint budget_hold(const Control* c, uint64_t now_ms) noexcept
-    void budget_send(const Control* c) noexcept
+    bint budget_send(const Control* c) noexcept
     void budget_let_go(const Control* c) noexcept
     bint control_take(const Control* c) noexcept
     void control_give(const Control* c) noexcept

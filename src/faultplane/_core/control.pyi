@@ -50,6 +50,9 @@ class Cell:
     def ignored(self, ticket: int) -> None:
         """Say that the call with that ticket says nothing about the other side."""
 
+    def unmade(self, ticket: int) -> None:
+        """Say that the call with that ticket was not made after all."""
+
     def state(self) -> int:
         """Code of the breaker's state."""
 
@@ -71,8 +74,8 @@ class Cell:
     def hold(self, now_ms: int | None = None) -> bool:
         """Hold a token of the retry budget until `send` or `let_go`; whether there was one."""
 
-    def send(self) -> None:
-        """Pay with the token that is held: the retry goes out."""
+    def send(self) -> bool:
+        """Pay with the token that is held, so that the retry goes out; False where it is gone."""
 
     def let_go(self) -> None:
         """Give back the token that is held: no retry goes out."""

@@ -104,6 +104,10 @@ cdef class Cell:
         """Say that the call with that ticket says nothing about the other side."""
         control_ignored(self.here(), ticket)
 
+    def unmade(self, int64_t ticket):
+        """Say that the call with that ticket was not made after all."""
+        control_unmade(self.here(), ticket)
+
     def state(self):
         """Code of the breaker's state."""
         return breaker_state(fp_load_acquire(control_breaker(self.here())))
@@ -145,8 +149,8 @@ cdef class Cell:
         return bool(budget_hold(self.here(), now(now_ms)))
 
     def send(self):
-        """Pay with the token that is held: the retry goes out."""
-        budget_send(self.here())
+        """Pay with the token that is held, so that the retry goes out; False where it is gone."""
+        return bool(budget_send(self.here()))
 
     def let_go(self):
         """Give back the token that is held: no retry goes out."""

@@ -11,8 +11,9 @@ class Guard:
     ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
     previous)`` gives the seconds to wait before the next try, less than 0 for none,
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
-    ``policy.open`` and ``policy.full`` are the types that a rejection raises, made of the
-    operation and the seconds to wait.
+    ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
+    made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
+    says when all must have ended, None = never.
     """
 
     def __init__(self, cell: Cell, operation: str, policy: Any) -> None: ...

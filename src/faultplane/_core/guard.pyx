@@ -29,12 +29,15 @@ from .control cimport (
     control_is_current,
     control_take,
     control_total,
+    control_unmade,
 )
 from .layout cimport (
     BREAKER_GENERATION_MASK,
     BREAKER_GENERATION_SHIFT,
+    BREAKER_OPEN,
     BREAKER_STATE_SHIFT,
     TICKET_UNCOUNTED,
+    TOTAL_BUDGET_EXHAUSTED,
     TOTAL_FULL,
     TOTAL_GAVE_UP,
     TOTAL_RECOVERED,
@@ -59,6 +62,10 @@ cdef extern from "guard.h":
     void fp_be_vectorcallable(PyObject* type, Py_ssize_t offset) noexcept
     bint fp_is_exception(PyObject* error) noexcept
     bint fp_says_nothing(PyObject* error) noexcept
+
+cdef extern from "Python.h":
+    int PyContextVar_Get(object variable, PyObject* default_value, PyObject** value) except -1
+    void Py_DECREF(PyObject* object)
 
 cdef Recorder* R = recorder()
 
@@ -90,8 +97,9 @@ cdef class Guard:
     ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
     previous)`` gives the seconds to wait before the next try, less than 0 for none,
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
-    ``policy.open`` and ``policy.full`` are the types that a rejection raises, made of the
-    operation and the seconds to wait.
+    ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
+    made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
+    says when all must have ended, None = never.
     """
 
     cdef readonly Cell cell
@@ -100,7 +108,7 @@ cdef class Guard:
     cdef uint32_t attempts
     cdef bint breaker, budget, limit, asks, zero
     cdef object on
-    cdef object open_type, full_type
+    cdef object open_type, full_type, deadline
     cdef uint64_t reclaim_ms
 
     def __init__(self, Cell cell not None, str operation not None, policy):
@@ -109,6 +117,7 @@ cdef class Guard:
         self.policy = policy
         self.attempts = 1
         self.open_type, self.full_type = policy.open, policy.full
+        self.deadline = policy.deadline
 
     def configure(
         self, *, uint32_t attempts, bint breaker, bint budget, bint limit, bint asks, on=None
@@ -205,7 +214,7 @@ cdef object reject_or_begin(Guard g, Try* t):
         t.permit = control_take(c) or take_of_dead(g, t, at)
         if not t.permit:
             control_total(c, TOTAL_FULL, 1)
-            control_ignored(c, t.ticket)
+            control_unmade(c, t.ticket)
             return g.full_type(g.operation, 0.0)
     if g.budget and t.attempt == 1:
         budget_deposit(c, at)
@@ -218,13 +227,15 @@ cdef bint take_of_dead(Guard g, Try* t, uint64_t at) except? False:
     try:
         return look_for_dead(g, at) and control_take(&g.cell.c)
     except BaseException:
-        control_ignored(&g.cell.c, t.ticket)
+        control_unmade(&g.cell.c, t.ticket)
         raise
 
 
 cdef object rejection(Guard g, Control* c, uint64_t at):
-    cdef uint64_t until = breaker_until(fp_load_acquire(control_breaker(c)))
-    return g.open_type(g.operation, (until - at) / 1000.0 if until > at else 0.0)
+    cdef uint64_t word = fp_load_acquire(control_breaker(c))
+    cdef uint64_t until = breaker_until(word)
+    cdef bint waits = word >> BREAKER_STATE_SHIFT == BREAKER_OPEN and until > at
+    return g.open_type(g.operation, (until - at) / 1000.0 if waits else 0.0)
 
 
 cdef bint look_for_dead(Guard g, uint64_t at) except? False:
@@ -312,7 +323,10 @@ cdef double next_wait(Guard g, Try* t, object error, object answer) except? -2.0
     if t.attempt >= g.attempts:
         control_total(g.cell.here(), TOTAL_GAVE_UP, 1)
         return -1.0
-    if g.asks or answer.retry_after is not None or not fp_says_nothing(<PyObject*>error):
+    if (
+        g.asks or answer.retry_after is not None or not fp_says_nothing(<PyObject*>error)
+        or has_deadline(g)
+    ):
         wait = g.policy.delay(error, answer, t.attempt, t.previous)
         if not wait >= 0.0:
             return -1.0
@@ -321,6 +335,7 @@ cdef double next_wait(Guard g, Try* t, object error, object answer) except? -2.0
         if not budget_hold(c, fp_clock_coarse_ms()):
             at = fp_clock_coarse_ms()
             if not (look_for_dead(g, at) and budget_hold(c, at)):
+                control_total(c, TOTAL_BUDGET_EXHAUSTED, 1)
                 return -1.0
         t.held = True
         t.epoch = g.cell.epoch
@@ -328,16 +343,26 @@ cdef double next_wait(Guard g, Try* t, object error, object answer) except? -2.0
     return wait
 
 
-cdef void pay(Guard g, Try* t) noexcept:
-    """The next try goes out."""
+cdef bint has_deadline(Guard g) except? False:
+    """Whether what is being done must have ended by some time."""
+    cdef PyObject* value = NULL
+    PyContextVar_Get(g.deadline, NULL, &value)
+    at = <object>value
+    Py_DECREF(value)
+    return at is not None
+
+
+cdef bint pay(Guard g, Try* t) noexcept:
+    """The next try goes out, unless what it was to be paid with is gone; whether it does."""
+    cdef bint held = t.held
     t.attempt += 1
-    if not t.held:
-        if is_here(g, t):
-            control_total(&g.cell.c, TOTAL_RETRIES, 1)
-        return
     t.held = False
-    if is_here(g, t):
-        budget_send(&g.cell.c)
+    if not is_here(g, t):
+        return not held
+    if held:
+        return budget_send(&g.cell.c)
+    control_total(&g.cell.c, TOTAL_RETRIES, 1)
+    return True
 
 
 cdef void give_up(Guard g, Try* t) noexcept:
@@ -386,7 +411,8 @@ cdef class Call:
         """Begin the next try; raises as `Guard.begin` does."""
         if self.guard is None:
             raise RuntimeError("a call is made by Guard.begin")
-        pay(self.guard, &self.now)
+        if not pay(self.guard, &self.now):
+            raise self.guard.policy.exhausted(self.guard.operation, 0.0)
         rejection = reject_or_begin(self.guard, &self.now)
         if rejection is not None:
             raise rejection
@@ -494,8 +520,7 @@ cdef bint goes_on(Guard g, Try* t) noexcept:
         ignored(g, t)
         give_up(g, t)
         raised, wait = other, -1.0
-    if wait >= 0.0:
-        pay(g, t)
+    if wait >= 0.0 and pay(g, t):
         if begin(g, t) or begin_slowly(g, t, taken):
             fp_drop(taken)
             return True

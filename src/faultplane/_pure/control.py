@@ -131,6 +131,8 @@ class Cell:
             raise TypeError("the mapping is read-only")
         for offset in (cell + CONTROL_CELL.size - 8, leases + slots * LEASE.size - 8, owners_high):
             mapping.load(offset)
+        if self.is_current() and self._words:
+            return  # another thread was faster: what it has counted meanwhile is kept
         self._lock = lock_of(mapping, LOCK_CELLS)
         words = words_of(mapping)
         self._base, self._leases, self._high = cell // 8, leases // 8, owners_high // 8
@@ -298,15 +300,16 @@ class Cell:
                         self._count(words, generation, now_ms, 1, False, False)
             return
         epoch = now_ms // numbers.bucket_ms
-        if (
-            epoch != self._pending_epoch
-            or generation != self._pending_of
-            or self._pending >= PENDING_MAX
-        ):
-            with self._alone() as words:
-                self._tell(words)
-            self._pending_epoch, self._pending_of = epoch, generation
-        self._pending += 1
+        with memory.process_lock:  # or two threads that add at once add one
+            if (
+                epoch != self._pending_epoch
+                or generation != self._pending_of
+                or self._pending >= PENDING_MAX
+            ):
+                with self._alone() as words:
+                    self._tell(words)
+                self._pending_epoch, self._pending_of = epoch, generation
+            self._pending += 1
 
     def _tell(self, words: memoryview) -> None:
         """Have others know of the calls that ended well here, and of what they brought."""
@@ -325,6 +328,12 @@ class Cell:
         with self._alone() as words:
             words[_TOTAL["ignored"]] += 1
             if ticket & TICKET_PROBE:
+                self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
+
+    def unmade(self, ticket: int) -> None:
+        """Say that the call with that ticket was not made after all."""
+        if ticket & TICKET_PROBE:
+            with self._alone():
                 self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
 
     def _probed(self, words: memoryview, generation: int, now_ms: int, *, failed: bool) -> None:
@@ -533,10 +542,11 @@ class Cell:
         if words[_BUDGET] == 0:
             self.tokens(now_ms)
         elif words[_BUDGET] & BUDGET_TOKENS_MASK < self._numbers.capacity_milli:
-            self._pending_deposits += 1
-            if self._pending_deposits >= PENDING_MAX:
-                with self._alone() as words:
-                    self._tell(words)
+            with memory.process_lock:
+                self._pending_deposits += 1
+                if self._pending_deposits >= PENDING_MAX:
+                    with self._alone() as words:
+                        self._tell(words)
 
     def _refill(self, words: memoryview, now_ms: int) -> int:
         """Thousandths of tokens by now: what time brought is put in."""
@@ -569,18 +579,19 @@ class Cell:
             tokens = self._refill(words, at)
             # Where what governs has no budget, nobody waits for tokens that do not come.
             free = (self._held(_TOKENS) + 1) * MILLI <= tokens or not self._numbers.capacity_milli
-            if free and self._lease_hold(_TOKENS, 1):
-                return True
-            words[_TOTAL["budget_exhausted"]] += 1
-            return False
+            return free and self._lease_hold(_TOKENS, 1)
 
-    def send(self) -> None:
-        """Pay with the token that is held: the retry goes out."""
+    def send(self) -> bool:
+        """Pay with the token that is held, so that the retry goes out; False where it is gone."""
         with self._alone() as words:
-            # Less than a token only if it was declared anew.
-            words[_BUDGET] -= min(words[_BUDGET] & BUDGET_TOKENS_MASK, MILLI)
-            words[_TOTAL["retries"]] += 1
+            there = words[_BUDGET] & BUDGET_TOKENS_MASK >= MILLI
+            if there and self._numbers.capacity_milli:
+                words[_BUDGET] -= MILLI
+            paid = there or not self._numbers.capacity_milli
+            # Gone where this owner was taken for dead, and what it held was given to another.
+            words[_TOTAL["retries" if paid else "budget_exhausted"]] += 1
             self._lease_hold(_TOKENS, -1)
+            return paid
 
     def let_go(self) -> None:
         """Give back the token that is held: no retry goes out."""

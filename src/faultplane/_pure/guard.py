@@ -33,8 +33,9 @@ class Guard:
     ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
     previous)`` gives the seconds to wait before the next try, less than 0 for none,
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
-    ``policy.open`` and ``policy.full`` are the types that a rejection raises, made of the
-    operation and the seconds to wait.
+    ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
+    made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
+    says when all must have ended, None = never.
     """
 
     def __init__(self, cell: Cell, operation: str, policy: Any) -> None:
@@ -115,7 +116,7 @@ class Guard:
                 call.permit = cell.take() or (self._look_for_dead() and cell.take())
             finally:
                 if not call.permit:
-                    cell.ignored(ticket)
+                    cell.unmade(ticket)
             if not call.permit:
                 cell.total(_TOTAL["full"])
                 raise self.policy.full(self.operation, 0.0)
@@ -191,27 +192,34 @@ class Guard:
             self.cell.total(_TOTAL["gave_up"])
             return -1.0
         wait = 0.0
-        if self._asks or answer.retry_after is not None or not _says_nothing(error):
+        if (
+            self._asks
+            or answer.retry_after is not None
+            or not _says_nothing(error)
+            or self.policy.deadline.get() is not None
+        ):
             wait = self.policy.delay(error, answer, call.attempt, call.previous)
             if not wait >= 0.0:
                 return -1.0
         if self._budget:
             cell = self.cell
             if not cell.hold() and not (self._look_for_dead() and cell.hold()):
+                cell.total(_TOTAL["budget_exhausted"])
                 return -1.0
             call.held, call.epoch = True, cell.epoch
         call.previous = wait
         return wait
 
-    def _pay(self, call: Call) -> None:
-        """The next try goes out."""
+    def _pay(self, call: Call) -> bool:
+        """The next try goes out, unless what it was to be paid with is gone; whether it does."""
         call.attempt += 1
         held, call.held = call.held, False
-        if self._is_here(call):
-            if held:
-                self.cell.send()
-            else:
-                self.cell.total(_TOTAL["retries"])
+        if not self._is_here(call):
+            return not held
+        if held:
+            return self.cell.send()
+        self.cell.total(_TOTAL["retries"])
+        return True
 
     def _give_up(self, call: Call) -> None:
         """No other try goes out after all."""
@@ -230,9 +238,8 @@ class Guard:
             self._ignored(call)
             self._give_up(call)
             raise
-        if wait < 0.0:
+        if wait < 0.0 or not self._pay(call):
             return False
-        self._pay(call)
         try:
             self._begin(call)
         except Rejected:  # what was raised before it counts
@@ -289,7 +296,8 @@ class Call:
 
     def again(self) -> None:
         """Begin the next try; raises as `Guard.begin` does."""
-        self._guard._pay(self)  # noqa: SLF001
+        if not self._guard._pay(self):  # noqa: SLF001
+            raise self._guard.policy.exhausted(self._guard.operation, 0.0)
         self._guard._begin(self)  # noqa: SLF001
 
     def __del__(self) -> None:

@@ -366,6 +366,14 @@ _OURS: Final = (
         "faultplane.errors.InvalidName faultplane.errors.InvalidSetting",
     ),
     v.says("DataValidation", "faultplane.errors.QueryError faultplane.errors.StackNotFound"),
+    # A call that was not made says nothing of what it would have called.
+    v.says(
+        "DependencyService",
+        "faultplane.errors.Rejected faultplane.errors.BreakerOpen "
+        "faultplane.errors.LimitExceeded faultplane.errors.BudgetExhausted",
+        **v.LATER,
+        **v.LOCAL,
+    ),
     # What an operator does is told as an error is, and says nothing of the other side.
     v.says("Configuration", "faultplane.resilience.override.BreakerOverridden", **v.QUIET),
 )

@@ -11,7 +11,8 @@ from typing import Final, Self
 
 from faultplane.resilience.policy import SECONDS_MAX, number
 
-_at: Final[ContextVar[float | None]] = ContextVar("faultplane_deadline", default=None)
+AT: Final[ContextVar[float | None]] = ContextVar("faultplane_deadline", default=None)
+"""When what is being done must have ended, by `time.monotonic`; None = there is no such time."""
 
 
 def time_left(clock: Callable[[], float] = time.monotonic) -> float | None:
@@ -26,7 +27,7 @@ def time_left(clock: Callable[[], float] = time.monotonic) -> float | None:
     ...     59.0 < time_left() <= 60.0
     True
     """
-    at = _at.get()
+    at = AT.get()
     return None if at is None else at - clock()
 
 
@@ -48,8 +49,8 @@ class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
         self._timeout: asyncio.Timeout | None = None
 
     def __enter__(self) -> Self:
-        at, outer = time.monotonic() + self._seconds, _at.get()
-        self._token = _at.set(at if outer is None else min(at, outer))
+        at, outer = time.monotonic() + self._seconds, AT.get()
+        self._token = AT.set(at if outer is None else min(at, outer))
         return self
 
     def __exit__(
@@ -60,7 +61,7 @@ class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
     ) -> None:
         token, self._token = self._token, None
         if token is not None:
-            _at.reset(token)
+            AT.reset(token)
 
     async def __aenter__(self) -> Self:
         self.__enter__()

@@ -14,6 +14,7 @@ from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import (
     BreakerOpen,
+    BudgetExhausted,
     InvalidName,
     InvalidSetting,
     LimitExceeded,
@@ -43,6 +44,8 @@ class Asked:
 
     open: Final = BreakerOpen
     full: Final = LimitExceeded
+    exhausted: Final = BudgetExhausted
+    deadline: Final = deadlines.AT
 
     def __init__(self, place: Place, retry: Retry | None, clock: Clock) -> None:
         self._retry, self._clock = retry or Retry(attempts=1), clock
@@ -138,6 +141,7 @@ class Dependency:
         self.retry, self.breaker, self.limit = retry, breaker, bulkhead
         self.deadline = _seconds("deadline", deadline)
         self.timeout = _seconds("timeout", timeout)
+        _check_probes(breaker, timeout=self.timeout, deadline=self.deadline)
         self.fallback: Fallback | None = fallback
         self.scope: Literal["host", "process"] = scope
         self.clock = clock
@@ -240,6 +244,8 @@ class Dependency:
             clock=self.clock,
         )
         child._place.keyed = True
+        # Children come and go: what is declared is as old as what they are the children of.
+        child._place.time_unix_nano = self._place.time_unix_nano
         return child
 
     @property
@@ -320,3 +326,13 @@ def _checked_name(name: object) -> str:
 
 def _seconds(name: str, value: float | None) -> float | None:
     return None if value is None else policy.number(name, value, 0.001, policy.SECONDS_MAX)
+
+
+def _check_probes(breaker: Breaker | None, **bounds: float | None) -> None:
+    """Refuse probes that are given up before they can have ended: the breaker would not close."""
+    for what, seconds in bounds.items():
+        if breaker is not None and seconds is not None and seconds >= breaker.probe_timeout:
+            raise InvalidSetting(
+                f"probe_timeout of the breaker must be more than {what}, {seconds:g}, got "
+                f"{breaker.probe_timeout:g}"
+            )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from faultplane import control_schema as layout
 from faultplane.errors import InvalidSetting, LimitExceeded, Rejected
-from faultplane.resilience.deadline import deadline
+from faultplane.resilience.deadline import deadline, time_left
 
 if TYPE_CHECKING:
     from faultplane.resilience.dependency import Dependency
@@ -171,7 +171,7 @@ def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[...
             try:
                 result = await function(*args, **kwargs)
             except BaseException as error:
-                wait = call.failed(error)
+                wait = call.failed(_late(error))
                 without_frame(error)
                 if wait < 0:
                     raise
@@ -195,6 +195,17 @@ def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[...
             del last
 
     return guarded
+
+
+def _late(error: BaseException) -> BaseException:
+    """A try that is cancelled because its time is over has failed: the other side took too long."""
+    if (
+        isinstance(error, asyncio.CancelledError)
+        and (left := time_left()) is not None
+        and left <= 0
+    ):
+        return TimeoutError("cancelled at its deadline")
+    return error
 
 
 def timed(

@@ -55,6 +55,9 @@ Processing final ignored:
     FileExistsError bdb.BdbQuit pdb.Restart asyncore.ExitNow turtle.Terminator
     unittest.case._ShouldStop unittest.case._UnexpectedSuccess
 Export retryable failure: faultplane.errors.StorageError
+DependencyService temporary ignored:
+    faultplane.errors.Rejected faultplane.errors.BreakerOpen faultplane.errors.LimitExceeded
+    faultplane.errors.BudgetExhausted
 Timeout retryable failure: OSError[ETIME] http[408]
 Concurrency retryable failure:
     BlockingIOError concurrent.futures._base.Error _frozen_importlib._DeadlockError

@@ -156,7 +156,7 @@ def test_what_the_other_side_asks_for_is_waited_up_to_a_bound(way, name, fails):
             guarded_everywhere(dependency, fails(Throttled(11)))[way]()
         assert clock.waits == [3.0, 10.0]
     finally:
-        fp.unregister_rule(Throttled)
+        fp.unregister_rule(throttled)
 
 
 @pytest.mark.parametrize("way", WAYS)

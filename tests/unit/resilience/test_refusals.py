@@ -24,6 +24,10 @@ from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
         (lambda: Dependency("n", deadline=-1), "deadline must be 0.001 to 86400, got -1"),
         (lambda: Dependency("n", timeout=float("nan")), "timeout must be"),
         (lambda: Dependency("n", scope="cluster"), "host, process"),
+        (
+            lambda: Dependency("n", breaker=Breaker(probe_timeout=2), timeout=2),
+            "probe_timeout of the breaker must be more than timeout, 2, got 2",
+        ),
         (lambda: Dependency("n", fallback=5), "a fallback must be a function"),
         (lambda: Dependency("n", timeout=1)(len), "plain function"),
         (lambda: Retry(attempts=0), "attempts must be a whole number from 1 to 1000, got 0"),
