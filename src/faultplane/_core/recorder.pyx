@@ -219,8 +219,11 @@ def _after_fork_in_child():
 
 cdef void try_storage() noexcept:
     """Ask the store to bind this process again, at most once a second."""
-    cdef int64_t now = fp_clock_monotonic()
-    if hook_rebind is None or R.rebinding or now < R.rebind_mono:
+    cdef int64_t now
+    if hook_rebind is None or R.rebinding:
+        return  # nobody has called init(): no clock is read for each record and guarded call
+    now = fp_clock_monotonic()
+    if now < R.rebind_mono:
         return
     R.rebinding = True
     R.rebind_mono = now + RETRY_NANO
