@@ -529,23 +529,26 @@ static inline uint64_t budget_refill(const Control *c, uint64_t now_ms) {
     }
 }
 
-/* What a first try brings. */
-static inline void budget_deposit(const Control *c, uint64_t now_ms) {
+/* Puts in what a first try brings; 0 where the bucket has not begun, which takes the time of day. */
+static inline int budget_bring(const Control *c) {
     uint64_t *word = control_tokens(c);
     for (;;) {
         uint64_t old = fp_load_relaxed(word);
         uint64_t tokens = old & BUDGET_TOKENS_MASK;
-        if (old == 0) {
-            budget_refill(c, now_ms);
-            continue;
-        }
+        if (old == 0)
+            return 0;
         if (tokens >= c->capacity_milli)
-            return;
+            return 1;
         uint64_t more = c->capacity_milli - tokens;
         more = c->ratio_milli < more ? c->ratio_milli : more;
         if (more == 0 || fp_cas(word, old, old + more))
-            return;
+            return 1;
     }
+}
+
+static inline void budget_deposit(const Control *c, uint64_t now_ms) {
+    while (!budget_bring(c))
+        budget_refill(c, now_ms);
 }
 
 /* Holds a token for a retry that waits; whether there was one. */

@@ -42,6 +42,7 @@ cdef extern from "control.h" nogil:
     uint64_t breaker_until(uint64_t word) noexcept
     uint64_t breaker_next(uint64_t word, uint64_t state, uint64_t until_ms) noexcept
     uint64_t budget_refill(const Control* c, uint64_t now_ms) noexcept
+    bint budget_bring(const Control* c) noexcept
     void budget_deposit(const Control* c, uint64_t now_ms) noexcept
     bint budget_hold(const Control* c, uint64_t now_ms) noexcept
     bint budget_send(const Control* c) noexcept

@@ -17,6 +17,7 @@ from .control cimport (
     Cell,
     Control,
     breaker_until,
+    budget_bring,
     budget_deposit,
     budget_hold,
     budget_let_go,
@@ -181,8 +182,8 @@ cdef inline bint begin(Guard g, Try* t) noexcept:
         t.ticket = <int64_t>(word >> BREAKER_GENERATION_SHIFT & BREAKER_GENERATION_MASK)
     else:
         t.ticket = TICKET_UNCOUNTED
-    if g.budget and t.attempt == 1:
-        budget_deposit(c, fp_clock_coarse_ms())
+    if g.budget and t.attempt == 1 and fp_unlikely(not budget_bring(c)):
+        return False
     t.permit = False
     started(g, c, t)
     return True
