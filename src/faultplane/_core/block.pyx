@@ -11,7 +11,7 @@ import sys
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from .breath cimport breath_enter, breath_leave
+from .breath cimport breath_enter, breath_leave, breath_start_nano
 from .exception cimport PyUnicode_AsUTF8AndSize
 from .layout cimport DROP_INFLIGHT_OVERFLOW
 from .message cimport without_surrogates
@@ -77,13 +77,21 @@ cdef uint32_t take(object operation, uint32_t parent) except? 0:
     return token
 
 
-cdef uint32_t take_inside(str operation) noexcept:
-    """A slot as part of the innermost operation, which stays the parent of what comes inside."""
+cdef uint32_t take_inside(str operation, int64_t* start_nano) noexcept:
+    """A slot as part of the innermost operation, which stays the parent of what comes inside.
+
+    ``start_nano`` is when it began, on the monotonic clock; 0 where there is no slot.
+    """
     cdef PyObject* value = NULL
+    cdef uint32_t token
+    start_nano[0] = 0
     PyContextVar_Get(INNERMOST, NULL, &value)
     outer = <object>value
     Py_DECREF(value)
-    return take(operation, outer)
+    token = take(operation, outer)
+    if token:
+        start_nano[0] = breath_start_nano(&R.breath, token)
+    return token
 
 
 cdef void give_back(uint32_t token) noexcept:

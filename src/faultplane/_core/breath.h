@@ -69,6 +69,12 @@ static inline inflight_t *breath_slot(const Breath *b, uint32_t token) {
     return number == (token & ~BREATH_SLOT_MASK) && number ? &b->slots[index] : NULL;
 }
 
+/* When the entry of a token began, on the monotonic clock; 0 when it was left or is not ours. */
+static inline int64_t breath_start_nano(const Breath *b, uint32_t token) {
+    const inflight_t *slot = breath_slot(b, token);
+    return slot ? (int64_t)slot->start_mono_nano : 0;
+}
+
 /* Fills a slot; its token, 0 when none is free. trace_id: 16 bytes or NULL. parent: a token. */
 static inline uint32_t breath_enter(Breath *b, const uint8_t *operation, size_t n,
                                     const uint8_t *trace_id, uint32_t parent) {

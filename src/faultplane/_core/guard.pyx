@@ -193,8 +193,9 @@ cdef inline void started(Guard g, Control* c, Try* t) noexcept:
     t.epoch = g.cell.epoch
     t.held = False
     t.under_way = True
-    t.start_nano = fp_clock_monotonic() if c.slow_call_nano else 0
-    t.token = take_inside(g.operation)
+    t.token = take_inside(g.operation, &t.start_nano)
+    if t.start_nano == 0 and c.slow_call_nano:
+        t.start_nano = fp_clock_monotonic()  # it has no slot that says so
 
 
 cdef object reject_or_begin(Guard g, Try* t):
