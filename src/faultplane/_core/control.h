@@ -498,6 +498,12 @@ static inline void control_ignored(const Control *c, int64_t ticket) {
     control_unmade(c, ticket);
 }
 
+/* How long it stays open yet; 0 where it is not open. */
+static inline uint64_t control_wait_ms(const Control *c, uint64_t now_ms) {
+    uint64_t word = fp_load_acquire(control_breaker(c)), until = breaker_until(word);
+    return breaker_state(word) == BREAKER_OPEN && until > now_ms ? until - now_ms : 0;
+}
+
 /* Opens for a time that the other side asked for; whether it was closed. */
 static inline int control_open_for(const Control *c, uint64_t now_ms, uint64_t ms) {
     uint64_t word = fp_load_acquire(control_breaker(c));

@@ -31,6 +31,7 @@ cdef extern from "control.h" nogil:
     ) noexcept
     void control_ignored(const Control* c, int64_t ticket) noexcept
     void control_unmade(const Control* c, int64_t ticket) noexcept
+    uint64_t control_wait_ms(const Control* c, uint64_t now_ms) noexcept
     bint control_open_for(const Control* c, uint64_t now_ms, uint64_t ms) noexcept
     bint control_move(
         const Control* c, uint64_t word, uint64_t next, uint64_t cause, const ControlWindow* sums
@@ -39,7 +40,6 @@ cdef extern from "control.h" nogil:
     uint64_t control_reclaim(const Control* c, uint64_t slot, uint64_t incarnation) noexcept
     uint64_t breaker_state(uint64_t word) noexcept
     uint64_t breaker_generation(uint64_t word) noexcept
-    uint64_t breaker_until(uint64_t word) noexcept
     uint64_t breaker_next(uint64_t word, uint64_t state, uint64_t until_ms) noexcept
     uint64_t budget_refill(const Control* c, uint64_t now_ms) noexcept
     bint budget_bring(const Control* c) noexcept

@@ -114,11 +114,7 @@ cdef class Cell:
 
     def wait_ms(self, now_ms=None):
         """How long the breaker stays open yet; 0 where it is not open."""
-        cdef Control* c = self.here()
-        cdef uint64_t word = fp_load_acquire(control_breaker(c))
-        cdef uint64_t at = now(now_ms)
-        cdef uint64_t until = breaker_until(word)
-        return until - at if breaker_state(word) == 1 and until > at else 0
+        return control_wait_ms(self.here(), now(now_ms))
 
     def window(self, now_ms=None):
         """(Calls, failures, slow calls) in the window of the breaker as it is."""

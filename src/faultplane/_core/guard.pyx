@@ -16,7 +16,6 @@ from .control cimport (
     CONTROL_FULL,
     Cell,
     Control,
-    breaker_until,
     budget_bring,
     budget_deposit,
     budget_hold,
@@ -31,11 +30,11 @@ from .control cimport (
     control_take,
     control_total,
     control_unmade,
+    control_wait_ms,
 )
 from .layout cimport (
     BREAKER_GENERATION_MASK,
     BREAKER_GENERATION_SHIFT,
-    BREAKER_OPEN,
     BREAKER_STATE_SHIFT,
     TICKET_UNCOUNTED,
     TOTAL_BUDGET_EXHAUSTED,
@@ -234,10 +233,7 @@ cdef bint take_of_dead(Guard g, Try* t, uint64_t at) except? False:
 
 
 cdef object rejection(Guard g, Control* c, uint64_t at):
-    cdef uint64_t word = fp_load_acquire(control_breaker(c))
-    cdef uint64_t until = breaker_until(word)
-    cdef bint waits = word >> BREAKER_STATE_SHIFT == BREAKER_OPEN and until > at
-    return g.open_type(g.operation, (until - at) / 1000.0 if waits else 0.0)
+    return g.open_type(g.operation, control_wait_ms(c, at) / 1000.0)
 
 
 cdef bint look_for_dead(Guard g, uint64_t at) except? False:
