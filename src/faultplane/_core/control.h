@@ -181,25 +181,28 @@ static inline uint64_t control_reclaim(const Control *c, uint64_t slot, uint64_t
 
 /* ------------------------------------------------------------------------------------ window */
 
-/* One more in a bucket; a bucket of an older time or generation begins anew. */
-static inline void bucket_add(uint64_t *word, uint32_t epoch, uint64_t generation) {
-    uint64_t tag = (uint64_t)epoch << BUCKET_EPOCH_SHIFT |
-                   (generation & BUCKET_GENERATION_MASK) << BUCKET_GENERATION_SHIFT;
+/* What counts replaces what was left by another generation, unless that began after its own. Asked
+   after the word was loaded: who left it there had seen the breaker as it then was. Eight bits of a
+   generation do not say which of two came later, since hundreds pass while a breaker stays open. */
+static inline int control_is_past(const Control *c, uint64_t generation) {
+    return breaker_generation(fp_load_acquire(control_breaker(c))) != generation;
+}
+
+/* One more in a bucket; a bucket of an older time or another generation begins anew. */
+static inline void bucket_add(
+    const Control *c, uint64_t *word, uint32_t epoch, uint64_t generation
+) {
+    uint64_t of = generation & BUCKET_GENERATION_MASK;
+    uint64_t first = (uint64_t)epoch << BUCKET_EPOCH_SHIFT | of << BUCKET_GENERATION_SHIFT | 1;
     for (;;) {
-        uint64_t old = fp_load_relaxed(word);
-        uint64_t next = tag | 1;
-        if (old != 0) {
-            int32_t ahead = (int32_t)((uint32_t)(old >> BUCKET_EPOCH_SHIFT) - epoch);
-            int8_t later = (int8_t)((old >> BUCKET_GENERATION_SHIFT) - generation);
-            if (later > 0)
-                return; /* a breaker that has changed since begins its own window */
-            if (later == 0 && ahead >= 0 && ahead < 1 << 28) {
-                if ((old & BUCKET_COUNT_MASK) == BUCKET_COUNT_MASK)
-                    return;
-                next = old + 1;
-            }
-        }
-        if (fp_cas_relaxed(word, old, next))
+        uint64_t old = fp_load_acquire(word);
+        int32_t ahead = (int32_t)((uint32_t)(old >> BUCKET_EPOCH_SHIFT) - epoch);
+        int same = old && (old >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK) == of;
+        if (same && ahead >= 0 && ahead < 1 << 28) {
+            if ((old & BUCKET_COUNT_MASK) == BUCKET_COUNT_MASK ||
+                fp_cas_relaxed(word, old, old + 1))
+                return;
+        } else if (control_is_past(c, generation) || fp_cas(word, old, first))
             return;
     }
 }
@@ -222,19 +225,19 @@ static inline uint64_t bucket_read(uint64_t word, uint32_t epoch, uint64_t gener
 }
 
 /* Shifts an outcome into a count window. */
-static inline void outcome_add(uint64_t *word, uint64_t window, uint64_t generation, int bad) {
-    uint64_t tag = (generation & BUCKET_GENERATION_MASK) << OUTCOMES_GENERATION_SHIFT;
+static inline void outcome_add(
+    const Control *c, uint64_t *word, uint64_t window, uint64_t generation, int bad
+) {
+    uint64_t of = generation & BUCKET_GENERATION_MASK;
     uint64_t mask = (UINT64_C(1) << OUTCOMES_GENERATION_SHIFT) - 1;
     for (;;) {
-        uint64_t old = fp_load_relaxed(word);
-        int8_t later = old ? (int8_t)((old >> OUTCOMES_GENERATION_SHIFT) - generation) : -1;
-        if (later > 0)
-            return;
-        uint64_t bits = later == 0 ? old & mask : 1;
-        bits = bits << 1 | (uint64_t)bad;
+        uint64_t old = fp_load_acquire(word);
+        int same = old && old >> OUTCOMES_GENERATION_SHIFT == of;
+        uint64_t bits = (same ? old & mask : 1) << 1 | (uint64_t)bad;
         if (bits >> (window + 1)) /* the one in front has reached the end of the window */
             bits = (bits & ((UINT64_C(1) << window) - 1)) | UINT64_C(1) << window;
-        if (fp_cas_relaxed(word, old, tag | bits))
+        if ((!same && control_is_past(c, generation)) ||
+            fp_cas(word, old, of << OUTCOMES_GENERATION_SHIFT | bits))
             return;
     }
 }
@@ -275,13 +278,15 @@ static inline uint64_t control_streak(const Control *c, uint64_t generation, int
     uint64_t *word = &c->cell->budget[CONTROL_CELL_STREAK];
     uint64_t tag = (generation & BUCKET_GENERATION_MASK) << OUTCOMES_GENERATION_SHIFT;
     for (;;) {
-        uint64_t old = fp_load_relaxed(word);
+        uint64_t old = fp_load_acquire(word);
         if (!bad && (old & BUCKET_COUNT_MASK) == 0)
             return 0;
         uint64_t of = old >> OUTCOMES_GENERATION_SHIFT << OUTCOMES_GENERATION_SHIFT;
+        if (of != tag && control_is_past(c, generation))
+            return 0;
         uint64_t n = of == tag ? old & BUCKET_COUNT_MASK : 0;
         uint64_t next = !bad ? tag : tag | (n < BUCKET_COUNT_MASK ? n + 1 : n);
-        if (fp_cas_relaxed(word, old, next))
+        if (fp_cas(word, old, next))
             return next & BUCKET_COUNT_MASK;
     }
 }
@@ -292,15 +297,15 @@ static inline uint64_t control_count(
     if (c->window_ms) {
         uint32_t epoch = control_epoch(c, now_ms);
         uint64_t *bucket = &c->cell->buckets[4 * (epoch % BUCKETS)];
-        bucket_add(&bucket[0], epoch, generation);
+        bucket_add(c, &bucket[0], epoch, generation);
         if (failed)
-            bucket_add(&bucket[1], epoch, generation);
+            bucket_add(c, &bucket[1], epoch, generation);
         if (slow)
-            bucket_add(&bucket[2], epoch, generation);
+            bucket_add(c, &bucket[2], epoch, generation);
     } else if (c->window_calls) {
-        outcome_add(&c->cell->outcomes[0], c->window_calls, generation, failed);
+        outcome_add(c, &c->cell->outcomes[0], c->window_calls, generation, failed);
         if (c->slow_rate)
-            outcome_add(&c->cell->outcomes[1], c->window_calls, generation, slow);
+            outcome_add(c, &c->cell->outcomes[1], c->window_calls, generation, slow);
     }
     return c->consecutive ? control_streak(c, generation, failed) : 0;
 }

@@ -27,7 +27,6 @@ from faultplane.control_schema import (
     BREAKER_SUCCESSES_SHIFT,
     BREAKER_UNTIL_MASK,
     BUCKET_COUNT_MASK,
-    BUCKET_GENERATION_MASK,
     BUCKETS,
     BUDGET_REFILL_SHIFT,
     BUDGET_TOKENS_MASK,
@@ -49,7 +48,6 @@ from faultplane.control_schema import (
     LEASE_PROBES_MASK,
     LOCK_CELLS,
     MILLI,
-    OUTCOMES_GENERATION_SHIFT,
     RATE_ONE,
     TICKET_PROBE,
     TICKET_UNCOUNTED,
@@ -59,14 +57,14 @@ from faultplane.control_schema import (
 
 from . import memory
 from .control_words import (
-    OUTCOMES,
     Numbers,
     following,
     generation_of,
     in_bucket,
-    in_window,
     shifted,
     streak,
+    sums_of_buckets,
+    sums_of_outcomes,
 )
 from .memory import Mapping, lock_of, words_of
 from .recorder import state as recorder
@@ -200,13 +198,16 @@ class Cell:
 
     def admit(self, now_ms: int | None = None) -> int:
         """Whether a call may go ahead: its ticket; -1 the breaker is open, -2 probes are out."""
+        return self._ask(now_ms, (REJECTED, FULL))
+
+    def _ask(self, now_ms: int | None, counted: tuple[int, ...]) -> int:
+        """The same; which answers count as rejected."""
         word: int = self._here()[_BREAKER]
         if word >> BREAKER_STATE_SHIFT in (BREAKER_CLOSED, BREAKER_METRICS_ONLY):
             return generation_of(word)
         with self._alone() as words:
             ticket = self._admit(words, now(now_ms))
-            if ticket < 0:
-                words[_TOTAL["rejected"]] += 1
+            words[_TOTAL["rejected"]] += ticket in counted
             return ticket
 
     def _let_through(self, *, brings: bool) -> int:
@@ -275,11 +276,19 @@ class Cell:
             if ticket & TICKET_PROBE:
                 bad = failed or bool(slow and self._numbers.slow_rate)
                 self._probed(words, generation, at, failed=bad)
-            elif generation_of(words[_BREAKER]) != generation:
-                words[_TOTAL["late"]] += 1
             else:
-                self._count(words, generation, at, 1, failed, slow)
-                self._trip(words, generation, at)
+                self._told(words, generation, at, failed, slow)
+
+    def _told(
+        self, words: memoryview, generation: int, now_ms: int, failed: bool, slow: bool
+    ) -> None:
+        """Count an outcome of the generation that there is; one of another changes nothing."""
+        if generation_of(words[_BREAKER]) != generation:
+            words[_TOTAL["late"]] += 1
+            return
+        self._count(words, generation, now_ms, 1, failed, slow)
+        if failed or slow:
+            self._trip(words, generation, now_ms)
 
     def _went_well(self, ticket: int, start_nano: int) -> None:
         """Say that the call with that ticket, which began then, ended well, if slowly."""
@@ -293,11 +302,12 @@ class Cell:
     def _succeeded(self, generation: int, now_ms: int) -> None:
         """Add up calls that ended well, and tell of them now and then."""
         words, numbers = self._here(), self._numbers
-        if not numbers.window_ms or (numbers.consecutive and words[_STREAK] & BUCKET_COUNT_MASK):
-            if numbers.probes:
+        is_late = generation_of(words[_BREAKER]) != generation
+        in_a_row = numbers.consecutive and words[_STREAK] & BUCKET_COUNT_MASK
+        if is_late or not numbers.window_ms or in_a_row:
+            if is_late or numbers.probes:
                 with self._alone() as words:
-                    if generation_of(words[_BREAKER]) == generation:
-                        self._count(words, generation, now_ms, 1, False, False)
+                    self._told(words, generation, now_ms, False, False)
             return
         epoch = now_ms // numbers.bucket_ms
         with memory.process_lock:  # or two threads that add at once add one
@@ -440,23 +450,14 @@ class Cell:
             return self._window(words, generation_of(words[_BREAKER]), now(now_ms))
 
     def _window(self, words: memoryview, generation: int, now_ms: int) -> tuple[int, int, int]:
-        numbers, of = self._numbers, generation & BUCKET_GENERATION_MASK
-        sums = [0, 0, 0, 0]
+        numbers = self._numbers
         if numbers.window_ms:
-            epoch = now_ms // numbers.bucket_ms
-            start = _AT["buckets"]
-            for index, word in enumerate(words[start : start + 4 * BUCKETS].tolist()):
-                if word:
-                    sums[index % 4] += in_window(word, epoch, of)
-        elif numbers.window_calls:
-            for index in range(2):
-                word = words[_AT["outcomes"] + index]
-                bits = word & OUTCOMES
-                if bits and word >> OUTCOMES_GENERATION_SHIFT == of:
-                    valid = bits.bit_length() - 1
-                    sums[index + 1] = (bits ^ 1 << valid).bit_count()
-                    sums[0] = valid if index == 0 else sums[0]
-        return sums[0], sums[1], sums[2]
+            buckets = words[_AT["buckets"] : _AT["buckets"] + 4 * BUCKETS].tolist()
+            return sums_of_buckets(buckets, now_ms // numbers.bucket_ms, generation)
+        if numbers.window_calls:
+            outcomes = words[_AT["outcomes"] : _AT["outcomes"] + 2].tolist()
+            return sums_of_outcomes(outcomes, generation)
+        return 0, 0, 0
 
     def _count(
         self, words: memoryview, generation: int, now_ms: int, n: int, failed: bool, slow: bool

@@ -65,42 +65,50 @@ def following(word: int, state: int, until_ms: int) -> int:
     )
 
 
-def later(one: int, other: int) -> bool:
-    """Whether the generation ``one`` comes after ``other``, by their lowest eight bits."""
-    return 0 < (one - other & BUCKET_GENERATION_MASK) < 128
-
-
 def in_bucket(old: int, epoch: int, generation: int, n: int) -> int:
-    """A bucket's word with ``n`` more; one of an older time or generation begins anew."""
+    """A bucket's word with ``n`` more; one of an older time or another generation begins anew."""
     of = generation & BUCKET_GENERATION_MASK
     known = old >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK
     ahead = (old >> BUCKET_EPOCH_SHIFT) - epoch & 0xFFFF_FFFF
-    if old and later(known, of):
-        return old
     if old and known == of and ahead < 1 << 28:
         return old + min(n, BUCKET_COUNT_MASK - (old & BUCKET_COUNT_MASK))
     return epoch << BUCKET_EPOCH_SHIFT | of << BUCKET_GENERATION_SHIFT | n
 
 
-def in_window(word: int, epoch: int, of: int) -> int:
-    """What a bucket's word adds to the window of a generation, of which ``of`` is the low end."""
-    age = epoch - (word >> BUCKET_EPOCH_SHIFT) & 0xFFFF_FFFF
-    # One that began a moment ahead of the reader's clock counts, too.
-    recent = age < BUCKETS or age == 0xFFFF_FFFF
-    known = word >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK
-    return word & BUCKET_COUNT_MASK if recent and known == of else 0
+def sums_of_buckets(words: list[int], epoch: int, generation: int) -> tuple[int, int, int]:
+    """(Calls, failures, slow calls) of a generation in the buckets of a window up to ``epoch``."""
+    of = generation & BUCKET_GENERATION_MASK
+    sums = [0, 0, 0, 0]
+    for index, word in enumerate(words):
+        if not word:
+            continue
+        age = epoch - (word >> BUCKET_EPOCH_SHIFT) & 0xFFFF_FFFF
+        # One that began a moment ahead of the reader's clock counts, too.
+        recent = age < BUCKETS or age == 0xFFFF_FFFF
+        if recent and word >> BUCKET_GENERATION_SHIFT & BUCKET_GENERATION_MASK == of:
+            sums[index % 4] += word & BUCKET_COUNT_MASK
+    return sums[0], sums[1], sums[2]
 
 
 def shifted(old: int, window: int, generation: int, bad: bool) -> int:
     """A count window's word with one more outcome."""
     of = generation & BUCKET_GENERATION_MASK
-    known = old >> OUTCOMES_GENERATION_SHIFT
-    if old and later(known, of):
-        return old
-    bits = (old & OUTCOMES if old and known == of else 1) << 1 | bad
+    same = old and old >> OUTCOMES_GENERATION_SHIFT == of
+    bits = (old & OUTCOMES if same else 1) << 1 | bad
     if bits >> window + 1:  # the one in front has reached the end of the window
         bits = bits & (1 << window) - 1 | 1 << window
     return of << OUTCOMES_GENERATION_SHIFT | bits
+
+
+def sums_of_outcomes(words: list[int], generation: int) -> tuple[int, int, int]:
+    """The same of a count window's two words: failures, slow calls."""
+    calls, bad = [0, 0], [0, 0]
+    for index, word in enumerate(words):
+        outcomes = word & OUTCOMES
+        if outcomes and word >> OUTCOMES_GENERATION_SHIFT == generation & BUCKET_GENERATION_MASK:
+            calls[index] = outcomes.bit_length() - 1
+            bad[index] = (outcomes ^ 1 << calls[index]).bit_count()
+    return calls[0], bad[0], bad[1]
 
 
 def streak(old: int, generation: int, bad: bool) -> int:
