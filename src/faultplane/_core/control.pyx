@@ -6,6 +6,7 @@ from .atomics cimport fp_load_acquire
 from .layout cimport (
     CONTROL_CELL_SIZE,
     LEASE_SIZE,
+    TOTAL_BUDGET_EXHAUSTED,
     TOTAL_REJECTED,
     control_cell_t,
     lease_t,
@@ -142,7 +143,11 @@ cdef class Cell:
 
     def hold(self, now_ms=None):
         """Hold a token of the retry budget until `send` or `let_go`; whether there was one."""
-        return bool(budget_hold(self.here(), now(now_ms)))
+        cdef Control* c = self.here()
+        if budget_hold(c, now(now_ms)):
+            return True
+        control_total(c, TOTAL_BUDGET_EXHAUSTED, 1)
+        return False
 
     def send(self):
         """Pay with the token that is held, so that the retry goes out; False where it is gone."""

@@ -574,6 +574,12 @@ class Cell:
 
     def hold(self, now_ms: int | None = None) -> bool:
         """Hold a token of the retry budget until `send` or `let_go`; whether there was one."""
+        held = self._hold(now_ms)
+        if not held:
+            self.total(TOTALS.index("budget_exhausted"))
+        return held
+
+    def _hold(self, now_ms: int | None) -> bool:
         at = now(now_ms)
         with self._alone() as words:
             self._tell(words)

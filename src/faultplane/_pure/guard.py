@@ -106,9 +106,12 @@ class Guard:
         """The ticket of a call that something may be in the way of; raises what it is rejected."""
         cell, ticket = self.cell, TICKET_UNCOUNTED
         if self._breaker:
-            ticket = cell.admit()
-            if ticket == FULL and self._look_for_dead():
-                ticket = cell.admit()
+            ticket = cell._ask(None, (REJECTED,))  # noqa: SLF001 - what is full may have room yet
+            if ticket == FULL:
+                if self._look_for_dead():
+                    ticket = cell.admit()
+                else:
+                    cell.total(_TOTAL["rejected"])
             if ticket < 0:
                 raise self.policy.open(self.operation, cell.wait_ms() / 1000)
         if self._limit:
@@ -203,7 +206,8 @@ class Guard:
                 return -1.0
         if self._budget:
             cell = self.cell
-            if not cell.hold() and not (self._look_for_dead() and cell.hold()):
+            # Counted as exhausted once, whoever was looked for.
+            if not cell._hold(None) and not (self._look_for_dead() and cell._hold(None)):  # noqa: SLF001
                 cell.total(_TOTAL["budget_exhausted"])
                 return -1.0
             call.held, call.epoch = True, cell.epoch
