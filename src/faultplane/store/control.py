@@ -26,6 +26,7 @@ _NOTE: Final = layout.TRANSITION
 _LEASE: Final = layout.LEASE
 CONFIG_NAMES: Final = tuple(field.name for field in layout.CONFIG_FIELDS)
 _ZEROS: Final = bytes(65_536)
+_VERSION_OFFSET: Final = _CELL.offset["breaker"] + 8 * layout.CONTROL_CELL_CONFIG_VERSION
 
 
 class Transition(NamedTuple):
@@ -238,14 +239,24 @@ class ControlFile:
                 count = _CELL.read(view, base, "declared") + 1
                 files.refuse_forked(begun)
                 _CELL.write(view, base, declared=count)
-                if old == data and old:
-                    return text
-                if old and when > time_unix_nano:
-                    self._note_other(view, base, data, time_unix_nano, owner, begun)
-                    return old.decode("utf-8", "replace")
-                if old:
+                # Odd: whoever wrote it was killed meanwhile, and governs nothing.
+                at = base + _VERSION_OFFSET
+                version = self.mapping.load(at)
+                if old and version % 2 == 0:
+                    if old == data:
+                        # As new as the newest who says it: an older one must not take its place.
+                        newest = max(when, time_unix_nano)
+                        files.refuse_forked(begun)
+                        _CELL.write(view, base, declared_unix_nano=newest)
+                        return text
+                    if when > time_unix_nano:
+                        self._note_other(view, base, data, time_unix_nano, owner, begun)
+                        return old.decode("utf-8", "replace")
+                if old and old != data:
                     by = _CELL.read(view, base, "declared_by")
                     self._note_other(view, base, old, when, by, begun)
+                files.refuse_forked(begun)
+                self.mapping.store(at, version | 1)
                 files.refuse_forked(begun)
                 _CELL.write(
                     view, base, text_bytes=len(data), text=data,
@@ -406,7 +417,7 @@ def configure(mapping: Any, base: int, config: dict[str, int], begun: int) -> No
 
     The version is odd meanwhile: copies that are made then are not used.
     """
-    at = base + _CELL.offset["breaker"] + 8 * layout.CONTROL_CELL_CONFIG_VERSION
+    at = base + _VERSION_OFFSET
     version = mapping.load(at)
     files.refuse_forked(begun)
     mapping.store(at, version | 1)
