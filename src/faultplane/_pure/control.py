@@ -287,6 +287,8 @@ class Cell:
             words[_TOTAL["late"]] += 1
             return
         self._count(words, generation, now_ms, 1, failed, slow)
+        if self._numbers.consecutive:
+            words[_STREAK] = streak(words[_STREAK], generation, failed)
         if failed or slow:
             self._trip(words, generation, now_ms)
 
@@ -322,7 +324,10 @@ class Cell:
             self._pending += 1
 
     def _tell(self, words: memoryview) -> None:
-        """Have others know of the calls that ended well here, and of what they brought."""
+        """Have others know of the calls that ended well here, and of what they brought.
+
+        They were before the failures in a row that there are: else they had ended them at once.
+        """
         calls, self._pending = self._pending, 0
         if calls and generation_of(words[_BREAKER]) == self._pending_of:
             at = self._pending_epoch * self._numbers.bucket_ms
@@ -474,8 +479,6 @@ class Cell:
             words[at] = shifted(words[at], numbers.window_calls, generation, failed)
             if numbers.slow_rate:
                 words[at + 1] = shifted(words[at + 1], numbers.window_calls, generation, slow)
-        if numbers.consecutive:
-            words[_STREAK] = streak(words[_STREAK], generation, failed)
 
     # -------------------------------------------------------------------------------- leases
 
