@@ -18,8 +18,8 @@ AT: Final[ContextVar[float | None]] = ContextVar("faultplane_deadline", default=
 def time_left(clock: Callable[[], float] = time.monotonic) -> float | None:
     """Seconds until the innermost deadline, less than 0 past it; None where there is none.
 
-    For the timeout of a client that cannot be interrupted:
-    ``requests.get(url, timeout=min(2.0, time_left() or 2.0))``.
+    For the timeout of a client that cannot be interrupted, which takes none that is less than 0:
+    ``requests.get(url, timeout=min(2.0, max(0.01, time_left())))`` inside of a deadline.
 
     >>> time_left() is None
     True

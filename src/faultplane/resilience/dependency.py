@@ -257,7 +257,8 @@ class Dependency:
         """The tries of a block: ``for attempt in dependency.attempts(): with attempt: ...``.
 
         ``async for`` and ``async with`` the same. The block that ends well is the last; an error
-        that is to be tried again is swallowed, any other leaves the loop.
+        that is to be tried again is swallowed, any other leaves the loop. Blocks have no timeout
+        and no fallback, do not wait for a permit, and have the deadline that is around them.
         """
         return Attempts(self.guard, self.clock)
 
@@ -300,12 +301,12 @@ class Dependency:
 
     @property
     def problem(self) -> str:
-        """Why nobody shares it; "" where it is shared, or was not used yet."""
+        """Why nobody shares it; "" where it is shared, was not used yet, or there is no domain."""
         return self._place.problem
 
     @property
     def state(self) -> str:
-        """The breaker's state: closed, open, half-open, forced-open, disabled, metrics-only."""
+        """State of the breaker, closed, open, half-open, forced-open, disabled or metrics-only."""
         return layout.BREAKER_STATES[self.cell.state()]
 
     def is_failure(self, error: BaseException) -> bool:
