@@ -465,7 +465,7 @@ def environment_page() -> str:
         rows.append((f"`{v.name}`", shown, v.unit, v.bounds, doc))
     build = [(f"`{v.name}`", v.doc) for v in settings.BUILD_VARIABLES]
     return ENVIRONMENT_PAGE.format(
-        notice=NOTICE.replace("schema.py", "settings.py"),
+        notice=NOTICE.replace("schema.py and control_schema.py", "settings.py"),
         variables=_table(("variable", "default", "unit", "bounds", "meaning"), rows),
         build_variables=_table(("variable", "meaning"), build),
     )
