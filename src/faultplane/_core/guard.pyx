@@ -225,11 +225,19 @@ cdef object reject_or_begin(Guard g, Try* t):
 
 cdef bint take_of_dead(Guard g, Try* t, uint64_t at) except? False:
     """Take a permit that a dead process held; whether there was one."""
+    cdef uint32_t epoch = g.cell.epoch
+    cdef bint found
     try:
-        return look_for_dead(g, at) and control_take(&g.cell.c)
+        found = look_for_dead(g, at)
+        g.cell.here()
     except BaseException:
-        control_unmade(&g.cell.c, t.ticket)
+        if g.cell.epoch == epoch:
+            control_unmade(&g.cell.c, t.ticket)
         raise
+    if g.cell.epoch != epoch:
+        # Forked, or gone to another domain, since it was let through: that was not here.
+        t.ticket = TICKET_UNCOUNTED
+    return found and control_take(&g.cell.c)
 
 
 cdef object rejection(Guard g, Control* c, uint64_t at):

@@ -115,16 +115,25 @@ class Guard:
             if ticket < 0:
                 raise self.policy.open(self.operation, cell.wait_ms() / 1000)
         if self._limit:
-            try:
-                call.permit = cell.take() or (self._look_for_dead() and cell.take())
-            finally:
-                if not call.permit:
-                    cell.unmade(ticket)
-            if not call.permit:
-                cell.total(_TOTAL["full"])
-                raise self.policy.full(self.operation, 0.0)
+            ticket = self._take(call, ticket)
         if self._budget and call.attempt == 1:
             cell.deposit()
+        return ticket
+
+    def _take(self, call: Call, ticket: int) -> int:
+        """Take a permit, or have the try rejected; the ticket that it then has."""
+        cell, epoch = self.cell, self.cell.epoch
+        try:
+            call.permit = cell.take() or (self._look_for_dead() and cell.take())
+        finally:
+            if cell.epoch != epoch:
+                # Forked, or gone to another domain, since it was let through: that was not here.
+                ticket = TICKET_UNCOUNTED
+            if not call.permit:
+                cell.unmade(ticket)
+        if not call.permit:
+            cell.total(_TOTAL["full"])
+            raise self.policy.full(self.operation, 0.0)
         return ticket
 
     def _look_for_dead(self) -> bool:
