@@ -310,6 +310,17 @@ def test_a_domain_of_another_user_is_not_changed(command, shop, tmp_domain_dir):
     assert "  open  " in command("breakers").out
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_where_one_store_is_of_another_user_none_is_changed(command, shop, tmp_domain_dir):
+    for core in ("cython", "python"):
+        shop(core=core)
+    os.chown(tmp_domain_dir / "default" / "1-python", 12_345, -1)
+    command("breakers", "--reset", "payments", status=2)
+    found = rows(command("breakers", "--json"))
+    assert {found[store, "payments"]["state"] for store in ("1-cython", "1-python")} == {"open"}
+    command("breakers", "--reset", "payments", "--store", "1-cython")
+
+
 def test_a_core_that_is_not_there_is_named(command, shop, tmp_path):
     shop(core="cython")
     package = Path(fp.__file__).parent

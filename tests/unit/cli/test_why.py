@@ -128,6 +128,10 @@ def test_changes_by_hand_are_told_and_are_not_errors_behind(command, shop):
     assert report["records"][-1]["message"].endswith(": fixed")
     assert sum(counts(report).values()) == 4
     assert report["behind"]["last"]["type"] == "TimeoutError"
+    shop(*OPENED)
+    (report,) = reports(command("why", "payments", "--json"))
+    assert report["behind"]["generation"] == 3
+    assert counts(report) == {"TimeoutError": 3, "ConnectionRefusedError": 1}
 
 
 def test_more_changes_than_are_kept_are_counted(command, shop):

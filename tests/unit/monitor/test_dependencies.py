@@ -236,3 +236,21 @@ def test_names_that_somebody_wrote_are_valid_and_bounded(run_python, attached, c
     assert max(found.values()) == last
     # A state that there is not is none.
     assert total(found, "breaker_state") == 0
+    # What adds up to more than there is room for is as much as there is room for.
+    assert max(valid(collect(dependencies=1)).values()) == last
+
+
+def test_names_that_look_alike_when_they_are_clean_are_one_series(
+    run_python, attached, collect, valid
+):
+    run_python(SHOP, 1, 2)
+    failures = total(valid(collect()), "dependency_failures_total")
+    (store,) = attached().stores()
+    with open(os.path.join(store.path, "control"), "r+b") as file:
+        for index, name in enumerate((b"d\x01", b"d\x02")):
+            base = layout.CONTROL.size + index * layout.CONTROL_CELL.size
+            file.seek(base + layout.CONTROL_CELL.offset["name"])
+            file.write(name)
+    found = valid(collect())
+    assert names(found) == {"d\ufffd"}
+    assert value(found, "dependency_failures_total", dependency="d\ufffd") == failures > 0

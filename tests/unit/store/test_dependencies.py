@@ -204,6 +204,34 @@ def test_between_a_transition_and_its_note_nothing_is_said_of_when(shop):
     assert domain.transitions_rows() == []
 
 
+def test_the_note_of_an_earlier_transition_says_nothing_of_the_state_that_it_is_in(
+    run_python, shop
+):
+    domain = shop()
+    run_python(
+        "import faultplane as fp; from faultplane.resilience.override import override;"
+        "fp.init(); override('payments', 'reset')"
+    )
+    assert of(domain, "payments")["cause"] == "reset"
+    at = layout.CONTROL_CELL.offset["transitions"] + 2 * layout.TRANSITION.size
+    damage(domain, at, bytes(8))
+    row = of(domain, "payments")
+    assert (row["state"], row["since_unix_nano"], row["cause"]) == ("closed", 0, "")
+    assert [one["cause"] for one in domain.transitions_rows()] == ["failure rate"]
+
+
+def test_a_process_that_died_is_known_by_its_death_record(run_python, tmp_domain_dir):
+    killed = run_python(f"{SHOP}\nimport os\nos.kill(os.getpid(), 9)", 5, check=False)
+    assert killed.returncode == -9
+    run_python("import faultplane as fp; fp.init(service='next')")
+    with Domain.attach("default", tmp_domain_dir) as domain:
+        (death,) = domain.deaths_rows()
+        assert death["incarnation"] not in {row["incarnation"] for row in domain.owners_rows()}
+        row = of(domain, "payments")
+        assert (row["declared_service"], row["declared_pid"]) == ("shop", death["pid"])
+        assert [one["pid"] for one in domain.transitions_rows()] == [death["pid"]]
+
+
 def test_a_declaration_that_is_no_json_is_none(shop):
     domain = shop()
     size = layout.DECLARATION_BYTES_MAX
