@@ -197,6 +197,11 @@ WRONG = (
     ("errors:rate5m > 1\n", "errors:rate5m > 100\n"),
     ("< 600\n        labels", "< 0\n        labels"),
     (' or absent(up{job="faultplane"})', ""),
+    ('state=~"open|half-open"', 'state="closed"'),
+    ('state=~"forced-open|disabled', 'state=~"disabled'),
+    ('{state="open"}[30m]', '{state="closed"}[30m]'),
+    ('{reason!="breaker"}', '{reason="limit"}'),
+    ("tokens_max < 0.1", "tokens_max < 0.01"),
 )
 
 
