@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.experiments.metastable import plot, report
 from benchmarks.experiments.metastable.measure import Figures, verdict
-from benchmarks.experiments.metastable.run import Run, RunFailed, run
-from benchmarks.experiments.metastable.setup import MODES, SCENARIOS, Setup
+from benchmarks.experiments.metastable.model import MODES, SCENARIOS, Setup
+from benchmarks.experiments.metastable.run import Run, RunFailed
+from benchmarks.experiments.metastable.run import run as make_run
 from faultplane.cli import ends_in_order
 
 DESCRIPTION = """\
@@ -49,8 +50,20 @@ def parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, default=1, help="how many seeds, one after the other (%(default)s)")
     add("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
     add("--json", action="store_true", help="print everything that was counted as JSON")
-    add("--from", dest="source", type=Path, help="take the runs of such a file: run nothing")
-    add("--plot", type=Path, help="draw PNGs into this folder; needs matplotlib (extra bench)")
+    add(
+        "--from",
+        dest="sources",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="take the runs of such a file and run nothing; may be repeated",
+    )
+    add(
+        "--plot",
+        type=Path,
+        metavar="FOLDER",
+        help="draw PNGs into this folder; needs matplotlib (extra bench)",
+    )
     for name, kind, text in (
         ("capacity", float, "requests a second that the server answers"),
         ("load", float, "part of it that clients ask for"),
@@ -61,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         ("window", float, "seconds of the breaker's window and of its open time"),
         ("trigger_windows", float, "windows that the trigger takes"),
         ("open_factor", float, "how the open time grows each time that probes fail"),
+        ("open_windows_max", float, "windows that the open time may grow to"),
     ):
         words = f"--{name.replace('_', '-')}"
         add(words, type=kind, default=getattr(default, name), help=f"{text} (%(default)s)")
@@ -95,7 +109,7 @@ def run_all(planned: list[tuple[Setup, str, str]], jobs: int) -> list[Run]:
     def one(what: tuple[Setup, str, str]) -> Run:
         nonlocal done
         setup, scenario, mode = what
-        found = run(setup, SCENARIOS[scenario], MODES[mode], called_off)
+        found = make_run(setup, SCENARIOS[scenario], MODES[mode], called_off)
         figures = Figures.of(found)
         back = "never" if figures.load_back is None else f"after {figures.load_back:.1f} s"
         with lock:
@@ -131,8 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.plot is not None and find_spec("matplotlib") is None:
         words.error("--plot needs matplotlib: in a checkout pip install '.[bench]'")
     try:
-        if options.source is not None:
-            runs = report.from_json(options.source.read_text())
+        if options.sources:
+            runs = [run for path in options.sources for run in report.from_json(path.read_text())]
         else:
             with ends_in_order():
                 runs = run_all(planned, options.jobs)

@@ -10,8 +10,8 @@ import time
 from collections import Counter
 
 import faultplane as fp
+from benchmarks.experiments.metastable.model import BIN_SECONDS, Mode, Scenario, Setup
 from benchmarks.experiments.metastable.server import ANSWER, BUSY, OK, REQUEST
-from benchmarks.experiments.metastable.setup import BIN_SECONDS, Mode, Scenario, Setup
 
 NAME = "backend"
 COUNTED = ("arrivals", "tries", "answered", "goodput", "open")
@@ -99,7 +99,10 @@ def dependency(setup: Setup, mode: Mode) -> fp.Dependency:
     breaker = None
     if mode.breaker:
         breaker = fp.Breaker(
-            window=setup.window, open_for=setup.window, open_factor=setup.open_factor
+            window=setup.window,
+            open_for=setup.window,
+            open_factor=setup.open_factor,
+            open_max=setup.open_windows_max * setup.window,
         )
     return fp.Dependency(
         NAME,

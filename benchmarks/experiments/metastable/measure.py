@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from statistics import median
 
+from benchmarks.experiments.metastable.model import BIN_SECONDS
 from benchmarks.experiments.metastable.run import Run
-from benchmarks.experiments.metastable.setup import BIN_SECONDS
 
 SECOND = round(1 / BIN_SECONDS)
 """Bins that are looked at together: a tenth of a second has too few requests to tell a ratio."""

@@ -10,9 +10,9 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from benchmarks.experiments.metastable.measure import WINDOWS_MAX
+from benchmarks.experiments.metastable.model import BIN_SECONDS, MODES, SCENARIOS
 from benchmarks.experiments.metastable.report import grouped
 from benchmarks.experiments.metastable.run import Run
-from benchmarks.experiments.metastable.setup import BIN_SECONDS, MODES, SCENARIOS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

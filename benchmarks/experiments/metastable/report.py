@@ -9,8 +9,8 @@ from itertools import groupby
 
 import faultplane as fp
 from benchmarks.experiments.metastable.measure import Figures, Spread, spreads, verdict
+from benchmarks.experiments.metastable.model import MODES, SCENARIOS
 from benchmarks.experiments.metastable.run import Run
-from benchmarks.experiments.metastable.setup import MODES, SCENARIOS
 
 HEADS = (
     "what clients do", "answered during", "answered after", "tries a request", "peak load",

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from benchmarks.experiments.metastable import client, server
-from benchmarks.experiments.metastable.setup import MODES, Mode, Scenario, Setup
+from benchmarks.experiments.metastable.model import MODES, Mode, Scenario, Setup
 
 READY_SECONDS = 120.0
 END_SECONDS = 60.0

@@ -20,7 +20,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from benchmarks.experiments.metastable.setup import Scenario, Setup
+from benchmarks.experiments.metastable.model import Scenario, Setup
 
 REQUEST = struct.Struct("<I")
 ANSWER = struct.Struct("<IB")

@@ -23,7 +23,8 @@ class Setup:
     does not slow down when answers are late; each try is given up after ``timeout``. After
     ``window`` seconds comes the trigger, for ``trigger_windows`` times as long, and then ``after``
     seconds are watched. The breaker's window and open time are ``window``; each time that probes
-    fail it is open ``open_factor`` times as long.
+    fail it is open ``open_factor`` times as long, ``open_windows_max`` windows at most. Both are
+    those of `Breaker`, to scale.
     """
 
     capacity: float = 200.0
@@ -35,6 +36,7 @@ class Setup:
     window: float = 5.0
     trigger_windows: float = 1.0
     open_factor: float = 2.0
+    open_windows_max: float = 10.0
     after: float = 25.0
     seed: int = 1
 
@@ -46,6 +48,7 @@ class Setup:
             ("window", 1.0, 300.0),
             ("trigger_windows", 0.1, 20.0),
             ("open_factor", 1.0, 10.0),
+            ("open_windows_max", 1.0, 100.0),
             ("after", 1.0, SECONDS_MAX),
         ):
             value = getattr(self, name)
