@@ -12,15 +12,15 @@ import pytest
 def experiment(request, monkeypatch):
     """Modules of the experiment, by name."""
     monkeypatch.syspath_prepend(str(request.config.rootpath))
-    from benchmarks.experiments.metastable import client, measure, report, run, setup
+    from benchmarks.experiments.metastable import client, measure, model, report, run
 
-    return {one.__name__.rpartition(".")[2]: one for one in (client, measure, report, run, setup)}
+    return {one.__name__.rpartition(".")[2]: one for one in (client, measure, model, report, run)}
 
 
 @pytest.fixture
 def run_of(experiment):
     """Function: a run whose load after the trigger is what it is given, in parts of 20 a second."""
-    setup = experiment["setup"].Setup(window=2.0, after=10.0, capacity=30.0)
+    setup = experiment["model"].Setup(window=2.0, after=10.0, capacity=30.0)
 
     def make(load, answered=1.0, until=10.0, mode="both", scenario="capacity", then=1.0):
         made = experiment["run"].Run(scenario, mode, setup)
@@ -37,7 +37,7 @@ def run_of(experiment):
 
 
 def test_what_came_late_is_counted_apart(experiment):
-    setup = experiment["setup"].Setup(window=1.0, after=1.0)
+    setup = experiment["model"].Setup(window=1.0, after=1.0)
     assert setup.bins == 30
     assert [setup.bin_at(at) for at in (-1.0, 0.0, 0.25, 2.95, 3.0, 9.0)] == [0, 0, 2, 29, 30, 30]
 
@@ -115,8 +115,8 @@ def test_one_run_that_never_recovers_makes_the_worst_of_the_seeds_never(experime
 
 
 def test_arrivals_are_the_same_for_each_mode_and_not_for_each_seed(experiment):
-    setup = experiment["setup"].Setup()
-    burst = experiment["setup"].SCENARIOS["burst"]
+    setup = experiment["model"].Setup()
+    burst = experiment["model"].SCENARIOS["burst"]
     arrivals = experiment["client"].arrivals
     found = arrivals(setup, burst, 0)
     assert found == arrivals(setup, burst, 0) == sorted(found)
@@ -138,7 +138,7 @@ def test_runs_are_the_same_after_json(experiment, run_of):
 
 
 def test_numbers_out_of_bounds_are_refused(experiment):
-    setup = experiment["setup"].Setup
+    setup = experiment["model"].Setup
     for name, value in (("load", 0.96), ("window", 0.9), ("clients", 0), ("attempts", 11)):
         with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
             setup(**{name: value})
