@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,14 @@ _spec = importlib.util.spec_from_file_location(
 )
 _fixtures: Any = importlib.util.module_from_spec(_spec)  # type: ignore[arg-type]
 _spec.loader.exec_module(_fixtures)  # type: ignore[union-attr]
-joined, name, seen = _fixtures.joined, _fixtures.name, _fixtures.seen
+joined, seen = _fixtures.joined, _fixtures.seen
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test's dependency has."""
+    return f"call-{next(_numbers)}"
 
 
 @pytest.fixture
