@@ -26,6 +26,7 @@ __all__ = ["Call", "Exchange"]
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+Repeatable = bool | Callable[[], bool]
 
 _FALLBACKS: Final = layout.TOTALS.index("fallbacks")
 
@@ -85,13 +86,14 @@ class Exchange(Generic[Request, Answer]):
         self._send, self._judge, self._drop, self._sleep = send, judge, drop, sleep
 
     def run(
-        self, dependency: Dependency, request: Request, *, repeatable: bool
+        self, dependency: Dependency, request: Request, *, repeatable: Repeatable
     ) -> tuple[Answer, Call | None]:
         """Send ``request`` until its answer is no failure, or there is no other try.
 
-        One that is not ``repeatable`` is sent again only if it has not reached the other side. What
-        is raised is what ``send`` raised last, or a rejection. The call is under way until it is
-        told how it ended; there is none where the fallback answered.
+        One that is not ``repeatable`` is sent again only if it has not reached the other side; a
+        function is asked after each try that failed. What is raised is what ``send`` raised last,
+        or a rejection. The call is under way until it is told how it ended; there is none where the
+        fallback answered.
         """
         tries = _Tries(dependency, self._judge, repeatable)
         dependency.degraded = False
@@ -138,7 +140,7 @@ class Exchange(Generic[Request, Answer]):
                 self._drop(tries.answer)
 
     async def run_async(
-        self, dependency: Dependency, request: Request, *, repeatable: bool
+        self, dependency: Dependency, request: Request, *, repeatable: Repeatable
     ) -> tuple[Answer, Call | None]:
         """The same, where sending is awaited; cancellation is told, and leaves nothing behind."""
         tries = _Tries(dependency, self._judge, repeatable)
@@ -203,7 +205,10 @@ class _Tries:
     __slots__ = ("_judge", "_raised", "_repeatable", "answer", "call", "dependency", "judged")
 
     def __init__(
-        self, dependency: Dependency, judge: Callable[[Any], Exception | None], repeatable: bool
+        self,
+        dependency: Dependency,
+        judge: Callable[[Any], Exception | None],
+        repeatable: Repeatable,
     ) -> None:
         self.dependency = dependency
         self._judge, self._repeatable = judge, repeatable
@@ -245,7 +250,10 @@ class _Tries:
         return until
 
     def _is_last(self, error: BaseException) -> bool:
-        return not self._repeatable and core.classify(error).reached_server != "no"
+        may = self._repeatable
+        if may is True or (callable(may) and may()):
+            return False
+        return bool(core.classify(error).reached_server != "no")
 
     def raised(self, error: BaseException) -> float:
         """The try raised; the seconds until the next, less than 0 where there is none."""

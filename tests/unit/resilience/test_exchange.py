@@ -194,8 +194,9 @@ def test_what_a_program_is_ended_by_leaves_nothing_behind(way, name, seen):
     dependency = Dependency(name, retry=retry, limit=3, clock=Interrupted())
     for given in (KeyboardInterrupt(), "bad"):
         line = Line(given)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as raised:
             line.run(way, dependency)
+        state = seen(dependency)
+        assert (state.permits, state.tokens_held, state.totals["retries"]) == (0, 0, 0)
+        del raised  # which has kept every frame until here
     assert line.dropped == ["bad"]
-    state = seen(dependency)
-    assert (state.permits, state.tokens_held, state.totals["retries"]) == (0, 0, 0)

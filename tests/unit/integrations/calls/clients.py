@@ -235,8 +235,73 @@ class Requests(Client):
             return stepped(steps, lambda: next(parts, b""))
 
 
+class Aiohttp(Client):
+    library = "aiohttp"
+    is_async = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        aiohttp = self.module
+        self.ours = import_module("faultplane.integrations.aiohttp_client")
+        self.refused = aiohttp.ClientConnectorError
+        self.broken = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
+        self.late, self.status = TimeoutError, aiohttp.ClientResponseError
+
+    def session(
+        self,
+        dependency: Any,
+        options: Any = None,
+        timeout: float = 30,
+        begun: Callable[[], object] | None = None,
+    ) -> Any:
+        async def has_begun(*_: Any) -> None:
+            if begun is not None:
+                begun()
+
+        trace = self.module.TraceConfig()
+        trace.on_request_end.append(has_begun)
+        return self.module.ClientSession(
+            middlewares=[self.ours.GuardedMiddleware(dependency, **(options or {}))],
+            timeout=self.module.ClientTimeout(total=timeout),
+            trace_configs=[trace],
+        )
+
+    async def ask_async(
+        self,
+        dependency: Any,
+        method: str,
+        url: str,
+        options: Any = None,
+        begun: Callable[[], object] | None = None,
+        *,
+        body: Any = None,
+        headers: Any = None,
+        follow: bool = False,
+        timeout: float = 30,  # noqa: ASYNC109 - the client's own
+    ) -> Reply:
+        async with (
+            self.session(dependency, options, timeout, begun) as session,
+            session.request(
+                method, url, data=body, headers=headers, allow_redirects=follow
+            ) as response,
+        ):
+            return Reply(response.status, await response.text(), response.headers, response)
+
+    def ask(self, *args: Any, **sent: Any) -> Reply:
+        return asyncio.run(self.ask_async(*args, **sent))
+
+    def use(self, dependency: Any, url: str, steps: Steps, options: Any = None) -> Any:
+        async def use() -> Any:
+            async with self.session(dependency, options) as session, session.get(url) as answer:
+                parts = aiter(answer.content.iter_chunked(4))
+                return await stepped_async(steps, lambda: anext(parts, b""))
+
+        return asyncio.run(use())
+
+
 CLIENTS: dict[str, type[Client]] = {
     "httpx": Httpx,
     "httpx-async": HttpxAsync,
     "requests": Requests,
+    "aiohttp": Aiohttp,
 }
