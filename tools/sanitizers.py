@@ -152,7 +152,6 @@ class Copy:
         searched = (self.place / "src", self.place / "tests" / "conformance")
         variables["PYTHONPATH"] = os.pathsep.join(map(str, searched))
         variables["LD_PRELOAD"] = preload
-        variables["PYTHONDONTWRITEBYTECODE"] = "1"
         command = ["env", *(f"{name}={value}" for name, value in variables.items())]
         if "tsan" in preload and shutil.which("setarch"):
             # Older runtimes do not start under the address space layout of newer kernels.

@@ -305,7 +305,7 @@ def test(wheels: list[Path], python: Path, place: Path, *, suite: bool) -> None:
     tree = place / "tests-alone"
     copy_tree(tree, without="src")
     pytest = ("-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2")
-    required = {"FAULTPLANE_REQUIRE_CORE": "1", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    required = {"FAULTPLANE_REQUIRE_CORE": "1", "PYTHONPATH": ""}
     if len(wheels) > 1:
         required["FAULTPLANE_REQUIRE_NATIVE"] = "1"
     chosen = ("-m", "not slow and not fault", "tests/unit", "tests/conformance")
