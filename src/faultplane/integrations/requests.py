@@ -189,19 +189,19 @@ def _last_until_closed(response: requests.Response, call: Any) -> None:
     kind, reference = type(response), weakref.ref(response)
 
     def iter_content(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        return _parts(kind.iter_content(reference(), *args, **kwargs), call)  # type: ignore[arg-type]
+        return _parts(kind.iter_content(reference(), *args, **kwargs), call)
 
     def close() -> None:
         try:
-            kind.close(reference())  # type: ignore[arg-type]
+            kind.close(reference())
         except BaseException as error:
             call.failed(error, last=True)
             without_our_frames(error)
             raise
         call.succeeded()
 
-    response.iter_content = iter_content  # type: ignore[method-assign]
-    response.close = close  # type: ignore[method-assign]
+    response.iter_content = iter_content
+    response.close = close
 
 
 def _parts(parts: Iterator[Any], call: Any) -> Iterator[Any]:
