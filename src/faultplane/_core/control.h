@@ -8,8 +8,7 @@
 #ifndef FAULTPLANE_CONTROL_H
 #define FAULTPLANE_CONTROL_H
 
-#include "atomics.h"
-#include "layout.h"
+#include "control_cell.h"
 #include "posix.h"
 
 /* Two who ask for the last place at once may refuse each other: then each asks again, so often. */
@@ -17,79 +16,6 @@
 #define CONTROL_REJECTED INT64_C(-1) /* open, forced open */
 #define CONTROL_FULL INT64_C(-2)     /* half-open, and all probes are under way */
 #define CONTROL_REOPENED_MAX 64
-
-typedef struct {
-    control_cell_t *cell;
-    lease_t *leases;
-    const uint64_t *owners_high;
-    uint64_t slots; /* there is room for */
-    uint64_t slot;
-    uint64_t incarnation;
-    uint64_t config_version; /* of the copy below */
-    uint64_t bucket_ms, epoch, epoch_end_ms; /* what of the time window is worked out already */
-    uint64_t window_ms, window_calls, calls_min, failure_rate, slow_rate, slow_call_nano,
-        consecutive, probes, probe_ms, open_ms, open_ms_max, open_factor_milli, ratio_milli,
-        floor_milli, capacity_milli, limit;
-} Control;
-
-typedef struct {
-    uint64_t calls, failures, slow;
-} ControlWindow;
-
-static inline uint64_t breaker_state(uint64_t word) { return word >> BREAKER_STATE_SHIFT; }
-static inline uint64_t breaker_generation(uint64_t word) {
-    return word >> BREAKER_GENERATION_SHIFT & BREAKER_GENERATION_MASK;
-}
-static inline uint64_t breaker_successes(uint64_t word) {
-    return word >> BREAKER_SUCCESSES_SHIFT & BREAKER_SUCCESSES_MASK;
-}
-static inline uint64_t breaker_until(uint64_t word) { return word & BREAKER_UNTIL_MASK; }
-
-/* The word of the state that follows `word`: each transition begins a generation. */
-static inline uint64_t breaker_next(uint64_t word, uint64_t state, uint64_t until_ms) {
-    uint64_t generation = (breaker_generation(word) + 1) & BREAKER_GENERATION_MASK;
-    return state << BREAKER_STATE_SHIFT | generation << BREAKER_GENERATION_SHIFT |
-           (until_ms & BREAKER_UNTIL_MASK);
-}
-
-static inline uint64_t *control_breaker(const Control *c) {
-    return &c->cell->breaker[CONTROL_CELL_BREAKER];
-}
-static inline uint64_t *control_tokens(const Control *c) {
-    return &c->cell->budget[CONTROL_CELL_TOKENS];
-}
-static inline lease_t *control_own(const Control *c) { return &c->leases[c->slot]; }
-
-static inline void control_total(const Control *c, int total, uint64_t n) {
-    fp_add(&c->cell->totals[total], n);
-}
-
-/* Copies the declaration if it changed. A writer that died in the middle leaves an odd version:
-   what was copied before goes on to hold until somebody declares again. */
-static inline void control_configure(Control *c) {
-    for (int attempt = 0; attempt < CONTROL_ATTEMPTS; attempt++) {
-        const uint64_t *version = &c->cell->breaker[CONTROL_CELL_CONFIG_VERSION];
-        uint64_t begun = fp_load_acquire(version);
-        if (begun & 1)
-            return;
-        Control copy = *c;
-        const uint64_t *from = &c->cell->window_ms;
-        uint64_t *to = &copy.window_ms;
-        for (int i = 0; i < CONFIG_WORDS; i++)
-            to[i] = fp_load_relaxed(&from[i]);
-        if (fp_load_again(version) == begun) {
-            copy.config_version = begun;
-            copy.bucket_ms = (copy.window_ms + BUCKETS - 1) / BUCKETS;
-            copy.epoch = copy.epoch_end_ms = 0;
-            *c = copy;
-            return;
-        }
-    }
-}
-
-static inline int control_is_current(const Control *c) {
-    return fp_load_relaxed(&c->cell->breaker[CONTROL_CELL_CONFIG_VERSION]) == c->config_version;
-}
 
 /* ------------------------------------------------------------------------------------ leases */
 
@@ -540,7 +466,7 @@ static inline uint64_t budget_refill(const Control *c, uint64_t now_ms) {
     }
 }
 
-/* Puts in what a first try brings; 0 where the bucket has not begun, which takes the time of day. */
+/* Puts in what a first try brings; 0 where the bucket has not begun, which takes the time. */
 static inline int budget_bring(const Control *c) {
     uint64_t *word = control_tokens(c);
     for (;;) {

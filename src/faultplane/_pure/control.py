@@ -28,16 +28,12 @@ from faultplane.control_schema import (
     BREAKER_UNTIL_MASK,
     BUCKET_COUNT_MASK,
     BUCKETS,
-    BUDGET_REFILL_SHIFT,
     BUDGET_TOKENS_MASK,
     CAUSE_ASKED,
-    CAUSE_CONSECUTIVE,
-    CAUSE_FAILURE_RATE,
     CAUSE_OPEN_TIME,
     CAUSE_PROBE_FAILED,
     CAUSE_PROBES_SUCCEEDED,
     CAUSE_PROBES_TIMED_OUT,
-    CAUSE_SLOW_RATE,
     CONFIG_FIELDS,
     CONTROL_CELL,
     LEASE,
@@ -48,7 +44,6 @@ from faultplane.control_schema import (
     LEASE_PROBES_MASK,
     LOCK_CELLS,
     MILLI,
-    RATE_ONE,
     TICKET_PROBE,
     TICKET_UNCOUNTED,
     TOTALS,
@@ -58,9 +53,13 @@ from faultplane.control_schema import (
 from . import memory
 from .control_words import (
     Numbers,
+    cause_to_open,
     following,
     generation_of,
     in_bucket,
+    open_ms,
+    probes_of,
+    refilled,
     shifted,
     streak,
     sums_of_buckets,
@@ -248,11 +247,7 @@ class Cell:
     def _probe(self, words: memoryview, word: int) -> int:
         generation = generation_of(word)
         done = word >> BREAKER_SUCCESSES_SHIFT & BREAKER_SUCCESSES_MASK
-        under_way = sum(
-            lease & LEASE_PROBES_MASK
-            for lease in self._lease_words(0)
-            if lease >> LEASE_GENERATION_SHIFT & BREAKER_GENERATION_MASK == generation
-        )
+        under_way = probes_of(self._lease_words(0), generation)
         if under_way + done >= self._numbers.probes or not self._lease_probe(generation, 1):
             return FULL
         words[_TOTAL["probes"]] += 1
@@ -359,7 +354,7 @@ class Cell:
         if not half_open or generation_of(word) != generation:
             words[_TOTAL["late"]] += 1
         elif failed:
-            until = now_ms + self._open_ms(words, again=True)
+            until = now_ms + open_ms(self._numbers, words[_REOPENED] + 1)
             self._move(words, following(word, BREAKER_OPEN, until), CAUSE_PROBE_FAILED)
         elif done + 1 >= self._numbers.probes:
             self._move(words, following(word, BREAKER_CLOSED, 0), CAUSE_PROBES_SUCCEEDED)
@@ -367,34 +362,15 @@ class Cell:
             words[_BREAKER] = word + (1 << BREAKER_SUCCESSES_SHIFT)
         self._lease_probe(generation, -1)
 
-    def _open_ms(self, words: memoryview, *, again: bool) -> int:
-        """How long it stays open: longer each time that probes failed, up to a bound."""
-        numbers = self._numbers
-        ms = numbers.open_ms
-        if again and numbers.open_factor_milli > MILLI:
-            for _ in range(words[_REOPENED] + 1):
-                if ms >= numbers.open_ms_max:
-                    break
-                ms = ms * numbers.open_factor_milli // MILLI
-        return min(ms, numbers.open_ms_max)
-
     def _trip(self, words: memoryview, generation: int, now_ms: int) -> None:
         """Open where the window says so."""
         word, numbers = words[_BREAKER], self._numbers
         if word >> BREAKER_STATE_SHIFT != BREAKER_CLOSED:
             return
         sums = self._window(words, generation, now_ms)
-        calls, failures, slow = sums
-        cause = 0
-        if numbers.consecutive and words[_STREAK] & BUCKET_COUNT_MASK >= numbers.consecutive:
-            cause = CAUSE_CONSECUTIVE
-        elif calls and calls >= numbers.calls_min:
-            if numbers.failure_rate and failures * RATE_ONE >= numbers.failure_rate * calls:
-                cause = CAUSE_FAILURE_RATE
-            elif numbers.slow_rate and slow * RATE_ONE >= numbers.slow_rate * calls:
-                cause = CAUSE_SLOW_RATE
+        cause = cause_to_open(numbers, sums, words[_STREAK] & BUCKET_COUNT_MASK)
         if cause:
-            until = now_ms + self._open_ms(words, again=False)
+            until = now_ms + open_ms(self._numbers, 0)
             self._move(words, following(word, BREAKER_OPEN, until), cause, sums)
 
     def _move(
@@ -554,19 +530,8 @@ class Cell:
 
     def _refill(self, words: memoryview, now_ms: int) -> int:
         """Thousandths of tokens by now: what time brought is put in."""
-        old, numbers = words[_BUDGET], self._numbers
-        floor, capacity = numbers.floor_milli, numbers.capacity_milli
-        since, tokens = old >> BUDGET_REFILL_SHIFT, old & BUDGET_TOKENS_MASK
-        if old == 0:  # the first: it begins with what it can hold
-            since, tokens = now_ms, capacity
-        elapsed, missing = max(now_ms - since, 0), max(capacity - tokens, 0)
-        brought = elapsed * floor // MILLI
-        if floor:
-            # What is left of a token stays in the time.
-            since += elapsed if brought >= missing else brought * MILLI // floor
-        tokens += min(brought, missing)
-        words[_BUDGET] = since << BUDGET_REFILL_SHIFT | tokens
-        return int(tokens)
+        words[_BUDGET] = word = refilled(words[_BUDGET], self._numbers, now_ms)
+        return word & BUDGET_TOKENS_MASK
 
     def tokens(self, now_ms: int | None = None) -> int:
         """Tokens in the retry budget, in thousandths."""

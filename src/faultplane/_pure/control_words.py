@@ -14,8 +14,17 @@ from faultplane.control_schema import (
     BUCKET_GENERATION_MASK,
     BUCKET_GENERATION_SHIFT,
     BUCKETS,
+    BUDGET_REFILL_SHIFT,
+    BUDGET_TOKENS_MASK,
+    CAUSE_CONSECUTIVE,
+    CAUSE_FAILURE_RATE,
+    CAUSE_SLOW_RATE,
     CONFIG_FIELDS,
+    LEASE_GENERATION_SHIFT,
+    LEASE_PROBES_MASK,
+    MILLI,
     OUTCOMES_GENERATION_SHIFT,
+    RATE_ONE,
 )
 
 OUTCOMES: Final = (1 << OUTCOMES_GENERATION_SHIFT) - 1
@@ -118,3 +127,50 @@ def streak(old: int, generation: int, bad: bool) -> int:
         return old
     n = old & BUCKET_COUNT_MASK if old >> OUTCOMES_GENERATION_SHIFT == of else 0
     return of << OUTCOMES_GENERATION_SHIFT | (min(n + 1, BUCKET_COUNT_MASK) if bad else 0)
+
+
+def cause_to_open(numbers: Numbers, sums: tuple[int, int, int], in_a_row: int) -> int:
+    """Why a breaker is to open, one of ``CAUSES``; 0 where it is not."""
+    calls, failures, slow = sums
+    if numbers.consecutive and in_a_row >= numbers.consecutive:
+        return CAUSE_CONSECUTIVE
+    if calls and calls >= numbers.calls_min:
+        if numbers.failure_rate and failures * RATE_ONE >= numbers.failure_rate * calls:
+            return CAUSE_FAILURE_RATE
+        if numbers.slow_rate and slow * RATE_ONE >= numbers.slow_rate * calls:
+            return CAUSE_SLOW_RATE
+    return 0
+
+
+def open_ms(numbers: Numbers, again: int) -> int:
+    """How long it stays open: longer each time that probes failed, up to a bound."""
+    ms = numbers.open_ms
+    if numbers.open_factor_milli > MILLI:
+        for _ in range(again):
+            if ms >= numbers.open_ms_max:
+                break
+            ms = ms * numbers.open_factor_milli // MILLI
+    return min(ms, numbers.open_ms_max)
+
+
+def probes_of(leases: list[int], generation: int) -> int:
+    """Probes of a generation that are under way."""
+    return sum(
+        lease & LEASE_PROBES_MASK
+        for lease in leases
+        if lease >> LEASE_GENERATION_SHIFT & BREAKER_GENERATION_MASK == generation
+    )
+
+
+def refilled(old: int, numbers: Numbers, now_ms: int) -> int:
+    """A budget's word as it is by now: what time brought is put in."""
+    floor, capacity = numbers.floor_milli, numbers.capacity_milli
+    since, tokens = old >> BUDGET_REFILL_SHIFT, old & BUDGET_TOKENS_MASK
+    if old == 0:  # the first: it begins with what it can hold
+        since, tokens = now_ms, capacity
+    elapsed, missing = max(now_ms - since, 0), max(capacity - tokens, 0)
+    brought = elapsed * floor // MILLI
+    if floor:
+        # What is left of a token stays in the time.
+        since += elapsed if brought >= missing else brought * MILLI // floor
+    return since << BUDGET_REFILL_SHIFT | tokens + min(brought, missing)

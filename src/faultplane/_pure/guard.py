@@ -215,8 +215,8 @@ class Guard:
                 return -1.0
         if self._budget:
             cell = self.cell
-            # Counted as exhausted once, whoever was looked for.
-            if not cell._hold(None) and not (self._look_for_dead() and cell._hold(None)):  # noqa: SLF001
+            hold = cell._hold  # noqa: SLF001 - counted as exhausted once, whoever was looked for
+            if not hold(None) and not (self._look_for_dead() and hold(None)):
                 cell.total(_TOTAL["budget_exhausted"])
                 return -1.0
             call.held, call.epoch = True, cell.epoch
