@@ -103,35 +103,42 @@ def plan(options: argparse.Namespace) -> list[tuple[Setup, str, str]]:
 
 
 def run_all(planned: list[tuple[Setup, str, str]], jobs: int) -> list[Run]:
-    """Run it, and say on standard error how far it is."""
+    """Run it, and say on standard error how far it is; those that failed are missing."""
     lock, called_off, done = threading.Lock(), threading.Event(), 0
 
-    def one(what: tuple[Setup, str, str]) -> Run:
+    def one(what: tuple[Setup, str, str]) -> Run | None:
         nonlocal done
         setup, scenario, mode = what
-        found = make_run(setup, SCENARIOS[scenario], MODES[mode], called_off)
-        figures = Figures.of(found)
-        back = "never" if figures.load_back is None else f"after {figures.load_back:.1f} s"
+        try:
+            found = make_run(setup, SCENARIOS[scenario], MODES[mode], called_off)
+        except RunFailed as error:
+            found, text = None, f"FAILED: {error}"
+        else:
+            text = said(found)
         with lock:
             done += 1
-            print(
-                f"{done} of {len(planned)}: {scenario}, {MODES[mode].title}, seed {setup.seed}: "
-                f"{figures.available_after:.0%} answered after the trigger, load back {back}"
-                + (f"; DISTURBED by {found.late_max:.2f} s" if found.disturbed else ""),
-                file=sys.stderr,
-                flush=True,
-            )
+            where = f"{done} of {len(planned)}: {scenario}, {MODES[mode].title}, seed {setup.seed}"
+            print(f"{where}: {text}", file=sys.stderr, flush=True)
         return found
 
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(one, what) for what in planned]
         try:
-            return [future.result() for future in futures]
+            return [found for future in futures if (found := future.result()) is not None]
         except BaseException:
             called_off.set()
             for future in futures:
                 future.cancel()
             raise
+
+
+def said(found: Run) -> str:
+    """A run in a line."""
+    figures = Figures.of(found)
+    back = "never" if figures.load_back is None else f"after {figures.load_back:.1f} s"
+    disturbed = f"; DISTURBED by {found.late_max:.2f} s" if found.disturbed else ""
+    answered = f"{figures.available_after:.0%} answered after the trigger"
+    return f"{answered}, load back {back}{disturbed}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -147,10 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.sources:
             runs = [run for path in options.sources for run in report.from_json(path.read_text())]
+            planned = []
         else:
             with ends_in_order():
                 runs = run_all(planned, options.jobs)
-    except (RunFailed, OSError) as error:
+    except OSError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 2
     print(report.as_json(runs) if options.json else report.markdown(runs))
@@ -160,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = verdict(runs)
     for line in wrong:
         print(line, file=sys.stderr)
-    return int(bool(wrong))
+    return 2 if len(runs) < len(planned) else int(bool(wrong))
 
 
 if __name__ == "__main__":

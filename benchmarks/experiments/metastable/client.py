@@ -11,10 +11,11 @@ from collections import Counter
 
 import faultplane as fp
 from benchmarks.experiments.metastable.model import BIN_SECONDS, Mode, Scenario, Setup
-from benchmarks.experiments.metastable.server import ANSWER, BUSY, OK, REQUEST
+from benchmarks.experiments.metastable.server import ANSWER, BUSY, OK, REQUEST, told
 
 NAME = "backend"
 COUNTED = ("arrivals", "tries", "answered", "goodput", "open")
+READY_SECONDS = 60.0
 DRAIN_SECONDS = 15.0
 READ_BYTES = 1 << 16
 
@@ -194,10 +195,12 @@ async def _run(control, path: str, index: int, setup: Setup, scenario: Scenario,
     times = arrivals(setup, scenario, index)
     link = Link(path)
     guard = dependency(setup, mode)
-    # The one call beforehand: it joins the cell, and proves that the server answers.
-    await guard.acall(link.ask)
+    # Beforehand: the server answers, however long a busy machine takes, and the cell is joined.
+    async with asyncio.timeout(READY_SECONDS):
+        await link.ask()
+    await guard.acall(asyncio.sleep, 0)
     control.send("ready")
-    client = Client(link, guard, setup, control.recv())
+    client = Client(link, guard, setup, told(control))
     try:
         await client.run(times)
     finally:

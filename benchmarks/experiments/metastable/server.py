@@ -186,10 +186,18 @@ class Server:
                 if key.fileobj is control:
                     if self.start != float("inf"):
                         return
-                    self.start = control.recv()
+                    self.start = told(control)
                 elif key.fileobj in self._partial or key.fileobj is self._listener:
                     key.data(key.fileobj, now)
             self.counts["queue"][self._bin(now)] = len(self._queue)
+
+
+def told(control) -> float:
+    """What whoever started this process says next; it is over where they are gone."""
+    try:
+        return control.recv()
+    except (EOFError, ConnectionError):
+        raise SystemExit(1) from None
 
 
 def serve(control, path: str, setup: Setup, scenario: Scenario) -> None:
