@@ -200,6 +200,7 @@ def child_environment(tmp_domain_dir, request):
         if core in CORES:
             _load(core)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+        environment.pop("COLUMNS", None)  # pytest-xdist's own: what is piped has no width
         searched = [source, environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in searched if path)
         environment["FAULTPLANE_CORE"] = core or chosen

@@ -81,7 +81,8 @@ cdef struct Try:
     int64_t ticket
     int64_t start_nano
     uint32_t token
-    uint32_t epoch
+    uint32_t epoch       # of the cell that the try was let through by
+    uint32_t held_epoch  # of the cell that a token is held of
     uint32_t attempt
     bint under_way
     bint permit
@@ -190,7 +191,6 @@ cdef inline bint begin(Guard g, Try* t) noexcept:
 
 cdef inline void started(Guard g, Control* c, Try* t) noexcept:
     t.epoch = g.cell.epoch
-    t.held = False
     t.under_way = True
     t.token = take_inside(g.operation, &t.start_nano)
     if t.start_nano == 0 and c.slow_call_nano:
@@ -344,7 +344,7 @@ cdef double next_wait(Guard g, Try* t, object error, object answer) except? -2.0
                 control_total(c, TOTAL_BUDGET_EXHAUSTED, 1)
                 return -1.0
         t.held = True
-        t.epoch = g.cell.epoch
+        t.held_epoch = g.cell.epoch
     t.previous = wait
     return wait
 
@@ -358,22 +358,34 @@ cdef bint has_deadline(Guard g) except? False:
     return at is not None
 
 
+cdef inline bint holds(Guard g, Try* t) noexcept:
+    """Whether a token is held of the cell that there is."""
+    cdef uint32_t epoch = g.cell.epoch
+    return t.held and t.held_epoch == epoch and epoch == R.epoch and R.page[PAGE_IMAGE] == 1
+
+
 cdef bint pay(Guard g, Try* t) noexcept:
-    """The next try goes out, unless what it was to be paid with is gone; whether it does."""
-    cdef bint held = t.held
-    t.attempt += 1
+    """Pay for a try that was let through; whether it was paid for. Else it has not begun.
+
+    After it was let through: what the breaker rejects is no retry, and costs nothing.
+    """
+    cdef bint paid = holds(g, t)
+    if not t.held:
+        if is_here(g, t):
+            control_total(&g.cell.c, TOTAL_RETRIES, 1)
+        return True
     t.held = False
-    if not is_here(g, t):
-        return not held
-    if held:
-        return budget_send(&g.cell.c)
-    control_total(&g.cell.c, TOTAL_RETRIES, 1)
-    return True
+    if paid and budget_send(&g.cell.c):
+        return True
+    over(g, t)
+    if is_here(g, t):
+        control_unmade(&g.cell.c, t.ticket)
+    return False
 
 
 cdef void give_up(Guard g, Try* t) noexcept:
     """No other try goes out after all."""
-    if t.held and is_here(g, t):
+    if holds(g, t):
         budget_let_go(&g.cell.c)
     t.held = False
 
@@ -417,11 +429,13 @@ cdef class Call:
         """Begin the next try; raises as `Guard.begin` does."""
         if self.guard is None:
             raise RuntimeError("a call is made by Guard.begin")
-        if not pay(self.guard, &self.now):
-            raise self.guard.policy.exhausted(self.guard.operation, 0.0)
+        self.now.attempt += 1
         rejection = reject_or_begin(self.guard, &self.now)
         if rejection is not None:
+            give_up(self.guard, &self.now)
             raise rejection
+        if not pay(self.guard, &self.now):
+            raise self.guard.policy.exhausted(self.guard.operation, 0.0)
 
     def __dealloc__(self):
         if self.guard is not None:
@@ -483,6 +497,7 @@ cdef PyObject* guarded_call(
     cdef PyObject* result
     t.attempt = 1
     t.previous = 0.0
+    t.held = False
     if fp_unlikely(g is None):
         fp_put_error(<PyObject*>UNINITIALISED)
         return NULL
@@ -526,10 +541,15 @@ cdef bint goes_on(Guard g, Try* t) noexcept:
         ignored(g, t)
         give_up(g, t)
         raised, wait = other, -1.0
-    if wait >= 0.0 and pay(g, t):
+    if wait >= 0.0:
+        t.attempt += 1
         if begin(g, t) or begin_slowly(g, t, taken):
-            fp_drop(taken)
-            return True
+            if pay(g, t):
+                fp_drop(taken)
+                return True
+            fp_put_error(taken)
+        else:
+            give_up(g, t)
     else:
         fp_put_error(<PyObject*>raised)
     fp_drop(taken)

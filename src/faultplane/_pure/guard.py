@@ -219,24 +219,34 @@ class Guard:
             if not hold(None) and not (self._look_for_dead() and hold(None)):
                 cell.total(_TOTAL["budget_exhausted"])
                 return -1.0
-            call.held, call.epoch = True, cell.epoch
+            call.held, call.held_epoch = True, cell.epoch
         call.previous = wait
         return wait
 
+    def _holds(self, call: Call) -> bool:
+        """Whether a token is held of the cell that there is."""
+        return call.held and call.held_epoch == recorder.place_epoch and bool(recorder.image[0])
+
     def _pay(self, call: Call) -> bool:
-        """The next try goes out, unless what it was to be paid with is gone; whether it does."""
-        call.attempt += 1
-        held, call.held = call.held, False
-        if not self._is_here(call):
-            return not held
-        if held:
-            return self.cell.send()
-        self.cell.total(_TOTAL["retries"])
-        return True
+        """Pay for a try that was let through; whether it was paid for. Else it has not begun.
+
+        After it was let through: what the breaker rejects is no retry, and costs nothing.
+        """
+        if not call.held:
+            if self._is_here(call):
+                self.cell.total(_TOTAL["retries"])
+            return True
+        there = self._holds(call)
+        call.held = False
+        if there and self.cell.send():
+            return True
+        if self._over(call):
+            self.cell.unmade(call.ticket)
+        return False
 
     def _give_up(self, call: Call) -> None:
         """No other try goes out after all."""
-        if call.held and self._is_here(call):
+        if self._holds(call):
             self.cell.let_go()
         call.held = False
 
@@ -251,13 +261,24 @@ class Guard:
             self._ignored(call)
             self._give_up(call)
             raise
-        if wait < 0.0 or not self._pay(call):
+        if wait < 0.0:
             return False
         try:
-            self._begin(call)
+            self._begin_again(call)
         except Rejected:  # what was raised before it counts
             return False
         return True
+
+    def _begin_again(self, call: Call) -> None:
+        """Begin the next try, and pay for it; raises as `begin` does."""
+        call.attempt += 1
+        try:
+            self._begin(call)
+        except BaseException:
+            self._give_up(call)
+            raise
+        if not self._pay(call):
+            raise self.policy.exhausted(self.operation, 0.0)
 
 
 class Call:
@@ -271,6 +292,7 @@ class Call:
         "attempt",
         "epoch",
         "held",
+        "held_epoch",
         "permit",
         "previous",
         "start_nano",
@@ -281,6 +303,7 @@ class Call:
 
     if TYPE_CHECKING:  # what the guard sets when it begins
         epoch: int
+        held_epoch: int
         start_nano: int
         ticket: int
 
@@ -309,9 +332,7 @@ class Call:
 
     def again(self) -> None:
         """Begin the next try; raises as `Guard.begin` does."""
-        if not self._guard._pay(self):  # noqa: SLF001
-            raise self._guard.policy.exhausted(self._guard.operation, 0.0)
-        self._guard._begin(self)  # noqa: SLF001
+        self._guard._begin_again(self)  # noqa: SLF001
 
     def __del__(self) -> None:
         if self.under_way or self.held:

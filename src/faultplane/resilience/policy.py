@@ -150,7 +150,8 @@ class Breaker:
     ``consecutive`` calls in a row failed. The window is the last ``window`` seconds (0.1 to
     86,400) or the last ``window_calls`` calls (1 to 48). It stays open for ``open_for`` seconds,
     ``open_factor`` times as long each time that probes fail again, ``open_max`` at most (default:
-    300, or ``open_for`` if that is longer). Then ``probes`` calls (1 to 31) are let through, which
+    one and a half windows, or ``open_for`` if that is longer: what waits longer for probes takes
+    more than two windows to recover). Then ``probes`` calls (1 to 31) are let through, which
     all processes share: if they succeed it closes, and one that fails opens it again. Probes that
     have not ended after ``probe_timeout`` seconds are not waited for. What classification counts as
     ignored or as a success is no failure.
@@ -201,7 +202,7 @@ class Breaker:
             raise InvalidSetting(
                 f"calls_min must be at most window_calls, {self.window_calls}, got {self.calls_min}"
             )
-        longest = max(self.open_for, 300.0) if self.open_max is None else self.open_max
+        longest = max(self.open_for, 1.5 * self.window) if self.open_max is None else self.open_max
         put(self, "open_max", number("open_max", longest, 0.001, SECONDS_MAX))
         if self.open_max is not None and self.open_max < self.open_for:
             raise InvalidSetting(

@@ -64,8 +64,8 @@ def test_the_table_says_state_cause_and_what_is_shared(command, shop):
     ]  # fmt: skip
     assert pay.startswith("payments  open ")
     assert "  failure rate, 4 of 6  " in pay
-    # 1 is retried twice, and 3 is the end of it: what eight calls more were is rejected.
-    assert pay.split()[8:14] == ["10.0", "min", "0/10", "7.4/10", "3", "9"]
+    # 1 is retried twice, and 3 is the end of it: its retry and eight calls more are rejected.
+    assert pay.split()[8:14] == ["10.0", "min", "0/10", "8.4/10", "2", "9"]
     assert " shop pid " in pay
     assert stock.split()[:2] == ["stock", "-"]
 
@@ -116,7 +116,7 @@ def test_two_declarations_are_told_of_and_verbose_shows_both(command, shop):
     (head,) = (line for line in lines if "another declaration, met once" in line)
     # Its process left before the other began, and its slot was given back.
     assert "that does not govern: by process 1, " in head
-    assert "  totals: failures 4, rejected 21, opened 1, retries 3, gave_up 1" in lines
+    assert "  totals: failures 4, rejected 21, opened 1, retries 2, gave_up 1" in lines
 
 
 def test_dependencies_of_several_stores_have_a_column_for_it(command, shop):

@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session", autouse=True)
 def joined() -> None:
     """This process has a domain: dependencies are shared."""
-    fp.init(service="resilience")
+    fp.init()
 
 
 @pytest.fixture

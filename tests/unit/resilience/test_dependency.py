@@ -354,7 +354,7 @@ def test_an_open_breaker_makes_no_call(way, name, fails, seen):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_retry_that_is_rejected_raises_what_came_before(way, name, fails):
+def test_a_retry_that_is_rejected_raises_what_came_before(way, name, fails, seen):
     dependency = Dependency(
         name, retry=Retry(attempts=5, backoff=NOW), breaker=Breaker(consecutive=2, open_for=60)
     )
@@ -366,6 +366,7 @@ def test_a_retry_that_is_rejected_raises_what_came_before(way, name, fails):
     assert function.calls == 2
     assert isinstance(raised.value.__context__, KeyError)
     assert not raised.value.__suppress_context__
+    assert seen(dependency).totals["retries"] == 1  # what was rejected went nowhere
 
 
 @pytest.mark.parametrize("way", WAYS)
