@@ -12,7 +12,19 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from axioms import ACQUIRE, FENCE, RELAXED, Add, Fence, Load, Outcome, Store, Swap, Thread
+from axioms import (
+    ACQ_REL,
+    ACQUIRE,
+    FENCE,
+    RELAXED,
+    Add,
+    Fence,
+    Load,
+    Outcome,
+    Store,
+    Swap,
+    Thread,
+)
 
 SOURCE = Path(__file__).parents[2] / "src" / "faultplane"
 _FUNCTION = re.compile(
@@ -53,6 +65,13 @@ class Atomics:
 
     def swap(self, word: str, expected: int, value: int, name: str) -> Swap:
         return Swap(word, expected, value, *self._order(name, word))
+
+    def total(self, word: str, expected: int, value: int, name: str) -> Steps:
+        """A swap that is in one order with all others of its kind: what its fence is for."""
+        *_, fence = self._orders[name]
+        yield Swap(word, expected, value, ACQ_REL, ACQUIRE)
+        if fence == "seq_cst" and name not in self._weaker:
+            yield FENCE
 
     def add(self, word: str, value: int, name: str) -> Add:
         return Add(word, value, self._order(name, word)[0])
@@ -370,7 +389,28 @@ def _pure_seal(a: Atomics) -> list[Thread]:
     return [writer, sealer]
 
 
+def _leases(a: Atomics) -> list[Thread]:
+    """Of two who take the last place, each saying so first, one at least sees the other."""
+
+    def taker(mine: str, other: str) -> Thread:
+        def steps() -> Steps:
+            yield from a.total(mine, 0, 1, "fp_cas_total")
+            return (yield a.load(other, "fp_load_acquire"))
+
+        return steps
+
+    return [taker("first", "second"), taker("second", "first")]
+
+
 LITMUS = {
+    "who takes a lease is seen or sees": Litmus(
+        _leases,
+        {"first": 0, "second": 0},
+        lambda o: o.returned == (0, 0),
+        ({"fp_cas_total": ""},),
+        (("_core/control.h", "if (fp_cas_total(word, old, more ? now + one : now - one))"),
+         ("_core/control.h", "uint64_t word = fp_load_acquire(&c->leases[i].probes);")),
+    ),
     "a row comes with its commit": Litmus(
         _commit,
         {"lane": OPEN, "row": 0},

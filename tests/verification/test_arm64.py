@@ -25,9 +25,12 @@ TARGETS = {
 }
 LOADS = {"relaxed": "ldr", "acquire": "ldar"}
 STORES = {"relaxed": "str", "release": "stlr"}
-PAIRS = {"relaxed": "ldxr stxr", "release": "ldxr stlxr", "acq_rel": "ldaxr stlxr"}
-SUFFIX = {"relaxed": "", "release": "l", "acq_rel": "al"}
-OUTLINED = {"relaxed": "relax", "release": "rel", "acq_rel": "acq_rel"}
+PAIRS = {
+    "relaxed": "ldxr stxr", "release": "ldxr stlxr", "acq_rel": "ldaxr stlxr",
+    "seq_cst": "ldaxr stlxr",
+}  # fmt: skip
+SUFFIX = {"relaxed": "", "release": "l", "acq_rel": "al", "seq_cst": "al"}
+OUTLINED = {"relaxed": "relax", "release": "rel", "acq_rel": "acq_rel", "seq_cst": "acq_rel"}
 
 
 def wanted(name, target):
@@ -41,11 +44,12 @@ def wanted(name, target):
         return [STORES[orders[0]]]
     kind, order = ("ldadd" if "add" in name else "cas"), orders[0]
     bytes_ = 4 if name.endswith("32") else 8
+    fence = ["dmb ish"] if name == "fp_cas_total" else []
     if target == "outlined":
-        return [f"__aarch64_{kind}{bytes_}_{OUTLINED[order]}"]
+        return [f"__aarch64_{kind}{bytes_}_{OUTLINED[order]}", *fence]
     if target == "armv8.1":
-        return [kind + SUFFIX[order]]
-    return PAIRS[order].split()
+        return [kind + SUFFIX[order], *fence]
+    return [*PAIRS[order].split(), *fence]
 
 
 def found(name, assembly):
@@ -93,7 +97,7 @@ def test_each_function_is_the_instructions_that_keep_its_order(target, machine_c
 
 def test_a_weaker_order_is_another_instruction(machine_code):
     """Negative control: every order of the header replaced by relaxed."""
-    weaker = [f"-D__ATOMIC_{order}=0" for order in ("ACQUIRE", "RELEASE", "ACQ_REL")]
+    weaker = [f"-D__ATOMIC_{order}=0" for order in ("ACQUIRE", "RELEASE", "ACQ_REL", "SEQ_CST")]
     assembly = machine_code(*TARGETS["armv8.0"], *(f"-U{w[2:-2]}" for w in weaker), *weaker)
     for name, orders in ORDERS.items():
         if orders[0] != "relaxed":

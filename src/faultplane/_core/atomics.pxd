@@ -14,4 +14,6 @@ cdef extern from "atomics.h" nogil:
     bint fp_cas_release(uint64_t* word, uint64_t expected, uint64_t value) noexcept
     bint fp_cas(uint64_t* word, uint64_t expected, uint64_t value) noexcept
     bint fp_cas32(uint32_t* word, uint32_t expected, uint32_t value) noexcept
+    bint fp_cas_relaxed(uint64_t* word, uint64_t expected, uint64_t value) noexcept
+    bint fp_cas_total(uint64_t* word, uint64_t expected, uint64_t value) noexcept
     uint64_t fp_add(uint64_t* word, uint64_t value) noexcept
