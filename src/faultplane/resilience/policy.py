@@ -202,7 +202,9 @@ class Breaker:
             raise InvalidSetting(
                 f"calls_min must be at most window_calls, {self.window_calls}, got {self.calls_min}"
             )
-        longest = max(self.open_for, 1.5 * self.window) if self.open_max is None else self.open_max
+        longest = self.open_max
+        if longest is None:
+            longest = min(max(self.open_for, 1.5 * self.window), SECONDS_MAX)
         put(self, "open_max", number("open_max", longest, 0.001, SECONDS_MAX))
         if self.open_max is not None and self.open_max < self.open_for:
             raise InvalidSetting(

@@ -60,6 +60,13 @@ def test_bad_input_names_the_value_and_the_bound(make, said):
     assert said in str(raised.value)
 
 
+def test_what_is_left_out_is_within_bounds_whatever_is_given():
+    for seconds in (0.1, 1.0, 86_400):
+        breaker = Breaker(window=seconds, open_for=seconds, probe_timeout=seconds)
+        assert breaker.open_for <= breaker.open_max <= 86_400
+        assert breaker.open_max <= max(1.5 * seconds, breaker.open_for)
+
+
 def test_rejections_are_of_one_family():
     assert issubclass(BreakerOpen, Rejected) and issubclass(LimitExceeded, Rejected)
     assert not issubclass(Rejected, (OSError, TimeoutError))
