@@ -19,7 +19,7 @@ import pytest
 import faultplane
 from faultplane import cli
 from faultplane.cli import bench
-from faultplane.cli.bench import ours, peers, report, scrape, stalls
+from faultplane.cli.bench import guarded, ours, peers, report, scrape, stalls
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = sys.executable
@@ -78,6 +78,15 @@ def test_every_case_is_measured_on_every_core_and_rows_are_the_calls(measured):
         assert raised["minimum"] == pytest.approx(max(raised["whole"] - raised["floor"], 0))
 
 
+def test_guarded_calls_are_measured_on_every_core_in_a_domain_and_without(measured):
+    assert list(measured["guarded"]) == bench.cores()
+    for places in measured["guarded"].values():
+        assert list(places) == list(bench.PLACES)
+        for figures in places.values():
+            assert list(figures["cases"]) == list(guarded.CASES)
+            assert all(timing["whole"] > 0 for timing in figures["cases"].values())
+
+
 def test_every_peer_recorded_every_call(measured):
     assert list(measured["peers"]) == list(peers.PEERS)
     for name, peer in installed(measured["peers"]).items():
@@ -128,7 +137,8 @@ def test_the_tables_fit_the_terminal_and_show_every_part(measured, columns, monk
     assert max(map(len, lines)) <= columns
     text = "\n".join(lines)
     assert "…" not in text
-    names = [*ours.RAW_CASES, *measured["peers"], *measured["handover"], stalls.CLAIM]
+    names = [*ours.RAW_CASES, *guarded.CASES, stalls.CLAIM]
+    names += [*measured["peers"], *measured["handover"]]
     names += installed(next(iter(measured["scrape"].values())))
     assert [name for name in names if f"\n{name}" not in text] == []
 
@@ -185,9 +195,9 @@ def test_failed_parts_leave_the_rest_of_a_report(program, capsys):
     assert cli.main(["bench", "--quick", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["cores"] == found["peers"] == found["stalls"] == found["handover"] == {}
-    assert found["scrape"] == {}
+    assert found["scrape"] == found["guarded"] == {}
     ways = len(peers.PEERS) + len(scrape.WAYS)
-    assert len(found["failed"]) == 2 * len(bench.cores()) + ways + 7
+    assert len(found["failed"]) == (2 + len(bench.PLACES)) * len(bench.cores()) + ways + 7
 
 
 def test_progress_is_shown_on_a_terminal(program, monkeypatch):
@@ -214,6 +224,19 @@ def test_several_turns_keep_the_least_block_and_the_least_floor(measured):
     kept = found[core]["cases"]["raw"]
     assert (kept["minimum"], kept["whole"], kept["floor"], kept["median"]) == (300, 1000, 700, 350)
     assert found[core]["run"] == second["run"]
+
+
+def test_several_turns_keep_the_better_guarded_call(measured):
+    core = bench.cores()[0]
+    first, second = (copy.deepcopy(measured["guarded"][core]["alone"]) for _ in range(2))
+    case = guarded.CASES[0]
+    first["cases"][case] |= {"whole": 90.0, "floor": 30.0, "median": 70.0}
+    second["cases"][case] |= {"whole": 80.0, "floor": 40.0, "median": 60.0}
+    found = {}
+    for answer in (first, None, second):
+        bench._keep_best_cases(found, core, "alone", answer)
+    kept = found[core]["alone"]["cases"][case]
+    assert (kept["minimum"], kept["whole"], kept["floor"], kept["median"]) == (50, 80, 30, 60)
 
 
 def test_several_turns_keep_the_fastest_and_the_better():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 
 import pytest
 
 from faultplane import _backend
-from faultplane.cli.bench import amounts, failures, handover, measure, ours, peers
+from faultplane.cli.bench import amounts, failures, guarded, handover, measure, ours, peers
 from faultplane.cli.bench.measure import Case
 from faultplane.errors import FaultplaneError
 
@@ -195,6 +196,107 @@ def test_a_run_without_storage_is_no_measurement(run_python, core_name):
     )
     done = run_python(code, core=core_name, check=False)
     assert "AssertionError: 0 lanes were claimed" in done.stderr
+
+
+# ------------------------------------------------------------------------------ guarded calls
+
+
+def by_hand(attempts, opens=False):
+    """Guards that try a function so often, and reject every call after the first that failed."""
+    failed = []
+
+    def guard(function):
+        def guarded_function(numbers):
+            if opens and failed:
+                raise BrokenPipeError
+            for _ in range(attempts - 1):
+                with contextlib.suppress(ConnectionResetError):
+                    return function(numbers)
+            try:
+                return function(numbers)
+            except ConnectionResetError:
+                failed.append(numbers)
+                raise
+
+        return guarded_function
+
+    rejection = BrokenPipeError if opens else None
+    return guarded.Guards(guard, None, None, guard, rejection, attempts=attempts)
+
+
+@contextlib.contextmanager
+def measuring(guards):
+    with guarded.Guarded(guards) as measured:
+        for case in measured.cases.values():
+            case.block(10)
+            case.floor(10)
+        yield measured
+
+
+def test_what_guards_is_told_how_many_calls_it_had():
+    for opens in (False, True):
+        with measuring(by_hand(3, opens)) as measured:
+            assert measured.check() == {guarded.SUCCEEDS: 10, guarded.RETRIED: 10}
+
+
+def test_what_tries_too_seldom_is_not_measured():
+    guards = by_hand(3)._replace(attempts=2, retried=None)
+    with measuring(guards) as measured, pytest.raises(AssertionError, match="tried 3 times, not 2"):
+        measured.check()
+
+
+def test_a_call_that_does_not_come_through_is_not_measured():
+    guards = by_hand(3)._replace(succeeds=lambda function: lambda numbers: 7)
+    with measuring(guards) as measured, pytest.raises(AssertionError, match="10 calls, 0 tries"):
+        measured.check()
+
+
+def test_a_breaker_that_never_opens_is_not_measured(monkeypatch):
+    monkeypatch.setattr(guarded, "FAILING_CALLS_MAX", 9)
+    guards = by_hand(3)._replace(rejection=BrokenPipeError)
+    with measuring(guards) as measured, pytest.raises(AssertionError, match="not open in 9 calls"):
+        measured.check()
+
+
+def test_a_failure_that_is_answered_is_not_measured():
+    def swallow(function):
+        def guarded_function(numbers):
+            try:
+                return function(numbers)
+            except ConnectionResetError:
+                return None
+
+        return guarded_function
+
+    guards = guarded.Guards(swallow, None, None, None, None)
+    with measuring(guards) as measured, pytest.raises(AssertionError, match="gave an answer"):
+        measured.check()
+
+
+def test_a_call_that_is_not_rejected_is_not_measured():
+    guards = guarded.guards()
+    rejects = guards.rejects
+    with guarded.Guarded(guards._replace(succeeds=None, awaited=None, retried=None)) as measured:
+        block = measured.cases[guarded.REJECTED].block
+        block(5)
+        rejects.cell.move(0, 1)
+        with pytest.raises(AssertionError, match="not rejected"):
+            block(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", [True, False])
+def test_our_own_are_counted_where_others_read_it(run_python, core_name, domain):
+    code = (
+        "from faultplane.cli.bench import guarded\n"
+        f"found = guarded.run(2, domain={domain})\n"
+        "print(list(found['cases']) == list(guarded.CASES), min(found['calls'].values()) > 0)\n"
+        f"if {domain}:\n"
+        "    guarded.check_shared({**found['calls'], guarded.RETRIED: 1})\n"
+    )
+    done = run_python(code, core=core_name, check=False)
+    assert done.stdout == "True True\n"
+    assert ("AssertionError: 1 calls were retried" in done.stderr) == domain
 
 
 # ------------------------------------------------------------------------------------ handover

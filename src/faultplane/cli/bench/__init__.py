@@ -23,7 +23,17 @@ from typing import Any, Final
 import faultplane as fp
 from faultplane import schema
 from faultplane.cli import EXIT_FOUND_TROUBLE, EXIT_OK, add_json, ends_in_order, whole
-from faultplane.cli.bench import amounts, handover, measure, ours, peers, report, scrape, stalls
+from faultplane.cli.bench import (
+    amounts,
+    guarded,
+    handover,
+    measure,
+    ours,
+    peers,
+    report,
+    scrape,
+    stalls,
+)
 from faultplane.cli.output import print_json
 
 EXAMPLES: Final = (
@@ -31,7 +41,9 @@ EXAMPLES: Final = (
     "faultplane bench --quick --only record",
     "faultplane bench --json > figures.json",
 )
-PARTS: Final = ("record", "stalls", "peers", "handover", "scrape")
+PARTS: Final = ("record", "guarded", "stalls", "peers", "handover", "scrape")
+PLACES: Final = ("domain", "alone")
+"""Where guarded calls are measured: shared with other processes, or in the process alone."""
 BUDGET_BYTES: Final = 1 << 30
 SECONDS_MAX: Final = 180
 
@@ -78,6 +90,9 @@ def _child(words: Sequence[str], quick: bool) -> dict[str, Any]:
         case ["ours"]:
             measure.refuse_debug_build()
             return ours.run(amount)
+        case ["guarded", place]:
+            measure.refuse_debug_build()
+            return guarded.run(amount.guarded_rounds, domain=place == "domain")
         case ["stalls"]:
             measure.refuse_debug_build()
             return stalls.run(amount.stalls)
@@ -100,6 +115,7 @@ def measure_all(parts: Sequence[str], turns: int, quick: bool, directory: str) -
         "load": [os.getloadavg()[0]],
         "turns": turns,
         "cores": {},
+        "guarded": {},
         "stalls": {},
         "peers": {},
         "handover": {},
@@ -112,6 +128,9 @@ def measure_all(parts: Sequence[str], turns: int, quick: bool, directory: str) -
             if "record" in parts or "peers" in parts:
                 _say(f"turn {turn + 1} of {turns}: {core} core")
                 _keep_best_core(found["cores"], core, child(["ours"], core))
+            for place in PLACES if "guarded" in parts else ():
+                _say(f"turn {turn + 1} of {turns}: guarded calls, {core} core, {place}")
+                _keep_best_cases(found["guarded"], core, place, child(["guarded", place], core))
         for name in peers.PEERS if "peers" in parts else ():
             _say(f"turn {turn + 1} of {turns}: {name}")
             _keep_better(found["peers"], name, child(["peer", name]))
@@ -219,6 +238,16 @@ def _keep_better(found: dict[str, Any], name: str, answer: dict[str, Any] | None
     known = found.setdefault(name, answer)
     if "missing" not in answer:
         found[name] = measure.better(known, answer)
+
+
+def _keep_best_cases(
+    found: dict[str, Any], core: str, place: str, answer: dict[str, Any] | None
+) -> None:
+    if answer is None:
+        return
+    known = found.setdefault(core, {}).setdefault(place, answer)
+    for name, timing in answer["cases"].items():
+        known["cases"][name] = measure.better(known["cases"][name], timing)
 
 
 def _keep_best_core(found: dict[str, Any], core: str, answer: dict[str, Any] | None) -> None:

@@ -14,6 +14,7 @@ class Amounts(NamedTuple):
     first_sightings: int
     stalls: int
     peer_rounds: int
+    guarded_rounds: int
     handed_over: int
     handed_over_by_peers: int
     scraped_workers: int
@@ -29,6 +30,7 @@ FULL: Final = Amounts(
     first_sightings=400,
     stalls=6_000_000,  # 11,718 lane claims: enough for a p99.99 of them
     peer_rounds=60,
+    guarded_rounds=300,
     handed_over=1_500_000,
     handed_over_by_peers=200_000,
     scraped_workers=64,
@@ -36,7 +38,12 @@ FULL: Final = Amounts(
     scrapes=5,
 )
 FULL_PURE: Final = FULL._replace(
-    rounds=60, long_run=20_000, samples=10_000, stalls=400_000, handed_over=60_000
+    rounds=60,
+    long_run=20_000,
+    samples=10_000,
+    stalls=400_000,
+    guarded_rounds=60,
+    handed_over=60_000,
 )
 QUICK: Final = Amounts(
     rounds=10,
@@ -45,13 +52,16 @@ QUICK: Final = Amounts(
     first_sightings=20,
     stalls=60_000,
     peer_rounds=3,
+    guarded_rounds=10,
     handed_over=20_000,
     handed_over_by_peers=5_000,
     scraped_workers=4,
     scraped_each=(100,),
     scrapes=1,
 )
-QUICK_PURE: Final = QUICK._replace(rounds=3, long_run=2_000, samples=500, stalls=25_000)
+QUICK_PURE: Final = QUICK._replace(
+    rounds=3, long_run=2_000, samples=500, stalls=25_000, guarded_rounds=3
+)
 
 
 def choose(core: str, quick: bool) -> Amounts:

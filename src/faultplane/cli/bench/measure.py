@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from types import FunctionType
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from faultplane import _backend
 from faultplane.cli.bench.failures import Fail
@@ -23,6 +23,7 @@ BLOCK_NANO: Final = 1_000_000
 CALLS_MAX: Final = 200
 """Fewer than the rows of a lane, so that many blocks claim none: the price in a warm lane."""
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Block = Callable[[int], int]
 """Takes a number of calls, gives the nanoseconds they took."""
 
@@ -76,15 +77,16 @@ def refuse_debug_build() -> None:
             raise FaultplaneError(f"a benchmark needs a release build, {path} is a checked one")
 
 
-def _with_own_code(block: Block) -> Block:
-    """The block with byte code of its own.
+def with_own_code(block: Function) -> Function:
+    """The function with byte code of its own.
 
     The interpreter specializes each call for what it calls. Blocks that shared their code would
     undo that for each other, and a call in an application's handler has a place of its own.
     """
     function = cast("FunctionType", block)
     code = function.__code__.replace()
-    return FunctionType(code, function.__globals__, code.co_name, None, function.__closure__)
+    copied = FunctionType(code, function.__globals__, code.co_name, None, function.__closure__)
+    return cast("Function", copied)
 
 
 def handling(fail: Fail, record: Callable[[Exception], Any]) -> Block:
@@ -102,7 +104,7 @@ def handling(fail: Fail, record: Callable[[Exception], Any]) -> Block:
                 record(error)
         return time.perf_counter_ns() - start
 
-    return _with_own_code(block)
+    return with_own_code(block)
 
 
 def catching(fail: Fail) -> Block:
@@ -120,7 +122,7 @@ def catching(fail: Fail) -> Block:
                 pass
         return time.perf_counter_ns() - start
 
-    return _with_own_code(block)
+    return with_own_code(block)
 
 
 def calling(function: Callable[[Any], Any], argument: Any) -> Block:
@@ -133,7 +135,7 @@ def calling(function: Callable[[Any], Any], argument: Any) -> Block:
             function(argument)
         return time.perf_counter_ns() - start
 
-    return _with_own_code(block)
+    return with_own_code(block)
 
 
 def calling_nothing(function: Callable[[], Any]) -> Block:
@@ -146,7 +148,7 @@ def calling_nothing(function: Callable[[], Any]) -> Block:
             function()
         return time.perf_counter_ns() - start
 
-    return _with_own_code(block)
+    return with_own_code(block)
 
 
 def looping(calls: int) -> int:
@@ -158,21 +160,39 @@ def looping(calls: int) -> int:
     return time.perf_counter_ns() - start
 
 
-def measure(cases: dict[str, Case], rounds: int) -> dict[str, Timing]:
-    """Timing of every case, over ``rounds`` interleaved rounds."""
-    calls = {name: _calls(case.block) for name, case in cases.items()}
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
-    gc.collect()
-    for _ in range(rounds):
-        for name, (block, floor) in cases.items():
-            number = calls[name]
+class Rounds:
+    """Rounds of cases, a block of each in turn, and what they took so far."""
+
+    def __init__(self, cases: dict[str, Case]) -> None:
+        self._cases = cases
+        self._calls = {name: _calls(case.block) for name, case in cases.items()}
+        self._spent: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
+        gc.collect()
+
+    def one_more(self) -> dict[str, tuple[float, float]]:
+        """Nanoseconds of a call of each case and of its floor, in one more round."""
+        for name, (block, floor) in self._cases.items():
+            number = self._calls[name]
             empty = floor(number) / number
             block(number // 10)  # not timed: brings back what the other cases put out of caches
-            spent[name].append((block(number) / number, empty))
-    return {name: _timing(pairs, calls[name]) for name, pairs in spent.items()}
+            self._spent[name].append((block(number) / number, empty))
+        return {name: pairs[-1] for name, pairs in self._spent.items()}
+
+    def timings(self) -> dict[str, Timing]:
+        """Timing of every case over the rounds so far, at least one."""
+        return {name: timing(pairs, self._calls[name]) for name, pairs in self._spent.items()}
 
 
-def _timing(pairs: Sequence[tuple[float, float]], calls: int) -> Timing:
+def measure(cases: dict[str, Case], rounds: int) -> dict[str, Timing]:
+    """Timing of every case, over ``rounds`` interleaved rounds."""
+    found = Rounds(cases)
+    for _ in range(rounds):
+        found.one_more()
+    return found.timings()
+
+
+def timing(pairs: Sequence[tuple[float, float]], calls: int) -> Timing:
+    """The timing of a case, of (block, floor) a call in each round."""
     whole, floor = (min(values) for values in zip(*pairs, strict=True))
     median = middle([block - empty for block, empty in pairs])
     return Timing(max(whole - floor, 0.0), max(median, 0.0), whole, floor, calls)

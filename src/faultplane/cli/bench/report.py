@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any, Final
 
+from faultplane.cli.bench import guarded
 from faultplane.cli.output import paint, print_table, terminal_width
 
 LONGER: Final = {
@@ -31,6 +32,8 @@ def print_report(found: dict[str, Any]) -> None:
     print()
     if found["cores"]:
         _print_cores(found["cores"])
+    if found["guarded"]:
+        _print_guarded(found["guarded"])
     for core, figures in found["stalls"].items():
         _print_stalls(core, figures)
     if found["peers"]:
@@ -72,6 +75,23 @@ def _print_cores(cores: dict[str, Any]) -> None:
     for core, figures in cores.items():
         switches = figures["quantiles"]["switches_involuntary"]
         _print_wrapped(f"{core}: {_calls(figures)}; preempted {switches:,} times in one by one")
+    print()
+
+
+def _print_guarded(found: dict[str, Any]) -> None:
+    """Guarded calls that processes share, and below each the same in the process alone."""
+    rows = []
+    for case in guarded.CASES:
+        for place, name in (("domain", case), ("alone", "  without a domain")):
+            both = [found.get(core, {}).get(place) for core in ("cython", "python")]
+            timings = [figures["cases"][case] if figures else {} for figures in both]
+            rows.append(_core_row(name, timings, "minimum", "median"))
+    heads = ["retry, budget and breaker", "compiled", "median", "pure", "median", "ratio"]
+    print_table(heads, rows, heads[1:])
+    _print_wrapped(
+        "Net of the bare call where it succeeds; a rejection with raising and catching it; two "
+        "failures with raising, recording and counting them, without a wait."
+    )
     print()
 
 
