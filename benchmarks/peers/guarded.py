@@ -126,7 +126,8 @@ def stamina() -> Guards:
 
     set_on_retry_hooks(())  # those by default log each retry
     # The function that both libraries sleep with looks the module up here each time.
-    importlib.import_module("tenacity.nap").time = SimpleNamespace(sleep=_nothing)  # type: ignore[attr-defined]
+    nap: Any = importlib.import_module("tenacity.nap")
+    nap.time = SimpleNamespace(sleep=_nothing)
     guard: Any = library.retry(
         on=ConnectionError, attempts=ATTEMPTS, wait_initial=0, wait_max=0, wait_jitter=0
     )

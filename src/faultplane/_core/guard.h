@@ -51,6 +51,11 @@ static int fp_says_nothing(PyObject *error) {
            !PyType_IsSubtype(Py_TYPE(error), (PyTypeObject *)PyExc_BaseExceptionGroup);
 }
 
+/* An instance that nothing was done to yet: to measure it, and let go of it again. */
+static PyObject *fp_allocate(PyObject *type) {
+    return ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+}
+
 /* Calls of instances go to the function at `offset`, without a tuple of their arguments; as methods
    they are called without an object for the method. Before there is an instance in use. */
 static void fp_be_vectorcallable(PyObject *type, Py_ssize_t offset) {

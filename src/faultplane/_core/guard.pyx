@@ -558,10 +558,11 @@ cdef bint goes_on(Guard g, Try* t) noexcept:
 
 cdef extern from "guard.h":
     void fp_drop(PyObject* owned) noexcept
+    object fp_allocate(PyObject* type)
 
 
 cdef int be_vectorcallable() except -1:
-    cdef Guarded sample = Guarded.__new__(Guarded)
+    sample = <Guarded>fp_allocate(<PyObject*>Guarded)
     fp_be_vectorcallable(
         <PyObject*>Guarded, <Py_ssize_t>(<char*>&sample.call - <char*><PyObject*>sample)
     )
