@@ -48,6 +48,13 @@ def shop(run_python):
     return lambda calls_min=5, **options: run_python(SHOP, calls_min, **options)
 
 
+@pytest.fixture
+def both_cores(child_environment):
+    """Skips where one of them is not there."""
+    for name in ("cython", "python"):
+        child_environment(name)
+
+
 def rows(answer):
     return {(row["store"], row["name"]): row for row in map(json.loads, answer.lines)}
 
@@ -208,7 +215,7 @@ def trace(tmp_domain_dir, store):
 @pytest.mark.parametrize("mine", ["cython", "python"])
 @pytest.mark.parametrize("theirs", ["cython", "python"])
 def test_a_state_is_set_by_the_core_that_the_store_belongs_to(
-    command, shop, tmp_domain_dir, mine, theirs
+    command, shop, tmp_domain_dir, both_cores, mine, theirs
 ):
     shop(core=theirs)
     store = f"1-{theirs}"
@@ -225,7 +232,7 @@ def test_a_state_is_set_by_the_core_that_the_store_belongs_to(
     assert (row["state"], row["cause"]) == ("forced-open", "forced")
 
 
-def test_the_lock_of_the_pure_core_is_waited_for(command, shop, tmp_domain_dir):
+def test_the_lock_of_the_pure_core_is_waited_for(command, shop, tmp_domain_dir, both_cores):
     shop(core="python")
     with open(tmp_domain_dir / "default" / "1-python" / "locks", "r+b") as locks:
         flock = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, layout.LOCK_CELLS, 1, 0)

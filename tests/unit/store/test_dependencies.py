@@ -83,11 +83,11 @@ def test_a_row_says_what_opened_the_breaker_when_and_who_declared_it(core_name, 
     assert 0 < row["time_left_seconds"] <= 60
     assert (row["probes_max"], row["permits"], row["permits_max"]) == (3, 0, 7)
     # Twelve calls: 0 succeeds, 1 fails three times, 2 succeeds, 3 fails and is the end of it.
-    assert (row["failures"], row["opened"], row["retries"]) == (4, 1, 3)
+    assert (row["failures"], row["opened"], row["retries"]) == (4, 1, 2)
     assert row["rejected"] == 1 + 8
     assert (row["window_calls"], row["window_failures"]) == (0, 0)
     assert row["tokens_max"] == 10
-    assert row["tokens"] == 10 - 3 + 2 * 0.5  # the first two calls found it full
+    assert row["tokens"] == 10 - 2 + 2 * 0.5  # the first two calls found it full
     assert (row["declared_service"], row["differs"], row["other"]) == ("shop", 0, None)
     assert row["declared_pid"] > 1
     assert row["declaration"]["breaker"]["calls_min"] == 5
@@ -151,7 +151,7 @@ def test_why_did_it_open_is_a_query(shop):
     )
     assert answer.fetchall() == [("payments", "failure rate", 4, "TimeoutError", 4)]
     (told,) = domain.query("select tokens, other from dependencies where state = 'open'").fetchall()
-    assert told == (8.0, None)
+    assert told == (9.0, None)
 
 
 def test_a_process_whose_slot_was_given_back_is_not_known_any_more(run_python, shop):
