@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import faultplane as fp
+from faultplane.resilience import sharing
 from faultplane.resilience.dependency import Dependency
 from faultplane.store import lifecycle
 from faultplane.store.control import CellState, ControlFile
@@ -16,10 +19,15 @@ from faultplane.store.control import CellState, ControlFile
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def joined() -> None:
-    """This process has a domain: dependencies are shared."""
+    """This process has a domain, with cells for as many dependencies as a module's tests have."""
     fp.init()
+    owned = lifecycle.owned()
+    if owned is not None:
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(owned[0].path, "control"))
+    sharing._forget_parent()
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_each_failure_is_recorded_once_with_the_number_of_its_try(name, fails):
     dependency = Dependency(name, retry=Retry(attempts=3, backoff=NOW))
     with pytest.raises(TimeoutError):
         dependency(fails(TimeoutError("a"), TimeoutError("b"), TimeoutError("c")))()
-    with fp.attach() as domain:
+    with fp.init() as domain:
         table = domain.records().to_pyarrow()
         rows = table.select(["operation", "attempt", "flags"]).to_pylist()
     mine = [row for row in rows if row["operation"] == name]
@@ -218,7 +218,7 @@ def test_an_error_that_leaves_a_block_is_recorded_as_what_nobody_handled(name, s
 
     with pytest.raises(TimeoutError):
         list(numbers())
-    with fp.attach() as domain:
+    with fp.init() as domain:
         rows = domain.records().to_pyarrow().select(["operation", "flags"]).to_pylist()
     handled = [row["flags"] & schema.FLAG_HANDLED for row in rows if row["operation"] == name]
     assert handled == [0, 0]

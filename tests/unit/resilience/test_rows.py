@@ -29,7 +29,7 @@ def test_how_long_the_try_took(slow_call, name):
     with pytest.raises(TimeoutError):
         wait()
     took_nano = time.monotonic_ns() - start
-    with fp.attach() as domain:
+    with fp.init() as domain:
         table = domain.records().to_pyarrow().select(["operation", "duration_nano"])
     (row,) = (row for row in table.to_pylist() if row["operation"] == name)
     assert WAIT_NANO <= row["duration_nano"] <= took_nano

@@ -172,7 +172,11 @@ def _measure_handover(found: dict[str, Any], child: _Child, turns: int, quick: b
 
 def cores() -> list[str]:
     """The cores that can be measured here."""
-    return [*(["cython"] if find_spec("faultplane._core.record") else []), "python"]
+    try:
+        compiled = find_spec("faultplane._core.record") is not None
+    except ModuleNotFoundError:  # its directory is there, as sources, and nothing compiled in it
+        compiled = False
+    return [*(["cython"] if compiled else []), "python"]
 
 
 def _say(text: str) -> None:

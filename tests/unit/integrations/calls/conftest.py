@@ -65,7 +65,7 @@ def recorded() -> Callable[[str], list[tuple[str, int]]]:
     """Function: (type, attempt) of each record of an operation, in order."""
 
     def read(operation: str) -> list[tuple[str, int]]:
-        with fp.attach() as domain:
+        with fp.init() as domain:
             table = domain.records().to_pyarrow().select(["operation", "type", "attempt"])
         rows = [row for row in table.to_pylist() if row["operation"] == operation]
         return [(row["type"], row["attempt"]) for row in rows]

@@ -226,12 +226,12 @@ def test_a_server_that_does_not_answer_is_waited_for_as_long_as_there_is_time(
 ):
     held = threading.Event()
     origin.tell("/a", Answer(held=held))
-    policies: dict[str, Any] = {bound: 0.1} if bound in {"deadline", "timeout"} else {}
+    policies: dict[str, Any] = {bound: 0.5} if bound in {"deadline", "timeout"} else {}
     dependency = fp.Dependency(name, breaker=fp.Breaker(), **policies)
-    own = 0.1 if bound == "own" else 60
+    own = 0.5 if bound == "own" else 60
     with (
         pytest.raises((*_types(client.late), TimeoutError)),
-        fp.deadline(0.1 if bound == "time_left" else 60),
+        fp.deadline(0.5 if bound == "time_left" else 60),
     ):
         client.ask(dependency, "GET", f"{origin.url}/a", timeout=own)
     held.set()
