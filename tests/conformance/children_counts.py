@@ -192,9 +192,7 @@ def handed_over(core, path):
 
 
 def interrupted(core, path, base):
-    """Signal handlers that raise, anywhere inside a record; None where that cannot be tried."""
-    if "coverage" in sys.modules:
-        return None  # its own lock does not survive them
+    """Signal handlers that raise, anywhere inside a record."""
     bound(core, path)
 
     class Interrupt(getattr(builtins, base)):
@@ -206,9 +204,12 @@ def interrupted(core, path, base):
     signal.signal(signal.SIGALRM, handler)
     errors = kept(4)
     acknowledged = attempted = 0
+    longer = 1  # on a machine so slow that no record comes to its end in time
     for i in range(3000):
+        if i % 60 == 0 and acknowledged == 0 < i:
+            longer *= 2
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.00001 + i % 60 * 0.000003)
+            signal.setitimer(signal.ITIMER_REAL, longer * (0.00001 + i % 60 * 0.000003))
             attempted += 1
             core.record(errors[i % 4], attributes={"i": i} if i % 3 else None)
             acknowledged += 1

@@ -172,11 +172,10 @@ def test_records_that_come_in_while_others_are_made_up_for_are_counted_exactly(
     assert len(reader.rows()) == 40 + came_in - dropped.get("reentrant", 0)
 
 
+@pytest.mark.unmeasured  # coverage's own lock does not survive such handlers
 @pytest.mark.parametrize("base", ["BaseException", "Exception"])
 def test_handlers_that_raise_inside_a_record_leave_no_half_row(core_name, child, reader, base):
-    if (found := child(core_name, "interrupted", reader.path, base)) is None:
-        pytest.skip("coverage is measured")
-    acknowledged, attempted = found
+    acknowledged, attempted = child(core_name, "interrupted", reader.path, base)
     cells, rows = reader.cells(), reader.rows()
     dropped = domain_fixture.drops(cells)
     counted = sum(domain_fixture.errors(cells).values()) + dropped.get("series_overflow", 0)
