@@ -162,7 +162,7 @@ def find_type(exception: BaseException) -> tuple[TypeInfo, Any]:
     if info.read is not None:
         return _by_key(info, exception)
     if issubclass(type_, OSError) and (errno := errno_of(exception)):
-        info = _find(info.narrowed(errno))
+        info = state.types.get((info.key, errno)) or _find(info.narrowed(errno))
     narrow = info.by_causes and cause_of(exception) is not None
     if narrow:
         info = _find(info.narrowed(*causes_of(exception)))
