@@ -38,7 +38,7 @@ LANE_ROWS = 512
 ALONE = (
     "raw", "30 frames", "with a cause", "KeyError", "OSError", "the same object again",
     "operation and attempt", "attributes", "redacted", "a secret, redacted",
-    "counter.add", "classify", "capture block",
+    "counter.add", "classify", "capture block", "guarded call", "guarded call, rejected",
 )  # fmt: skip
 SPAN = "a new span each time"
 MARK = "getppid"  # a function of the C library that nothing else calls meanwhile
@@ -54,23 +54,24 @@ def child(group):
         sys.modules["opentelemetry"] = None
     import faultplane
     from faultplane import _backend
-    from faultplane.cli.bench import measure, ours
+    from faultplane.cli.bench import guarded, measure, ours
 
     if faultplane.core != "cython":
         raise SystemExit("instructions are counted of the compiled core, which is not there")
     measure.refuse_debug_build()
     calls = measure.Calls()
-    found = ours.cases(calls)
+    found = ours.cases(calls) | guarded.Guarded(guarded.guards()).cases
     if group == "span":
         found = ours.span_cases(calls)
     gc.collect()
     gc.disable()
     state = _backend.core.writer_state
+    silent = {*ours.NOT_RECORDING, guarded.SUCCEEDS, guarded.REJECTED}
     for name in cases(group):
         case = found.get(name)
         if case is None:
             continue
-        while name not in ours.NOT_RECORDING and state()["seq"] % LANE_ROWS != 1:
+        while name not in silent and state()["seq"] % LANE_ROWS != 1:
             case.block(1)  # up to the first row of a lane, so that none is claimed below
         case.block(3)
         before = state()["lanes_claimed"]

@@ -49,6 +49,7 @@ def test_what_is_counted_is_the_call(instructions, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(path))
     found = instructions.count("alone")
     assert set(found) == set(instructions.ALONE)
+    assert 0 < found["guarded call"] < found["guarded call, rejected"]
     # A frame more is walked, a cause more is followed, a message more is looked through.
     assert 0 < found["classify"] < found["KeyError"] < found["with a cause"] < found["30 frames"]
     assert found["raw"] < found["redacted"] < found["a secret, redacted"]
