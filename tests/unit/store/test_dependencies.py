@@ -240,6 +240,35 @@ def test_a_declaration_that_is_no_json_is_none(shop):
         assert of(domain, "payments")["declaration"] == {}
 
 
+BOUNDS = {"u64": (0, (1 << 64) - 1), "i64": (-(1 << 63), (1 << 63) - 1)}
+DAMAGED = 150
+
+
+def test_whatever_is_in_the_cells_the_tables_have_room_for_it(shop, rng):
+    domain = shop()
+    with open(control_file(domain), "rb") as file:
+        good = file.read()
+    cells = range(layout.CONTROL.size, layout.CONTROL.size + 3 * layout.CONTROL_CELL.size, 8)
+    leases = range(layout.leases_offset(layout.cells_for(1024)), len(good), 8)[: 2 * 512]
+    counts = range(layout.CONTROL.offset["cells_used"], layout.CONTROL.size, 8)[:16]
+    shown = 0
+    for _ in range(DAMAGED):
+        data = bytearray(good)
+        for at in rng.choices([*cells, *leases, *counts], k=rng.choice((1, 8, 64))):
+            data[at : at + 8] = rng.choice((bytes(8), b"\xff" * 8, rng.randbytes(8)))
+        with open(control_file(domain), "r+b") as file:
+            file.write(data)
+        for name in ("dependencies", "transitions"):
+            found = getattr(domain, f"{name}_rows")()
+            shown += len(found)
+            for column, values in tables.columns(name, found).items():
+                low, high = BOUNDS.get(tables.TABLES[name][column].replace("time", "i64"), (0, 0))
+                for value in values:
+                    assert not isinstance(value, int) or low <= value <= high, (column, value)
+                    assert not isinstance(value, str) or value.encode()[:0] == b""
+    assert shown > 2 * DAMAGED
+
+
 def test_reading_leaves_the_file_as_it_is_and_no_descriptor_open(shop):
     domain = shop()
     with open(control_file(domain), "rb") as file:
