@@ -52,7 +52,7 @@ DEPENDENCIES = {
     "storm_with_time": {
         "retry": fp.Retry(
             attempts=4, backoff=fp.constant(0),
-            budget=fp.RetryBudget(ratio=0.1, floor=200, capacity=20),
+            budget=fp.RetryBudget(ratio=0.1, floor=12.3, capacity=20),
         ),
     },
     "limit": {"limit": 4},

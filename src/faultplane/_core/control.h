@@ -454,11 +454,10 @@ static inline uint64_t budget_refill(const Control *c, uint64_t now_ms) {
             since = now_ms, tokens = c->capacity_milli;
         uint64_t elapsed = now_ms > since ? now_ms - since : 0;
         uint64_t missing = c->capacity_milli > tokens ? c->capacity_milli - tokens : 0;
-        uint64_t brought = elapsed * c->floor_milli / MILLI;
-        if (c->floor_milli && brought >= missing)
-            since += elapsed;
-        else if (c->floor_milli) /* what is left of a token stays in the time */
-            since += brought * MILLI / c->floor_milli;
+        uint64_t steps = c->refill_milli ? elapsed / c->refill_ms : 0;
+        uint64_t brought = steps * c->refill_milli;
+        if (c->floor_milli) /* what is left of a step stays in the time */
+            since += brought >= missing ? elapsed : steps * c->refill_ms;
         tokens += brought < missing ? brought : missing;
         uint64_t next = since << BUDGET_REFILL_SHIFT | tokens;
         if (next == old || fp_cas(word, old, next))

@@ -17,6 +17,7 @@ typedef struct {
     uint64_t incarnation;
     uint64_t config_version; /* of the copy below */
     uint64_t bucket_ms, epoch, epoch_end_ms; /* what of the time window is worked out already */
+    uint64_t refill_ms, refill_milli; /* the least time that brings whole thousandths, and these */
     uint64_t window_ms, window_calls, calls_min, failure_rate, slow_rate, slow_call_nano,
         consecutive, probes, probe_ms, open_ms, open_ms_max, open_factor_milli, ratio_milli,
         floor_milli, capacity_milli, limit;
@@ -71,6 +72,12 @@ static inline void control_configure(Control *c) {
             copy.config_version = begun;
             copy.bucket_ms = (copy.window_ms + BUCKETS - 1) / BUCKETS;
             copy.epoch = copy.epoch_end_ms = 0;
+            uint64_t step = copy.floor_milli, rest = MILLI;
+            while (rest) { /* their greatest common divisor */
+                uint64_t next = step % rest;
+                step = rest, rest = next;
+            }
+            copy.refill_ms = MILLI / step, copy.refill_milli = copy.floor_milli / step;
             *c = copy;
             return;
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Final
 
 from faultplane.control_schema import (
@@ -34,7 +35,9 @@ OUTCOMES: Final = (1 << OUTCOMES_GENERATION_SHIFT) - 1
 class Numbers:
     """A declaration as a process uses it: the fields of `CONFIG_FIELDS`."""
 
-    __slots__ = ("bucket_ms", *(field.name for field in CONFIG_FIELDS))
+    __slots__ = (
+        "bucket_ms", "refill_milli", "refill_ms", *(field.name for field in CONFIG_FIELDS),
+    )  # fmt: skip
 
     window_ms: int
     window_calls: int
@@ -57,6 +60,9 @@ class Numbers:
         for field, value in zip(CONFIG_FIELDS, values, strict=True):
             setattr(self, field.name, value)
         self.bucket_ms = -(-self.window_ms // BUCKETS)
+        # The least time that brings whole thousandths of a token, and these.
+        step = gcd(self.floor_milli, MILLI)
+        self.refill_ms, self.refill_milli = MILLI // step, self.floor_milli // step
 
 
 def generation_of(word: int) -> int:
@@ -164,13 +170,14 @@ def probes_of(leases: list[int], generation: int) -> int:
 
 def refilled(old: int, numbers: Numbers, now_ms: int) -> int:
     """A budget's word as it is by now: what time brought is put in."""
-    floor, capacity = numbers.floor_milli, numbers.capacity_milli
+    capacity = numbers.capacity_milli
     since, tokens = old >> BUDGET_REFILL_SHIFT, old & BUDGET_TOKENS_MASK
     if old == 0:  # the first: it begins with what it can hold
         since, tokens = now_ms, capacity
     elapsed, missing = max(now_ms - since, 0), max(capacity - tokens, 0)
-    brought = elapsed * floor // MILLI
-    if floor:
-        # What is left of a token stays in the time.
-        since += elapsed if brought >= missing else brought * MILLI // floor
+    steps = elapsed // numbers.refill_ms
+    brought = steps * numbers.refill_milli
+    if numbers.floor_milli:
+        # What is left of a step stays in the time.
+        since += elapsed if brought >= missing else steps * numbers.refill_ms
     return since << BUDGET_REFILL_SHIFT | tokens + min(brought, missing)

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from math import gcd
 from functools import partial
 from typing import Any, Final, NamedTuple, Self
 from zlib import crc32
@@ -498,7 +499,8 @@ def _tokens(word: int, config: dict[str, int], now_ms: int) -> int:
     if word == 0:
         return config["capacity_milli"]
     elapsed = max(now_ms - (word >> layout.BUDGET_REFILL_SHIFT), 0)
-    brought = elapsed * config["floor_milli"] // layout.MILLI
+    step = gcd(config["floor_milli"], layout.MILLI)
+    brought = elapsed // (layout.MILLI // step) * (config["floor_milli"] // step)
     kept = word & layout.BUDGET_TOKENS_MASK
     return max(min(kept + brought, config["capacity_milli"]), kept)
 
