@@ -8,8 +8,8 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from math import gcd
 from functools import partial
+from math import gcd
 from typing import Any, Final, NamedTuple, Self
 from zlib import crc32
 
