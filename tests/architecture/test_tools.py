@@ -11,16 +11,24 @@ import pytest
 
 
 @pytest.fixture
-def tests_tool(root, monkeypatch):
-    """``tools/tests.py`` as a module."""
+def load_tool(root, monkeypatch):
+    """Function ``(name) -> module``: a file of ``tools``."""
     monkeypatch.syspath_prepend(root / "tools")
-    spec = importlib.util.spec_from_file_location("tests_tool", root / "tools" / "tests.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"tool_{name}", root / f"tools/{name}.py")
+        # Where dataclasses look for the module of their annotations.
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for name in [name for name in sys.modules if name.startswith("tool_")]:
+        del sys.modules[name]
 
 
-def test_coverage_of_killed_processes_does_not_hide_that_of_others(tests_tool, tmp_path, capsys):
+def test_coverage_of_killed_processes_does_not_hide_that_of_others(load_tool, tmp_path, capsys):
+    tests_tool = load_tool("tests")
     pytest.importorskip("coverage")
     environment = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
 
@@ -52,6 +60,24 @@ def test_coverage_of_killed_processes_does_not_hide_that_of_others(tests_tool, t
     assert "4 processes" in capsys.readouterr().out
     report = coverage("report")
     assert all(f"{name}.py" in report for name in ("early", "middle", "late"))
+
+
+def test_what_is_not_installed_as_it_was_written_is_found(load_tool, tmp_path):
+    """And what is compiled is nobody's business here."""
+    differences = load_tool("wheels").differences
+    places = [tmp_path / "installed", tmp_path / "source"]
+    for place in places:
+        (place / "store").mkdir(parents=True)
+        for name in ("__init__.py", "store/gc.py", "top.tcss", "py.typed"):
+            (place / name).write_text(f"{name}\n")
+    installed, source = places
+    (installed / "ring.cpython-311-x86_64-linux-gnu.so").touch()
+    (source / "ring.pyx").touch()
+    assert differences(installed, source) == []
+    (installed / "store/gc.py").write_text("store/gc.pY\n")
+    (installed / "py.typed").unlink()
+    (installed / "more.py").touch()
+    assert differences(installed, source) == ["more.py", "py.typed", "store/gc.py"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/<pid>/smaps")
