@@ -6,6 +6,7 @@ import signal
 import faultplane as fp
 
 requests = fp.counter("requests")
+bank = fp.Dependency("bank", retry=fp.Retry(budget=fp.RetryBudget()), breaker=fp.Breaker())
 
 
 def application(environ, start_response):
@@ -13,6 +14,7 @@ def application(environ, start_response):
     if path == "/metrics":
         return fp.metrics_app(environ, start_response)
     requests.add()
+    bank.call(len, path)
     _, what, n = path.split("/")
     if what == "burst":
         for number in range(int(n)):
