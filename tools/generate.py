@@ -240,6 +240,9 @@ def layout_header() -> str:
         lines.append("")
     widths = ", ".join(str(column.width) for column in schema.COLUMNS)
     lines.append(f"static const uint8_t COLUMN_WIDTHS[COLUMN_COUNT] = {{{widths}}};")
+    most = [control_schema.CONFIG_MAX[field.name] for field in control_schema.CONFIG_FIELDS]
+    bounds = "".join(f"    UINT64_C({number}),\n" for number in most)
+    lines.append(f"static const uint64_t CONFIG_MAX[CONFIG_WORDS] = {{\n{bounds}}};")
     reasons = "".join(f'    "{reason.name}",\n' for reason in schema.DROP_REASONS)
     lines.append(f"static const char *const DROP_NAMES[DROP_COUNT] = {{\n{reasons}}};")
     lines.append("")

@@ -131,6 +131,27 @@ CONFIG_FIELDS: Final = (
 )
 
 CONFIG_WORDS: Final = len(CONFIG_FIELDS)
+_DAY_MS: Final = 86_400_000
+CONFIG_MAX: Final = {
+    "window_ms": WINDOW_MS_MAX,
+    "window_calls": WINDOW_CALLS_MAX,
+    "calls_min": BUCKET_COUNT_MASK,
+    "failure_rate": RATE_ONE,
+    "slow_rate": RATE_ONE,
+    "slow_call_nano": _DAY_MS * 1_000_000,
+    "consecutive": STREAK_MAX,
+    "probes": PROBES_MAX,
+    "probe_ms": _DAY_MS,
+    "open_ms": _DAY_MS,
+    "open_ms_max": _DAY_MS,
+    "open_factor_milli": 10 * MILLI,
+    "ratio_milli": MILLI,
+    "floor_milli": BUDGET_TOKENS_MAX * MILLI,
+    "capacity_milli": BUDGET_TOKENS_MAX * MILLI,
+    "limit": PERMITS_MAX,
+}
+"""The most that each of `CONFIG_FIELDS` may be: who reads more takes this, since the file of all
+processes may have been damaged by one of them."""
 
 CONTROL_CELL: Final = Layout(
     "control_cell",

@@ -31,7 +31,7 @@ from fuzz.stage import make_place
 
 KINDS = (
     "registry", "owners", "dictionary", "stacks", "segment", "counts", "retired", "breath",
-    "deaths",
+    "deaths", "control",
 )  # fmt: skip
 CORE_KINDS = ("core-dictionary", "core-segment", "core-registry")
 PURE_KINDS = ("pure-dictionary", "pure-segment")

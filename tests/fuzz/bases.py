@@ -28,14 +28,14 @@ _WRITTEN = (1980, 1, 1, 0, 0, 0)
 MAKE = """
 import os, sys
 from faultplane import schema
-from faultplane.store import domain, location
+from faultplane.store import domain, files, location
 path, lanes, slots, segments, dictionary = sys.argv[1], *map(int, sys.argv[2:])
 from faultplane._backend import CORE_NAME
 where = os.path.join(path, "fuzz", location.store_name(CORE_NAME))
 os.makedirs(where, mode=0o700)
 shape = schema.Geometry(schema.BUDGET_BYTES_MIN, lanes, segments, slots, dictionary)
 directory = location.open_directory(where)
-domain._fill(directory, shape)
+domain._fill(directory, shape, files.forks)
 """
 
 WRITE = """
@@ -74,6 +74,18 @@ try:
     raise RuntimeError("caf\\u00e9 \\u2260 th\\u00e9 " * 8)
 except RuntimeError as error:
     fp.record(error, "Zahlung pr\\u00fcfen", attempt=2, duration_nano=5)
+bank = fp.Dependency(
+    "bank",
+    retry=fp.Retry(attempts=2, backoff=fp.constant(0), budget=fp.RetryBudget()),
+    breaker=fp.Breaker(window=60.0, calls_min=2, consecutive=5, slow_call=1.0, slow_rate=0.5),
+    limit=3,
+)
+for _ in range(2):
+    try:
+        bank.call(charge, 7)
+    except (ConnectionResetError, fp.errors.Rejected):
+        pass
+fp.Dependency("mail", breaker=fp.Breaker(window=20, calls_min=10)).call(len, "to whom")
 fp.counter("orders").add(4)
 fp.counter("refunds").add(1 << 40)
 if how == "order":

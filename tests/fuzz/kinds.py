@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from faultplane import schema
+from faultplane import control_schema, schema
+from faultplane.store import host
 from fuzz import bases, places, readers
 from fuzz.cases import Buffer
 
@@ -50,6 +51,14 @@ def unused(segment: bytes) -> bytes:
     for lane in range(lanes):
         word = schema.LANE_WORDS_OFFSET + lane * schema.LANE_WORD_STRIDE
         data[word : word + 8] = bytes(8)
+    return bytes(data)
+
+
+def of_this_boot(control: bytes) -> bytes:
+    """A control file of this start of the host: one of another is nobody's, and not read."""
+    data = bytearray(control)
+    control_schema.CONTROL.write(data, 0, boot_id=host.boot_id())
+    _header_crc(control_schema.CONTROL)(data)
     return bytes(data)
 
 
@@ -109,6 +118,8 @@ KINDS: Final = {
         Kind("counts", "agg-", readers.read_counts, places.aggregate, _no_crc),
         Kind("retired", "agg-retired", readers.read_retired, places.aggregate, _no_crc),
         Kind("breath", "breath-", readers.read_breath, places.breath, _no_crc),
+        Kind("control", "control", readers.read_control, places.control,
+             _header_crc(control_schema.CONTROL), change=of_this_boot),
         Kind("pure-dictionary", "dict-", readers.read_pure_dictionary, places.dictionary,
              _header_crc(schema.DICTIONARY), core="python"),
         Kind("pure-segment", "seg-", readers.read_pure_segment, places.segment,

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from faultplane import schema
+from faultplane import control_schema, schema
 
 ROWS_LISTED = 4
 
@@ -102,6 +102,21 @@ def breath(data: bytes) -> Iterator[Place]:
     yield from of_layout(schema.FATAL, schema.BREATH_FATAL_OFFSET)
     text = schema.BREATH_FATAL_OFFSET + schema.FATAL_HEAD_BYTES
     yield from (Place(text + n, 4) for n in range(0, 256, 8))
+
+
+def control(data: bytes) -> Iterator[Place]:
+    """Header, the cells that were taken with a text each, their transitions, the first leases."""
+    head, cell = control_schema.CONTROL, control_schema.CONTROL_CELL
+    yield from of_layout(head)
+    (used,) = struct.unpack_from("<Q", data, head.offset["cells_used"])
+    (leases,) = struct.unpack_from("<I", data, head.offset["leases_offset"])
+    (slots,) = struct.unpack_from("<I", data, head.offset["owner_slots"])
+    for index in range(used):
+        base = head.size + index * cell.size
+        yield from of_layout(cell, base)
+        yield from (Place(base + cell.offset["text"] + n, 1) for n in range(0, 200, 5))
+        row = leases + index * control_schema.lease_row_bytes(slots)
+        yield from (Place(row + 8 * n, 8) for n in range(2 * slots))
 
 
 def deaths(data: bytes) -> Iterator[Place]:

@@ -7,21 +7,25 @@ as is a crash, a hang, or memory out of proportion.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from pyarrow import ArrowInvalid
 
 from faultplane import arrow, schema
+from faultplane._backend import core
 from faultplane.cli import deaths as cli_deaths
 from faultplane.errors import CorruptFile, FaultplaneError, InvalidSetting
 from faultplane.store import (
     aggregate,
+    control,
     counts,
     deaths,
+    dependencies,
     dictionaries,
     domain,
     fold,
@@ -62,6 +66,11 @@ class Bench:
         self.owners = owners.read_owners(self.store)
         self.header = self.store.header
 
+    @cached_property
+    def writable(self) -> domain.Store:
+        """The store as a process has it that writes."""
+        return domain.Store.open(str(self.scene.path), writable=True)
+
     def every(self, turns: int) -> bool:
         """Whether to do what is done once in so many turns."""
         return self.thorough or self._chance() * turns < 1
@@ -77,15 +86,21 @@ class Bench:
 
     def close(self) -> None:
         self.reader.close()
+        if "writable" in self.__dict__:
+            self.writable.close()
 
 
 def plain(name: str, rows: list[Any]) -> None:
     """Rows as the tables, the query engine and ``--json`` take them."""
     found = [row if isinstance(row, dict) else row._asdict() for row in rows]
     for column, values in tables.columns(name, found).items():
-        bounds = BOUNDS.get(tables.TABLES[name][column])
+        kind = tables.TABLES[name][column]
+        bounds = BOUNDS.get(kind)
         for value in values:
             if value is None:
+                continue
+            if kind == "f64":
+                assert math.isfinite(value), f"{name}.{column} cannot be {value!r}"
                 continue
             if bounds is not None and not (isinstance(value, int) and fits(value, *bounds)):
                 raise AssertionError(f"{name}.{column} cannot be {value!r}")
@@ -270,6 +285,49 @@ def read_deaths(bench: Bench, name: str, size: int) -> None:
         deaths.recorded(bench.store)
         for row in rows[-2:]:
             "\n".join(cli_deaths.lines(row)).encode()
+
+
+def read_control(bench: Bench, name: str, size: int) -> None:
+    """Dependencies as the command line shows them, and calls that are guarded by their cells."""
+    found = dependencies.cells(bench.store)
+    if bench.every(4):
+        plain("dependencies", dependencies.rows(bench.store, now_ms=1))
+        plain("transitions", dependencies.transition_rows(bench.store))
+    if not bench.every(8):
+        return
+    bench.scene.spoil(name, size)
+    with control.ControlFile.open_to_change(bench.writable) as file:
+        file.end_leases([(0, 1)])
+        for index in range(min(len(found), 3)):
+            _call(file, index)
+            assert file.read(index).name == found[index].name
+
+
+def _call(file: control.ControlFile, index: int) -> None:
+    """What a process does with a cell: a call, a retry, a permit, and what the dead left of it."""
+    places = file.cell_offset(index), file.lease_offset(index)
+
+    def lend(cell: Any) -> None:
+        cell.use(file.mapping, *places, file.owner_slots, file.owners_high_offset, 1, 7)
+
+    cell = core.Cell(lend)
+    for failed in (False, True):
+        ticket = cell.admit()
+        if ticket >= 0:
+            cell.ended(ticket, failed)
+    cell.deposit()
+    if cell.hold() and not cell.send():
+        cell.let_go()
+    if cell.take():
+        cell.give()
+    assert cell.wait_ms() >= 0
+    assert cell.tokens() >= 0
+    assert min(cell.window()) >= 0
+    cell.open_for(5)
+    for slot, incarnation in file.lease_holders(index):
+        cell.reclaim(slot, incarnation)
+    file.declare(index, dict.fromkeys(control.CONFIG_NAMES, 3), "{}", 1, 7)
+    assert control.state_name(cell.state())
 
 
 # ------------------------------------------------------------------- what the pure core reads

@@ -275,7 +275,8 @@ static inline int control_move(
 static inline uint64_t control_open_ms(const Control *c, int again) {
     uint64_t ms = c->open_ms;
     if (again && c->open_factor_milli > MILLI) {
-        uint64_t n = fp_load_relaxed(&c->cell->breaker[CONTROL_CELL_REOPENED]) + 1;
+        uint64_t n = fp_load_relaxed(&c->cell->breaker[CONTROL_CELL_REOPENED]);
+        n = n < CONTROL_REOPENED_MAX ? n + 1 : CONTROL_REOPENED_MAX;
         for (; n && ms < c->open_ms_max; n--)
             ms = ms * c->open_factor_milli / MILLI;
     }

@@ -66,10 +66,13 @@ static inline void control_configure(Control *c) {
         Control copy = *c;
         const uint64_t *from = &c->cell->window_ms;
         uint64_t *to = &copy.window_ms;
-        for (int i = 0; i < CONFIG_WORDS; i++)
-            to[i] = fp_load_relaxed(&from[i]);
+        for (int i = 0; i < CONFIG_WORDS; i++) {
+            uint64_t word = fp_load_relaxed(&from[i]);
+            to[i] = word < CONFIG_MAX[i] ? word : CONFIG_MAX[i];
+        }
         if (fp_load_again(version) == begun) {
             copy.config_version = begun;
+            copy.probe_ms += copy.probe_ms == 0; /* or half-open would be over as it begins */
             copy.bucket_ms = (copy.window_ms + BUCKETS - 1) / BUCKETS;
             copy.epoch = copy.epoch_end_ms = 0;
             uint64_t step = copy.floor_milli, rest = MILLI;

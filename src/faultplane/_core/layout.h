@@ -504,6 +504,24 @@
 #define LEASE_HELD_OFFSET 8
 
 static const uint8_t COLUMN_WIDTHS[COLUMN_COUNT] = {8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 4, 4, 4, 4, 4, 2, 1, 1, 1, 1};
+static const uint64_t CONFIG_MAX[CONFIG_WORDS] = {
+    UINT64_C(86400000),
+    UINT64_C(48),
+    UINT64_C(16777215),
+    UINT64_C(1000000),
+    UINT64_C(1000000),
+    UINT64_C(86400000000000),
+    UINT64_C(16777215),
+    UINT64_C(31),
+    UINT64_C(86400000),
+    UINT64_C(86400000),
+    UINT64_C(86400000),
+    UINT64_C(10000),
+    UINT64_C(1000),
+    UINT64_C(60000000),
+    UINT64_C(60000000),
+    UINT64_C(65535),
+};
 static const char *const DROP_NAMES[DROP_COUNT] = {
     "detail_budget",
     "no_storage",

@@ -52,7 +52,9 @@ from faultplane.control_schema import (
 
 from . import memory
 from .control_words import (
+    REOPENED_MAX,
     Numbers,
+    add_to,
     cause_to_open,
     following,
     generation_of,
@@ -74,7 +76,6 @@ REJECTED: Final = -1
 FULL: Final = -2
 PENDING_MAX: Final = 64
 SETTLE_ATTEMPTS: Final = 4
-REOPENED_MAX: Final = 64
 _PERMITS: Final = LEASE_PERMITS_SHIFT
 _TOKENS: Final = 0
 _AT: Final = {name: offset // 8 for name, offset in CONTROL_CELL.offset.items()}
@@ -206,7 +207,7 @@ class Cell:
             return generation_of(word)
         with self._alone() as words:
             ticket = self._admit(words, now(now_ms))
-            words[_TOTAL["rejected"]] += ticket in counted
+            add_to(words, _TOTAL["rejected"], ticket in counted)
             return ticket
 
     def _let_through(self, *, brings: bool) -> int:
@@ -250,7 +251,7 @@ class Cell:
         under_way = probes_of(self._lease_words(0), generation)
         if under_way + done >= self._numbers.probes or not self._lease_probe(generation, 1):
             return FULL
-        words[_TOTAL["probes"]] += 1
+        add_to(words, _TOTAL["probes"], 1)
         return generation | TICKET_PROBE
 
     def ended(
@@ -263,8 +264,8 @@ class Cell:
         at = now(now_ms)
         with self._alone() as words:
             self._tell(words)
-            words[_TOTAL["failures"]] += failed
-            words[_TOTAL["slow"]] += slow
+            add_to(words, _TOTAL["failures"], failed)
+            add_to(words, _TOTAL["slow"], slow)
             generation = ticket & BREAKER_GENERATION_MASK
             if ticket & TICKET_UNCOUNTED:
                 return
@@ -279,7 +280,7 @@ class Cell:
     ) -> None:
         """Count an outcome of the generation that there is; one of another changes nothing."""
         if generation_of(words[_BREAKER]) != generation:
-            words[_TOTAL["late"]] += 1
+            add_to(words, _TOTAL["late"], 1)
             return
         self._count(words, generation, now_ms, 1, failed, slow)
         if self._numbers.consecutive:
@@ -331,12 +332,12 @@ class Cell:
         if deposits:
             tokens = words[_BUDGET] & BUDGET_TOKENS_MASK
             more = min(deposits * self._numbers.ratio_milli, self._numbers.capacity_milli - tokens)
-            words[_BUDGET] += max(more, 0)
+            add_to(words, _BUDGET, max(more, 0))
 
     def ignored(self, ticket: int) -> None:
         """Say that the call with that ticket says nothing about the other side."""
         with self._alone() as words:
-            words[_TOTAL["ignored"]] += 1
+            add_to(words, _TOTAL["ignored"], 1)
             if ticket & TICKET_PROBE:
                 self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
 
@@ -352,7 +353,7 @@ class Cell:
         half_open = word >> BREAKER_STATE_SHIFT == BREAKER_HALF_OPEN
         done = word >> BREAKER_SUCCESSES_SHIFT & BREAKER_SUCCESSES_MASK
         if not half_open or generation_of(word) != generation:
-            words[_TOTAL["late"]] += 1
+            add_to(words, _TOTAL["late"], 1)
         elif failed:
             until = now_ms + open_ms(self._numbers, words[_REOPENED] + 1)
             self._move(words, following(word, BREAKER_OPEN, until), CAUSE_PROBE_FAILED)
@@ -380,11 +381,11 @@ class Cell:
         before, state = words[_BREAKER], word >> BREAKER_STATE_SHIFT
         words[_BREAKER] = word
         if state == BREAKER_OPEN:
-            words[_TOTAL["opened"]] += 1
+            add_to(words, _TOTAL["opened"], 1)
             again = cause == CAUSE_PROBE_FAILED
             words[_REOPENED] = min(words[_REOPENED] + 1, REOPENED_MAX) if again else 0
         elif state == BREAKER_CLOSED:
-            words[_TOTAL["closed"]] += 1
+            add_to(words, _TOTAL["closed"], 1)
             words[_REOPENED] = 0
         at = _AT["transitions"] + 8 * (generation_of(word) % TRANSITIONS)
         words[at] = 0
@@ -511,7 +512,7 @@ class Cell:
             if held and held >> LEASE_OWNER_SHIFT == incarnation:
                 n += (held & LEASE_HELD_MASK) + (held >> _PERMITS & LEASE_HELD_MASK)
                 self._all[at + 1] = 0
-            words[_TOTAL["reclaimed"]] += n
+            add_to(words, _TOTAL["reclaimed"], n)
             return n
 
     # -------------------------------------------------------------------------------- budget
@@ -564,7 +565,7 @@ class Cell:
                 words[_BUDGET] -= MILLI
             paid = there or not self._numbers.capacity_milli
             # Gone where this owner was taken for dead, and what it held was given to another.
-            words[_TOTAL["retries" if paid else "budget_exhausted"]] += 1
+            add_to(words, _TOTAL["retries" if paid else "budget_exhausted"], 1)
             self._lease_hold(_TOKENS, -1)
             return paid
 
@@ -591,7 +592,7 @@ class Cell:
         if not 0 <= total < len(TOTALS):
             raise IndexError(f"total must be 0 to {len(TOTALS) - 1}, got {total}")
         with self._alone() as words:
-            words[_AT["totals"] + total] += n
+            add_to(words, _AT["totals"] + total, n)
 
 
 def now(now_ms: int | None) -> int:

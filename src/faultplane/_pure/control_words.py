@@ -21,6 +21,7 @@ from faultplane.control_schema import (
     CAUSE_FAILURE_RATE,
     CAUSE_SLOW_RATE,
     CONFIG_FIELDS,
+    CONFIG_MAX,
     LEASE_GENERATION_SHIFT,
     LEASE_PROBES_MASK,
     MILLI,
@@ -30,6 +31,8 @@ from faultplane.control_schema import (
 
 OUTCOMES: Final = (1 << OUTCOMES_GENERATION_SHIFT) - 1
 """Outcomes in the word of a count window."""
+_WORD_MASK: Final = (1 << 64) - 1
+REOPENED_MAX: Final = 64
 
 
 class Numbers:
@@ -58,11 +61,17 @@ class Numbers:
 
     def __init__(self, values: list[int]) -> None:
         for field, value in zip(CONFIG_FIELDS, values, strict=True):
-            setattr(self, field.name, value)
+            setattr(self, field.name, min(value, CONFIG_MAX[field.name]))
+        self.probe_ms = max(self.probe_ms, 1)  # or half-open would be over as it begins
         self.bucket_ms = -(-self.window_ms // BUCKETS)
         # The least time that brings whole thousandths of a token, and these.
         step = gcd(self.floor_milli, MILLI)
         self.refill_ms, self.refill_milli = MILLI // step, self.floor_milli // step
+
+
+def add_to(words: memoryview, at: int, n: int) -> None:
+    """Add to a total, which wraps: a damaged file may say anything."""
+    words[at] = words[at] + n & _WORD_MASK
 
 
 def generation_of(word: int) -> int:
@@ -152,7 +161,7 @@ def open_ms(numbers: Numbers, again: int) -> int:
     """How long it stays open: longer each time that probes failed, up to a bound."""
     ms = numbers.open_ms
     if numbers.open_factor_milli > MILLI:
-        for _ in range(again):
+        for _ in range(min(again, REOPENED_MAX)):
             if ms >= numbers.open_ms_max:
                 break
             ms = ms * numbers.open_factor_milli // MILLI

@@ -29,6 +29,7 @@ from faultplane.resilience.keys import Children
 from faultplane.resilience.policy import Breaker, Bulkhead, Retry
 from faultplane.resilience.sharing import Place
 from faultplane.resilience.waits import fits, next_delay, wait_asked
+from faultplane.store.control import state_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -307,7 +308,7 @@ class Dependency:
     @property
     def state(self) -> str:
         """State of the breaker, closed, open, half-open, forced-open, disabled or metrics-only."""
-        return layout.BREAKER_STATES[self.cell.state()]
+        return state_name(self.cell.state())
 
     def is_failure(self, error: BaseException) -> bool:
         """Whether a fallback answers for it: a rejection, or what counts as a failure."""

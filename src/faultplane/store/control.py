@@ -27,6 +27,7 @@ _NOTE: Final = layout.TRANSITION
 _LEASE: Final = layout.LEASE
 CONFIG_NAMES: Final = tuple(field.name for field in layout.CONFIG_FIELDS)
 _ZEROS: Final = bytes(65_536)
+_COUNT_MAX: Final = (1 << 64) - 1
 _VERSION_OFFSET: Final = _CELL.offset["breaker"] + 8 * layout.CONTROL_CELL_CONFIG_VERSION
 
 
@@ -96,6 +97,8 @@ class ControlFile:
                 f"{NAME} must have {full} bytes for {store.header.owner_slots} owner slots, got "
                 f"{head['file_bytes']} for {self.owner_slots}"
             )
+        if self.leases_offset != (first := layout.leases_offset(self.cells_max)):
+            raise CorruptFile(f"{NAME} must have leases from {first}, got {self.leases_offset}")
         if size < full:
             if not writable:
                 raise DomainNotFound(f"{NAME} has no cells yet")
@@ -237,9 +240,8 @@ class ControlFile:
             with memoryview(self.mapping) as view:
                 old = _text(view, base, "text")
                 when = _CELL.read(view, base, "declared_unix_nano")
-                count = _CELL.read(view, base, "declared") + 1
                 files.refuse_forked(begun)
-                _CELL.write(view, base, declared=count)
+                _CELL.write(view, base, declared=_one_more(view, base, "declared"))
                 # Odd: whoever wrote it was killed meanwhile, and governs nothing.
                 at = base + _VERSION_OFFSET
                 version = self.mapping.load(at)
@@ -269,7 +271,7 @@ class ControlFile:
     def _note_other(
         self, view: Any, base: int, data: bytes, time_unix_nano: int, owner: int, begun: int
     ) -> None:
-        differs = _CELL.read(view, base, "differs") + 1
+        differs = _one_more(view, base, "differs")
         files.refuse_forked(begun)
         _CELL.write(
             view, base, other_bytes=len(data), other=data, other_unix_nano=time_unix_nano,
@@ -298,7 +300,7 @@ class ControlFile:
             leases = list(self._leases(view, index))
             return CellState(
                 name=_name(view, base).decode("utf-8", "replace"),
-                state=_state(word),
+                state=state_name(word >> layout.BREAKER_STATE_SHIFT),
                 generation=generation,
                 successes=word >> layout.BREAKER_SUCCESSES_SHIFT & layout.BREAKER_SUCCESSES_MASK,
                 until_ms=word & layout.BREAKER_UNTIL_MASK,
@@ -323,10 +325,6 @@ class ControlFile:
                 permits=sum(permits for _, _, _, permits, _ in leases),
                 tokens_held=sum(tokens for _, _, _, _, tokens in leases),
             )
-
-    def read_all(self) -> list[CellState]:
-        """Every cell, by name."""
-        return sorted(map(self.read, range(self.cells_used)), key=lambda cell: cell.name)
 
     def _leases(self, view: Any, index: int) -> Any:
         """(Slot, generation, probes, permits, tokens) of each lease that holds something."""
@@ -426,7 +424,7 @@ def configure(mapping: Any, base: int, config: dict[str, int], begun: int) -> No
         files.refuse_forked(begun)
         mapping.store(base + _CELL.offset[name], config[name])
     files.refuse_forked(begun)
-    mapping.store(at, (version | 1) + 1)
+    mapping.store(at, (version | 1) + 1 & _COUNT_MAX)
 
 
 def _create(store: Store, *, replace: bool) -> None:
@@ -482,6 +480,12 @@ def _text(view: Any, base: int, field: str) -> bytes:
     return bytes(_CELL.read(view, base, field)[:length])
 
 
+def _one_more(view: Any, base: int, field: str) -> int:
+    """The next number of a counter that was damaged, too: it stays within its word."""
+    count: int = _CELL.read(view, base, field)
+    return min(count + 1, _COUNT_MAX)
+
+
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
         return resource.load(data.decode())
@@ -489,8 +493,8 @@ def _parsed(data: bytes) -> dict[str, Any]:
         return {}
 
 
-def _state(word: int) -> str:
-    code = word >> layout.BREAKER_STATE_SHIFT
+def state_name(code: int) -> str:
+    """The state of a breaker by name; that of a damaged word is a number."""
     return layout.BREAKER_STATES[code] if code < len(layout.BREAKER_STATES) else f"state {code}"
 
 
@@ -546,8 +550,8 @@ def _transitions(view: Any, base: int, generation: int) -> list[Transition]:
         found.append(
             Transition(
                 generation=of,
-                before=_state(note["before"]),
-                after=_state(word),
+                before=state_name(note["before"] >> layout.BREAKER_STATE_SHIFT),
+                after=state_name(word >> layout.BREAKER_STATE_SHIFT),
                 cause=layout.CAUSES[cause],
                 **{
                     name: note[name]
