@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Put figures of `faultplane bench` into README.md, between its two bench marks.
+"""Put measured figures into README.md, between two marks: of `faultplane bench`, of guarded calls.
 
     faultplane bench --json > figures.json
+    python -m benchmarks.peers.guarded --json > guarded.json
     python tools/readme_table.py figures.json           fill README.md
+    python tools/readme_table.py guarded.json           the other table
     python tools/readme_table.py --print figures.json   print the tables
 
 Figures that a run could not measure are a dash, a peer that was not installed has no line, and a
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+BENCH, GUARDED = "bench", "guarded"
 NONE = "–"
 
 CASES = {
@@ -157,27 +159,70 @@ def render(report: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def filled(readme: str, text: str) -> str:
+GUARDED_CASES = {
+    "guarded call": "succeeds",
+    "guarded call, awaited": "awaited",
+    "guarded call, rejected": "rejected",
+    "guarded call, two failures": "fails twice, then succeeds",
+}
+OURS = {
+    "ours": "**faultplane**, shared by all processes",
+    "ours, alone": "in the process alone",
+    "ours, pure": "the pure core, shared",
+}
+
+
+def guarded(report: dict[str, Any]) -> str:
+    """What a guarded call costs, net of the bare one, and how many times that of ours it is."""
+    rows = []
+    for name, found in report["found"].items():
+        if not found.get("cases") or name == "ours, pure, alone":
+            continue
+        version = found["version"]
+        named = name if version == "standard library" else f"{name} {version}"
+        row = [OURS.get(name) or named]
+        for case in GUARDED_CASES:
+            figures = found["cases"].get(case) or {}
+            times = ratio(figures.get("times_net"), 1.0)
+            beside = "" if name in OURS or times == NONE else f" ({times})"
+            row.append(f"{number(figures.get('minimum'))}{beside}")
+        rows.append(row)
+    lines = table(["nanoseconds", *GUARDED_CASES.values()], rows)
+    return f"{report['machine']}, load {max(report['load']):.1f}.\n\n" + "\n".join(lines)
+
+
+def filled(readme: str, text: str, name: str) -> str:
     """``readme`` with ``text`` between its marks, which must be there once each, in order."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise SystemExit(f"{README.name} must have {BEGIN} and then {END}, once each")
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, begin, rest = readme.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in after:
+        raise SystemExit(f"{README.name} must have {first} and then {last}, once each")
     return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def loaded(path: Path) -> dict[str, Any]:
+    """The report of a file: the one object in it, or that of its last line."""
+    text = path.read_text()
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError:
+        found = json.loads(text.splitlines()[-1])
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the README, or print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("figures", type=Path, help="output of faultplane bench --json")
+    parser.add_argument("figures", type=Path, help="output of either, with --json")
     parser.add_argument("--print", action="store_true", dest="only_print", help="change nothing")
     options = parser.parse_args(arguments)
-    report = json.loads(options.figures.read_text().splitlines()[-1])
-    text = render(report)
+    report = loaded(options.figures)
+    name, text = (GUARDED, guarded(report)) if "found" in report else (BENCH, render(report))
     if options.only_print:
         print(text)
     else:
-        README.write_text(filled(README.read_text(), text))
+        README.write_text(filled(README.read_text(), text, name))
     return 0
 
 

@@ -286,15 +286,35 @@ def test_the_readme_has_a_line_for_all_that_is_measured(measured, readme_table, 
     assert [title for title in titles if f"| {title}" not in text] == []
     if "cython" in measured["stalls"]:
         assert f"| {stalls.CLAIM} |" in text
-    filled = readme_table.filled("a\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nb", "new")
+    old = "a\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nb"
+    filled = readme_table.filled(old, "new", readme_table.BENCH)
     assert filled == "a\n<!-- bench:begin -->\nnew\n<!-- bench:end -->\nb"
+
+
+def test_the_readme_has_a_column_for_each_way_that_a_call_is_measured(
+    readme_table, tmp_path, capsys
+):
+    figures = {"minimum": 40.0, "times_net": 25.0}
+    cases = dict.fromkeys(guarded.CASES, figures)
+    found = {
+        "ours": {"version": "1", "cases": cases},
+        "a peer": {"version": "2", "cases": {guarded.SUCCEEDS: figures}},
+        "none": {"version": "", "cases": {}},
+    }
+    report = tmp_path / "guarded.json"
+    report.write_text(json.dumps({"machine": "m", "load": [1, 2], "found": found}, indent=2))
+    assert readme_table.main(["--print", str(report)]) == 0
+    *_, head, _, ours, peer = capsys.readouterr().out.splitlines()
+    assert head.count("|") == ours.count("|") == len(guarded.CASES) + 2
+    assert ours.endswith("| 40 | 40 | 40 | 40 |")
+    assert peer == "| a peer 2 | 40 (25×) | – | – | – |"
 
 
 def test_the_readme_takes_no_run_that_failed_in_part(measured, readme_table):
     with pytest.raises(SystemExit, match="it fell over"):
         readme_table.render({**measured, "failed": ["it fell over"]})
     with pytest.raises(SystemExit, match="once each"):
-        readme_table.filled("no marks", "new")
+        readme_table.filled("no marks", "new", readme_table.BENCH)
 
 
 TERMINATED = """
