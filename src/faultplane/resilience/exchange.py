@@ -72,9 +72,11 @@ class Exchange(Generic[Request, Answer]):
         drop: closes an answer that nobody gets, before the next try; awaited by `run_async` if it
             gives something to wait for.
         sleep: waits, where that is not the dependency's clock's.
+        bounds_itself: whether an awaited ``send`` keeps to the timeout of the dependency, so that
+            it need not be cancelled for it.
     """
 
-    __slots__ = ("_drop", "_judge", "_send", "_sleep")
+    __slots__ = ("_bounds_itself", "_drop", "_judge", "_send", "_sleep")
 
     def __init__(
         self,
@@ -82,8 +84,10 @@ class Exchange(Generic[Request, Answer]):
         judge: Callable[[Answer], Exception | None] = _no_failure,
         drop: Callable[[Answer], Any] = _nothing,
         sleep: Callable[[float], object] | None = None,
+        bounds_itself: bool = False,
     ) -> None:
         self._send, self._judge, self._drop, self._sleep = send, judge, drop, sleep
+        self._bounds_itself = bounds_itself
 
     def run(
         self, dependency: Dependency, request: Request, *, repeatable: Repeatable
@@ -164,7 +168,7 @@ class Exchange(Generic[Request, Answer]):
     async def _try_async(self, tries: _Tries, request: Request) -> None:
         dependency = tries.dependency
         send: Callable[[Request], Awaitable[Any]] = self._send
-        if dependency.timeout is not None:
+        if dependency.timeout is not None and not self._bounds_itself:
             send = timed(dependency, dependency.timeout, send)
         sleep = dependency.clock.sleep_async
         await tries.begin_async(sleep)
