@@ -42,9 +42,10 @@ class Guard:
         Raises ValueError for a number out of bounds.
         """
 
-    def begin(self) -> Call:
+    def begin(self, attempt: int = 1) -> Call:
         """Let a call begin; what it is told of is the `Call` that this gives.
 
+        ``attempt``: the number of its try, 1 to 65,535, where those before it were made elsewhere.
         Raises what the policy rejects with, if it is not to be made.
         """
 
@@ -75,6 +76,12 @@ class Call:
 
     def again(self) -> None:
         """Begin the next try; raises as `Guard.begin` does."""
+
+    def hand_on(self) -> bool:
+        """Pay for the next try, which is made elsewhere; whether it may be made.
+
+        Whoever makes it begins with its number. Said of a try that failed, and is to be followed.
+        """
 
 class Guarded:
     """A function each call of which is guarded; made by `Guard.wrap`.

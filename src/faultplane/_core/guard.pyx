@@ -142,16 +142,19 @@ cdef class Guard:
             raise RuntimeError("the guard was not initialised")
         return 0
 
-    def begin(self):
+    def begin(self, uint32_t attempt=1):
         """Let a call begin; what it is told of is the `Call` that this gives.
 
+        ``attempt``: the number of its try, 1 to 65,535, where those before it were made elsewhere.
         Raises what the policy rejects with, if it is not to be made.
         """
         cdef Call call
         self.check()
+        if not 1 <= attempt <= ATTEMPT_MAX:
+            raise ValueError(f"attempt must be 1 to {ATTEMPT_MAX}, got {attempt}")
         call = Call.__new__(Call)
         call.guard = self
-        call.now.attempt = 1
+        call.now.attempt = attempt
         call.now.previous = 0.0
         rejection = reject_or_begin(self, &call.now)
         if rejection is not None:
@@ -369,18 +372,23 @@ cdef bint pay(Guard g, Try* t) noexcept:
 
     After it was let through: what the breaker rejects is no retry, and costs nothing.
     """
-    cdef bint paid = holds(g, t)
-    if not t.held:
-        if is_here(g, t):
-            control_total(&g.cell.c, TOTAL_RETRIES, 1)
-        return True
-    t.held = False
-    if paid and budget_send(&g.cell.c):
+    if is_paid(g, t):
         return True
     over(g, t)
     if is_here(g, t):
         control_unmade(&g.cell.c, t.ticket)
     return False
+
+
+cdef bint is_paid(Guard g, Try* t) noexcept:
+    """Whether a retry is paid for, with the token that is held where there is a budget."""
+    cdef bint there = holds(g, t)
+    if not t.held:
+        if is_here(g, t):
+            control_total(&g.cell.c, TOTAL_RETRIES, 1)
+        return True
+    t.held = False
+    return there and budget_send(&g.cell.c)
 
 
 cdef void give_up(Guard g, Try* t) noexcept:
@@ -436,6 +444,15 @@ cdef class Call:
             raise rejection
         if not pay(self.guard, &self.now):
             raise self.guard.policy.exhausted(self.guard.operation, 0.0)
+
+    def hand_on(self):
+        """Pay for the next try, which is made elsewhere; whether it may be made.
+
+        Whoever makes it begins with its number. Said of a try that failed, and is to be followed.
+        """
+        if self.guard is None:
+            raise RuntimeError("a call is made by Guard.begin")
+        return is_paid(self.guard, &self.now)
 
     def __dealloc__(self):
         if self.guard is not None:

@@ -74,12 +74,16 @@ class Guard:
         self._breaker, self._budget, self._limit = breaker, budget, limit
         self._asks, self._on = asks, on
 
-    def begin(self) -> Call:
+    def begin(self, attempt: int = 1) -> Call:
         """Let a call begin; what it is told of is the `Call` that this gives.
 
+        ``attempt``: the number of its try, 1 to 65,535, where those before it were made elsewhere.
         Raises what the policy rejects with, if it is not to be made.
         """
+        if not 1 <= attempt <= ATTEMPT_MAX:
+            raise ValueError(f"attempt must be 1 to {ATTEMPT_MAX}, got {attempt}")
         call = Call(self)
+        call.attempt = attempt
         self._begin(call)
         return call
 
@@ -232,17 +236,21 @@ class Guard:
 
         After it was let through: what the breaker rejects is no retry, and costs nothing.
         """
+        if self._paid(call):
+            return True
+        if self._over(call):
+            self.cell.unmade(call.ticket)
+        return False
+
+    def _paid(self, call: Call) -> bool:
+        """Whether a retry is paid for, with the token that is held where there is a budget."""
         if not call.held:
             if self._is_here(call):
                 self.cell.total(_TOTAL["retries"])
             return True
         there = self._holds(call)
         call.held = False
-        if there and self.cell.send():
-            return True
-        if self._over(call):
-            self.cell.unmade(call.ticket)
-        return False
+        return there and self.cell.send()
 
     def _give_up(self, call: Call) -> None:
         """No other try goes out after all."""
@@ -333,6 +341,13 @@ class Call:
     def again(self) -> None:
         """Begin the next try; raises as `Guard.begin` does."""
         self._guard._begin_again(self)  # noqa: SLF001
+
+    def hand_on(self) -> bool:
+        """Pay for the next try, which is made elsewhere; whether it may be made.
+
+        Whoever makes it begins with its number. Said of a try that failed, and is to be followed.
+        """
+        return self._guard._paid(self)  # noqa: SLF001
 
     def __del__(self) -> None:
         if self.under_way or self.held:
