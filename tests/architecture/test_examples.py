@@ -32,7 +32,8 @@ def modules():
 @pytest.mark.parametrize("name", modules())
 def test_examples_in_docstrings_run(run_python, name):
     name = name.removesuffix(".__init__")
-    library = name.removeprefix("faultplane.integrations.").removesuffix("_client")
+    library = name.removeprefix("faultplane.integrations.")
+    library = library.removesuffix("_client").removesuffix("_retries")
     if library in LIBRARIES:
         pytest.importorskip(library)  # `make interop` has them all
     done = run_python(RUN, name, flags=["-W", "ignore::ImportWarning"])

@@ -93,8 +93,15 @@ def _is_second_report(task_id: str, traceback: Any) -> bool:
 
 def _retried(request: Any, reason: Any, sender: Any = None, **_: Any) -> None:
     exc = getattr(reason, "exc", None)
-    if isinstance(exc, BaseException):
+    if isinstance(exc, BaseException) and not _is_told(sender, exc):
         fp.record(exc, getattr(sender, "name", None), attempt=request.retries + 1, handled=True)
+
+
+def _is_told(task: Any, exc: BaseException) -> bool:
+    """Whether the dependency of a task has it on record, or has counted it as a rejection."""
+    if not isinstance(getattr(task, "dependency", None), fp.Dependency):
+        return False
+    return isinstance(exc, fp.errors.Rejected) or fp.classify(exc).counts_as == "failure"
 
 
 def _ended(task_id: str, **_: Any) -> None:

@@ -23,7 +23,7 @@ _spec = importlib.util.spec_from_file_location(
 )
 _fixtures: Any = importlib.util.module_from_spec(_spec)  # type: ignore[arg-type]
 _spec.loader.exec_module(_fixtures)  # type: ignore[union-attr]
-joined, seen = _fixtures.joined, _fixtures.seen
+joined, seen, fails = _fixtures.joined, _fixtures.seen, _fixtures.fails
 _numbers = itertools.count(1)
 
 
