@@ -10,8 +10,7 @@ meanwhile are missing from the window.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from faultplane.control_schema import (
@@ -37,10 +36,8 @@ from faultplane.control_schema import (
     CONFIG_FIELDS,
     CONTROL_CELL,
     LEASE,
-    LEASE_GENERATION_SHIFT,
     LEASE_HELD_MASK,
     LEASE_OWNER_SHIFT,
-    LEASE_PERMITS_SHIFT,
     LEASE_PROBES_MASK,
     LOCK_CELLS,
     MILLI,
@@ -51,6 +48,7 @@ from faultplane.control_schema import (
 )
 
 from . import memory
+from .control_memory import AT, PERMITS, TOKENS, TOTAL, Memory
 from .control_words import (
     REOPENED_MAX,
     Numbers,
@@ -75,20 +73,13 @@ __all__ = ["Cell"]
 REJECTED: Final = -1
 FULL: Final = -2
 PENDING_MAX: Final = 64
-SETTLE_ATTEMPTS: Final = 4
-_PERMITS: Final = LEASE_PERMITS_SHIFT
-_TOKENS: Final = 0
-_AT: Final = {name: offset // 8 for name, offset in CONTROL_CELL.offset.items()}
-_BREAKER: Final = _AT["breaker"]
-_VERSION: Final = _BREAKER + 1
+_BREAKER: Final = AT["breaker"]
 _REOPENED: Final = _BREAKER + 2
-_BUDGET: Final = _AT["budget"]
+_BUDGET: Final = AT["budget"]
 _STREAK: Final = _BUDGET + 1
-_TOTAL: Final = {name: _AT["totals"] + index for index, name in enumerate(TOTALS)}
-_CONFIG: Final = slice(_AT[CONFIG_FIELDS[0].name], _AT[CONFIG_FIELDS[-1].name] + 1)
 
 
-class Cell:
+class Cell(Memory):
     """What the processes of a host share of one dependency, or what one process has for itself.
 
     ``attach`` is called with the cell whenever it needs memory: at first, after a fork, and after
@@ -142,25 +133,6 @@ class Cell:
         self._version = -1
         self._configure()
 
-    def _configure(self) -> None:
-        """Copy the declaration; one that is being written is copied later."""
-        begun = self._words[_VERSION]
-        values = self._words[_CONFIG].tolist()
-        if begun & 1 == 0 and self._words[_VERSION] == begun:
-            self._numbers, self._version = Numbers(values), begun
-
-    def _refresh(self) -> None:
-        recorder.wake()
-        for _ in range(SETTLE_ATTEMPTS):
-            epoch = recorder.place_epoch
-            if self.epoch == epoch and self._words:
-                break
-            # What binds, lets go or forks meanwhile is seen in the next round.
-            self._attach(self)
-            self.epoch = epoch
-        if not self._words:
-            raise RuntimeError("the cell was given no memory")
-
     @property
     def slow_call_nano(self) -> int:
         """A call that takes longer is slow; 0 = none is."""
@@ -169,30 +141,6 @@ class Cell:
     def is_current(self) -> bool:
         """Whether this process has its cells where they were when this one was given memory."""
         return self.epoch == recorder.place_epoch and bool(recorder.image[0])
-
-    def _here(self) -> memoryview:
-        """The words of the cell, in the place where this process has it now."""
-        if (
-            self.epoch != recorder.place_epoch
-            or not recorder.image[0]
-            or (
-                recorder.binding is not None
-                and not (recorder.live[0] and recorder.fence[0] == recorder.incarnation)
-            )
-        ):
-            self._refresh()
-        if self._words[_VERSION] != self._version:
-            self._configure()
-        return self._words
-
-    @contextmanager
-    def _alone(self) -> Iterator[memoryview]:
-        """The words, for a change that nobody comes in between."""
-        self._here()
-        with self._lock.held():
-            memory.order()
-            yield self._words
-            memory.order()
 
     # ------------------------------------------------------------------------- the breaker
 
@@ -207,7 +155,7 @@ class Cell:
             return generation_of(word)
         with self._alone() as words:
             ticket = self._admit(words, now(now_ms))
-            add_to(words, _TOTAL["rejected"], ticket in counted)
+            add_to(words, TOTAL["rejected"], ticket in counted)
             return ticket
 
     def _let_through(self, *, brings: bool) -> int:
@@ -251,7 +199,7 @@ class Cell:
         under_way = probes_of(self._lease_words(0), generation)
         if under_way + done >= self._numbers.probes or not self._lease_probe(generation, 1):
             return FULL
-        add_to(words, _TOTAL["probes"], 1)
+        add_to(words, TOTAL["probes"], 1)
         return generation | TICKET_PROBE
 
     def ended(
@@ -264,8 +212,8 @@ class Cell:
         at = now(now_ms)
         with self._alone() as words:
             self._tell(words)
-            add_to(words, _TOTAL["failures"], failed)
-            add_to(words, _TOTAL["slow"], slow)
+            add_to(words, TOTAL["failures"], failed)
+            add_to(words, TOTAL["slow"], slow)
             generation = ticket & BREAKER_GENERATION_MASK
             if ticket & TICKET_UNCOUNTED:
                 return
@@ -280,7 +228,7 @@ class Cell:
     ) -> None:
         """Count an outcome of the generation that there is; one of another changes nothing."""
         if generation_of(words[_BREAKER]) != generation:
-            add_to(words, _TOTAL["late"], 1)
+            add_to(words, TOTAL["late"], 1)
             return
         self._count(words, generation, now_ms, 1, failed, slow)
         if self._numbers.consecutive:
@@ -337,7 +285,7 @@ class Cell:
     def ignored(self, ticket: int) -> None:
         """Say that the call with that ticket says nothing about the other side."""
         with self._alone() as words:
-            add_to(words, _TOTAL["ignored"], 1)
+            add_to(words, TOTAL["ignored"], 1)
             if ticket & TICKET_PROBE:
                 self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
 
@@ -353,7 +301,7 @@ class Cell:
         half_open = word >> BREAKER_STATE_SHIFT == BREAKER_HALF_OPEN
         done = word >> BREAKER_SUCCESSES_SHIFT & BREAKER_SUCCESSES_MASK
         if not half_open or generation_of(word) != generation:
-            add_to(words, _TOTAL["late"], 1)
+            add_to(words, TOTAL["late"], 1)
         elif failed:
             until = now_ms + open_ms(self._numbers, words[_REOPENED] + 1)
             self._move(words, following(word, BREAKER_OPEN, until), CAUSE_PROBE_FAILED)
@@ -381,13 +329,13 @@ class Cell:
         before, state = words[_BREAKER], word >> BREAKER_STATE_SHIFT
         words[_BREAKER] = word
         if state == BREAKER_OPEN:
-            add_to(words, _TOTAL["opened"], 1)
+            add_to(words, TOTAL["opened"], 1)
             again = cause == CAUSE_PROBE_FAILED
             words[_REOPENED] = min(words[_REOPENED] + 1, REOPENED_MAX) if again else 0
         elif state == BREAKER_CLOSED:
-            add_to(words, _TOTAL["closed"], 1)
+            add_to(words, TOTAL["closed"], 1)
             words[_REOPENED] = 0
-        at = _AT["transitions"] + 8 * (generation_of(word) % TRANSITIONS)
+        at = AT["transitions"] + 8 * (generation_of(word) % TRANSITIONS)
         words[at] = 0
         memory.order()
         rest = (before, time.time_ns(), self._incarnation, *sums, cause)
@@ -434,10 +382,10 @@ class Cell:
     def _window(self, words: memoryview, generation: int, now_ms: int) -> tuple[int, int, int]:
         numbers = self._numbers
         if numbers.window_ms:
-            buckets = words[_AT["buckets"] : _AT["buckets"] + 4 * BUCKETS].tolist()
+            buckets = words[AT["buckets"] : AT["buckets"] + 4 * BUCKETS].tolist()
             return sums_of_buckets(buckets, now_ms // numbers.bucket_ms, generation)
         if numbers.window_calls:
-            outcomes = words[_AT["outcomes"] : _AT["outcomes"] + 2].tolist()
+            outcomes = words[AT["outcomes"] : AT["outcomes"] + 2].tolist()
             return sums_of_outcomes(outcomes, generation)
         return 0, 0, 0
 
@@ -447,53 +395,15 @@ class Cell:
         numbers = self._numbers
         if numbers.window_ms:
             epoch = now_ms // numbers.bucket_ms & 0xFFFF_FFFF
-            at = _AT["buckets"] + 4 * (epoch % BUCKETS)
+            at = AT["buckets"] + 4 * (epoch % BUCKETS)
             for index, wanted in enumerate((True, failed, slow)):
                 if wanted:
                     words[at + index] = in_bucket(words[at + index], epoch, generation, n)
         elif numbers.window_calls:
-            at = _AT["outcomes"]
+            at = AT["outcomes"]
             words[at] = shifted(words[at], numbers.window_calls, generation, failed)
             if numbers.slow_rate:
                 words[at + 1] = shifted(words[at + 1], numbers.window_calls, generation, slow)
-
-    # -------------------------------------------------------------------------------- leases
-
-    def _lease_words(self, which: int) -> list[int]:
-        """Of all owners: their probes (0), or what else they hold (1)."""
-        # A word of a file may be anything.
-        high = max(min(self._all[self._high], self._slots), self._slot + 1)
-        found: list[int] = self._all[self._leases + which : self._leases + 2 * high : 2].tolist()
-        return found
-
-    def _lease_probe(self, generation: int, more: int) -> bool:
-        """Probes of a generation in the own lease, more or fewer; whether the lease allowed it."""
-        at = self._leases + 2 * self._slot
-        old = self._all[at]
-        if old >> LEASE_OWNER_SHIFT > self._incarnation:
-            return False  # declared dead: the slot has another owner, whose lease this is
-        tag = self._incarnation << LEASE_OWNER_SHIFT | generation << LEASE_GENERATION_SHIFT
-        n = (old & LEASE_PROBES_MASK if old & ~LEASE_PROBES_MASK == tag else 0) + more
-        if not 0 <= n <= LEASE_PROBES_MASK:
-            return False
-        self._all[at] = tag | n
-        return True
-
-    def _lease_hold(self, shift: int, more: int) -> bool:
-        """The same for permits and tokens."""
-        at = self._leases + 2 * self._slot + 1
-        old = self._all[at]
-        if old >> LEASE_OWNER_SHIFT > self._incarnation:
-            return False
-        mine = self._incarnation << LEASE_OWNER_SHIFT
-        word = old if old >> LEASE_OWNER_SHIFT == self._incarnation else mine
-        if not 0 <= (word >> shift & LEASE_HELD_MASK) + more <= LEASE_HELD_MASK:
-            return False
-        self._all[at] = word + (more << shift)
-        return True
-
-    def _held(self, shift: int) -> int:
-        return sum(word >> shift & LEASE_HELD_MASK for word in self._lease_words(1))
 
     def reclaim(self, slot: int, incarnation: int) -> int:
         """End what the dead owner of ``slot`` held here; how many leases that were.
@@ -510,9 +420,9 @@ class Cell:
                 n += probes & LEASE_PROBES_MASK
                 self._all[at] = 0
             if held and held >> LEASE_OWNER_SHIFT == incarnation:
-                n += (held & LEASE_HELD_MASK) + (held >> _PERMITS & LEASE_HELD_MASK)
+                n += (held & LEASE_HELD_MASK) + (held >> PERMITS & LEASE_HELD_MASK)
                 self._all[at + 1] = 0
-            add_to(words, _TOTAL["reclaimed"], n)
+            add_to(words, TOTAL["reclaimed"], n)
             return n
 
     # -------------------------------------------------------------------------------- budget
@@ -554,8 +464,8 @@ class Cell:
             self._tell(words)
             tokens = self._refill(words, at)
             # Where what governs has no budget, nobody waits for tokens that do not come.
-            free = (self._held(_TOKENS) + 1) * MILLI <= tokens or not self._numbers.capacity_milli
-            return free and self._lease_hold(_TOKENS, 1)
+            free = (self._held(TOKENS) + 1) * MILLI <= tokens or not self._numbers.capacity_milli
+            return free and self._lease_hold(TOKENS, 1)
 
     def send(self) -> bool:
         """Pay with the token that is held, so that the retry goes out; False where it is gone."""
@@ -565,14 +475,14 @@ class Cell:
                 words[_BUDGET] -= MILLI
             paid = there or not self._numbers.capacity_milli
             # Gone where this owner was taken for dead, and what it held was given to another.
-            add_to(words, _TOTAL["retries" if paid else "budget_exhausted"], 1)
-            self._lease_hold(_TOKENS, -1)
+            add_to(words, TOTAL["retries" if paid else "budget_exhausted"], 1)
+            self._lease_hold(TOKENS, -1)
             return paid
 
     def let_go(self) -> None:
         """Give back the token that is held: no retry goes out."""
         with self._alone():
-            self._lease_hold(_TOKENS, -1)
+            self._lease_hold(TOKENS, -1)
 
     # ------------------------------------------------------------------------------ bulkhead
 
@@ -580,19 +490,19 @@ class Cell:
         """Take a permit; whether there was one."""
         with self._alone():
             limit = self._numbers.limit
-            return (not limit or self._held(_PERMITS) < limit) and self._lease_hold(_PERMITS, 1)
+            return (not limit or self._held(PERMITS) < limit) and self._lease_hold(PERMITS, 1)
 
     def give(self) -> None:
         """Give the permit back."""
         with self._alone():
-            self._lease_hold(_PERMITS, -1)
+            self._lease_hold(PERMITS, -1)
 
     def total(self, total: int, n: int = 1) -> None:
         """Add to an exact total, one of `control_schema.TOTALS` by its index."""
         if not 0 <= total < len(TOTALS):
             raise IndexError(f"total must be 0 to {len(TOTALS) - 1}, got {total}")
         with self._alone() as words:
-            add_to(words, _AT["totals"] + total, n)
+            add_to(words, AT["totals"] + total, n)
 
 
 def now(now_ms: int | None) -> int:

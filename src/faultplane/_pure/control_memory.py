@@ -1,0 +1,129 @@
+"""The memory of a cell, the leases in it, and the lock that a change of it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from faultplane.control_schema import (
+    CONFIG_FIELDS,
+    CONTROL_CELL,
+    LEASE_GENERATION_SHIFT,
+    LEASE_HELD_MASK,
+    LEASE_OWNER_SHIFT,
+    LEASE_PERMITS_SHIFT,
+    LEASE_PROBES_MASK,
+    TOTALS,
+)
+
+from . import memory
+from .control_words import Numbers
+from .memory import FileLock
+from .recorder import state as recorder
+
+AT: Final = {name: offset // 8 for name, offset in CONTROL_CELL.offset.items()}
+TOTAL: Final = {name: AT["totals"] + index for index, name in enumerate(TOTALS)}
+VERSION: Final = AT["breaker"] + 1
+PERMITS: Final = LEASE_PERMITS_SHIFT
+TOKENS: Final = 0
+SETTLE_ATTEMPTS: Final = 4
+_CONFIG: Final = slice(AT[CONFIG_FIELDS[0].name], AT[CONFIG_FIELDS[-1].name] + 1)
+
+
+class Memory:
+    """Where a cell lies, and the leases on it: what `Cell` works on."""
+
+    epoch: int
+    _attach: Callable[[Any], object]
+    _words: memoryview
+    _all: memoryview
+    _numbers: Numbers
+    _version: int
+    _lock: FileLock
+    _leases: int
+    _high: int
+    _slots: int
+    _slot: int
+    _incarnation: int
+
+    def _configure(self) -> None:
+        """Copy the declaration; one that is being written is copied later."""
+        begun = self._words[VERSION]
+        values = self._words[_CONFIG].tolist()
+        if begun & 1 == 0 and self._words[VERSION] == begun:
+            self._numbers, self._version = Numbers(values), begun
+
+    def _refresh(self) -> None:
+        recorder.wake()
+        for _ in range(SETTLE_ATTEMPTS):
+            epoch = recorder.place_epoch
+            if self.epoch == epoch and self._words:
+                break
+            # What binds, lets go or forks meanwhile is seen in the next round.
+            self._attach(self)
+            self.epoch = epoch
+        if not self._words:
+            raise RuntimeError("the cell was given no memory")
+
+    def _here(self) -> memoryview:
+        """The words of the cell, in the place where this process has it now."""
+        if (
+            self.epoch != recorder.place_epoch
+            or not recorder.image[0]
+            or (
+                recorder.binding is not None
+                and not (recorder.live[0] and recorder.fence[0] == recorder.incarnation)
+            )
+        ):
+            self._refresh()
+        if self._words[VERSION] != self._version:
+            self._configure()
+        return self._words
+
+    @contextmanager
+    def _alone(self) -> Iterator[memoryview]:
+        """The words, for a change that nobody comes in between."""
+        self._here()
+        with self._lock.held():
+            memory.order()
+            yield self._words
+            memory.order()
+
+    # -------------------------------------------------------------------------------- leases
+
+    def _lease_words(self, which: int) -> list[int]:
+        """Of all owners: their probes (0), or what else they hold (1)."""
+        # A word of a file may be anything.
+        high = max(min(self._all[self._high], self._slots), self._slot + 1)
+        found: list[int] = self._all[self._leases + which : self._leases + 2 * high : 2].tolist()
+        return found
+
+    def _lease_probe(self, generation: int, more: int) -> bool:
+        """Probes of a generation in the own lease, more or fewer; whether the lease allowed it."""
+        at = self._leases + 2 * self._slot
+        old = self._all[at]
+        if old >> LEASE_OWNER_SHIFT > self._incarnation:
+            return False  # declared dead: the slot has another owner, whose lease this is
+        tag = self._incarnation << LEASE_OWNER_SHIFT | generation << LEASE_GENERATION_SHIFT
+        n = (old & LEASE_PROBES_MASK if old & ~LEASE_PROBES_MASK == tag else 0) + more
+        if not 0 <= n <= LEASE_PROBES_MASK:
+            return False
+        self._all[at] = tag | n
+        return True
+
+    def _lease_hold(self, shift: int, more: int) -> bool:
+        """The same for permits and tokens."""
+        at = self._leases + 2 * self._slot + 1
+        old = self._all[at]
+        if old >> LEASE_OWNER_SHIFT > self._incarnation:
+            return False
+        mine = self._incarnation << LEASE_OWNER_SHIFT
+        word = old if old >> LEASE_OWNER_SHIFT == self._incarnation else mine
+        if not 0 <= (word >> shift & LEASE_HELD_MASK) + more <= LEASE_HELD_MASK:
+            return False
+        self._all[at] = word + (more << shift)
+        return True
+
+    def _held(self, shift: int) -> int:
+        return sum(word >> shift & LEASE_HELD_MASK for word in self._lease_words(1))
