@@ -124,6 +124,7 @@ CONFIG_FIELDS: Final = (
     Field("open_ms", "Q", "how long it stays open"),
     Field("open_ms_max", "Q", "the longest, after probes failed again and again"),
     Field("open_factor_milli", "Q", "how the time grows each time probes fail, in thousandths"),
+    Field("asked_ms_min", "Q", "the other side opens it by asking for so long a wait; 0 = never"),
     Field("ratio_milli", "Q", "tokens a call brings, in thousandths"),
     Field("floor_milli", "Q", "tokens a second brings, in thousandths"),
     Field("capacity_milli", "Q", "tokens kept at most, in thousandths; 0 = no budget"),

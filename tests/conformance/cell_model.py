@@ -79,15 +79,19 @@ class Model:
         self.probes[owner] += 1
         return self.generation | TICKET_PROBE
 
-    def ended(self, owner: int, ticket: int, failed: bool, slow: bool, now: int) -> None:
+    def ended(
+        self, owner: int, ticket: int, failed: bool, slow: bool, now: int, asked: int = 0
+    ) -> None:
         """How a call ended; one of an earlier generation changes nothing."""
         config = self.config
+        least = config["asked_ms_min"]
+        asked = min(asked, config["open_ms_max"]) if failed and 0 < least <= asked else 0
         if ticket & TICKET_UNCOUNTED or ticket % GENERATIONS != self.generation:
             return
         if ticket & TICKET_PROBE:
             self.probes[owner] -= 1
             if failed or (slow and config["slow_rate"]):
-                self.move(BREAKER_OPEN, now + self.open_ms(again=True), again=True)
+                self.move(BREAKER_OPEN, now + max(self.open_ms(again=True), asked), again=True)
             elif self.successes + 1 >= config["probes"]:
                 self.move(BREAKER_CLOSED, 0)
             else:
@@ -95,8 +99,10 @@ class Model:
             return
         self.window.append((now, failed, slow))
         self.streak = self.streak + 1 if failed else 0
-        if (failed or slow) and self.state == BREAKER_CLOSED and self.trips(now):
-            self.move(BREAKER_OPEN, now + self.open_ms(again=False))
+        if (failed or slow) and self.state == BREAKER_CLOSED:
+            ms = max(self.open_ms(again=False) if self.trips(now) else 0, asked)
+            if ms:
+                self.move(BREAKER_OPEN, now + ms)
 
     def ignored(self, owner: int, ticket: int) -> None:
         """It said nothing."""
@@ -239,12 +245,18 @@ class CellMachine(RuleBasedStateMachine):
         assert self.driven.admit(slot) == self.model.admit(owner, self.driven.now)
 
     @precondition(lambda self: self.driven.tickets)
-    @rule(which=st.integers(0, 1000), failed=st.booleans(), slow=st.booleans())
-    def end(self, which: int, failed: bool, slow: bool) -> None:
+    @rule(
+        which=st.integers(0, 1000),
+        failed=st.booleans(),
+        slow=st.booleans(),
+        asked=st.sampled_from([0, 0, 1, 75]),
+    )
+    def end(self, which: int, failed: bool, slow: bool, asked: int) -> None:
         """A call ends, however long ago it began."""
         owner, _ = self.driven.tickets[which % len(self.driven.tickets)]
-        ticket = self.driven.end(which, "slow " * slow + "fail" * failed)
-        self.model.ended(owner.incarnation, ticket, failed, slow, self.driven.now)
+        how = "slow " * slow + "fail" * failed + f", asked {asked}"
+        ticket = self.driven.end(which, how)
+        self.model.ended(owner.incarnation, ticket, failed, slow, self.driven.now, asked)
 
     @precondition(lambda self: self.driven.tickets)
     @rule(which=st.integers(0, 1000), how=st.sampled_from(["ignored", "unmade"]))
@@ -260,7 +272,7 @@ class CellMachine(RuleBasedStateMachine):
             before = len(self.driven.tickets)
             self.admit(slot)
             if len(self.driven.tickets) > before:
-                self.end(before, failed, False)
+                self.end(before, failed, False, 0)
             self.moves_as_it_may()
 
     @rule(ms=LATER)
@@ -277,7 +289,7 @@ class CellMachine(RuleBasedStateMachine):
 
     @rule(slot=st.integers(0, SLOTS - 1), ms=LATER)
     def open_for(self, slot: int, ms: int) -> None:
-        """The other side asks to wait."""
+        """Somebody opens it where it is closed."""
         asked = self.driven.open_for(slot, ms)
         assert asked == (self.model.state == BREAKER_CLOSED)
         if asked:

@@ -43,6 +43,7 @@ def breakers(draw) -> dict[str, int]:
         "probe_ms": draw(st.sampled_from([10, 1000])),
         "open_ms": open_ms,
         "open_ms_max": open_ms * draw(st.sampled_from([1, 3, 100])),
+        "asked_ms_min": draw(st.sampled_from([0, 1, 60])),
         "open_factor_milli": draw(st.sampled_from([1000, 1500, 2000, 10_000])),
     }
 
@@ -67,7 +68,12 @@ def configs(draw) -> dict[str, int]:
 OWNERS = st.integers(0, SLOTS - 1)
 ANY = st.integers(0, 1000)
 LATER = st.sampled_from([0, 0, 0, 1, 4, 9, 51, 120, 1000, 5001, 31_000])
-ENDS = st.sampled_from(["ok", "ok", "fail", "fail", "slow", "slow and fail", "ignored", "unmade"])
+ENDS = st.sampled_from(
+    [
+        "ok", "ok", "fail", "fail", "slow", "slow and fail", "ignored", "unmade",
+        "fail, asked 1", "slow and fail, asked 75", "ok, asked 75",
+    ]
+)  # fmt: skip
 
 STEPS = st.one_of(
     st.tuples(st.just("call"), OWNERS, ENDS, st.integers(1, 12)),
@@ -94,6 +100,11 @@ STEPS = st.one_of(
     st.tuples(st.just("reclaim"), OWNERS, ANY),
     st.tuples(st.just("declare"), configs()),
 )
+
+
+def asked_ms(how: str) -> int:
+    """How long the other side asks to be left, of how a call ends."""
+    return int(how.partition("asked ")[2] or 0)
 
 
 class Owner(NamedTuple):
@@ -199,7 +210,7 @@ class Driven:
         if how in {"ignored", "unmade"}:
             getattr(owner.cell, how)(ticket)
         else:
-            owner.cell.ended(ticket, "fail" in how, "slow" in how, self.now)
+            owner.cell.ended(ticket, "fail" in how, "slow" in how, self.now, asked_ms(how))
         return ticket
 
     def call(self, slot: int, how: str, times: int) -> list[int]:
@@ -212,8 +223,8 @@ class Driven:
         return found
 
     def open_for(self, slot: int, ms: int) -> bool:
-        """The other side asks to wait."""
-        return bool(self.owner(slot).cell.open_for(ms, self.now))
+        """Somebody opens it where it is closed."""
+        return bool(self.owner(slot).cell.open_for(ms, layout.CAUSE_ASKED, self.now))
 
     def move(self, slot: int, state: int, ms: int) -> int:
         """Somebody forces a state."""

@@ -77,7 +77,9 @@ def test_what_the_pure_core_tells_later_comes_to_the_same(cores):
     same_bytes()
 
 
-@pytest.mark.parametrize("wrong", ["open_ms", "refilled", "sums_of_outcomes", "shifted"])
+@pytest.mark.parametrize(
+    "wrong", ["open_ms", "asked_for", "refilled", "sums_of_outcomes", "shifted"]
+)
 def test_a_core_that_is_a_little_different_is_found_out(cores, monkeypatch, wrong):
     """Negative control: a millisecond, a thousandth, a call or an outcome too many."""
     pure = importlib.import_module("faultplane._pure.control")

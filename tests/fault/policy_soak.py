@@ -159,7 +159,7 @@ def soak(rng: random.Random, turns: int, wrong: str = "") -> None:
     words.set(WEATHER, 0, STUCK)
     while words.total(STAYS) < POLICIES["limit"]:
         run.look()
-    me.dependency.cell.open_for(5)
+    me.dependency.cell.open_for(5, layout.CAUSE_ASKED)
     for caller in run.callers:  # all at once, or those who are left look for those who are not
         os.kill(caller.pid, signal.SIGSTOP)
     for caller in run.callers:

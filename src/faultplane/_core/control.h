@@ -346,14 +346,21 @@ static inline int64_t control_admit(const Control *c, uint64_t now_ms) {
     }
 }
 
+/* How long the other side asked to be left alone, as far as that opens the breaker; 0 = not. */
+static inline uint64_t control_asked(const Control *c, uint64_t ms) {
+    if (c->asked_ms_min == 0 || ms < c->asked_ms_min)
+        return 0;
+    return ms < c->open_ms_max ? ms : c->open_ms_max;
+}
+
 static inline void control_trip(
-    Control *c, uint64_t generation, uint64_t now_ms, uint64_t streak
+    Control *c, uint64_t generation, uint64_t now_ms, uint64_t streak, uint64_t asked_ms
 ) {
     uint64_t word = fp_load_acquire(control_breaker(c));
     if (breaker_state(word) != BREAKER_CLOSED || breaker_generation(word) != generation)
         return;
     ControlWindow sums = control_window(c, generation, now_ms);
-    uint64_t cause = 0;
+    uint64_t cause = 0, open_ms = 0;
     if (c->consecutive && streak >= c->consecutive)
         cause = CAUSE_CONSECUTIVE;
     else if (sums.calls >= c->calls_min && sums.calls) {
@@ -363,13 +370,16 @@ static inline void control_trip(
             cause = CAUSE_SLOW_RATE;
     }
     if (cause)
-        control_move(c, word, breaker_next(word, BREAKER_OPEN, now_ms + control_open_ms(c, 0)),
-                     cause, &sums);
+        open_ms = control_open_ms(c, 0);
+    if (asked_ms > open_ms)
+        cause = CAUSE_ASKED, open_ms = asked_ms;
+    if (cause)
+        control_move(c, word, breaker_next(word, BREAKER_OPEN, now_ms + open_ms), cause, &sums);
 }
 
 /* A probe has an answer. The lease is given back after the word says so. */
 static inline void control_probed(
-    const Control *c, uint64_t generation, uint64_t now_ms, int failed
+    const Control *c, uint64_t generation, uint64_t now_ms, int failed, uint64_t asked_ms
 ) {
     for (;;) {
         uint64_t word = fp_load_acquire(control_breaker(c));
@@ -378,11 +388,12 @@ static inline void control_probed(
             break;
         }
         int done;
-        if (failed)
-            done = control_move(
-                c, word, breaker_next(word, BREAKER_OPEN, now_ms + control_open_ms(c, 1)),
-                CAUSE_PROBE_FAILED, NULL);
-        else if (breaker_successes(word) + 1 >= c->probes)
+        if (failed) {
+            uint64_t open_ms = control_open_ms(c, 1);
+            open_ms = asked_ms > open_ms ? asked_ms : open_ms;
+            done = control_move(c, word, breaker_next(word, BREAKER_OPEN, now_ms + open_ms),
+                                CAUSE_PROBE_FAILED, NULL);
+        } else if (breaker_successes(word) + 1 >= c->probes)
             done = control_move(c, word, breaker_next(word, BREAKER_CLOSED, 0),
                                 CAUSE_PROBES_SUCCEEDED, NULL);
         else
@@ -394,11 +405,12 @@ static inline void control_probed(
     lease_probe(c, generation, 0);
 }
 
-/* How a call ended that was let through. */
+/* How a call ended that was let through; the wait that the other side asked for, 0 = none. */
 static inline void control_ended(
-    Control *c, int64_t ticket, uint64_t now_ms, int failed, int slow
+    Control *c, int64_t ticket, uint64_t now_ms, int failed, int slow, uint64_t asked_ms
 ) {
     uint64_t generation = (uint64_t)ticket & BREAKER_GENERATION_MASK;
+    asked_ms = failed ? control_asked(c, asked_ms) : 0;
     if (failed)
         control_total(c, TOTAL_FAILURES, 1);
     if (slow)
@@ -406,7 +418,7 @@ static inline void control_ended(
     if (ticket & TICKET_UNCOUNTED)
         return;
     if (ticket & TICKET_PROBE) {
-        control_probed(c, generation, now_ms, failed || (slow && c->slow_rate));
+        control_probed(c, generation, now_ms, failed || (slow && c->slow_rate), asked_ms);
         return;
     }
     if (breaker_generation(fp_load_acquire(control_breaker(c))) != generation) {
@@ -415,7 +427,7 @@ static inline void control_ended(
     }
     uint64_t streak = control_count(c, generation, now_ms, failed, slow);
     if (failed || slow)
-        control_trip(c, generation, now_ms, streak);
+        control_trip(c, generation, now_ms, streak, asked_ms);
 }
 
 /* The call was not made after all. */
@@ -436,11 +448,13 @@ static inline uint64_t control_wait_ms(const Control *c, uint64_t now_ms) {
     return breaker_state(word) == BREAKER_OPEN && until > now_ms ? until - now_ms : 0;
 }
 
-/* Opens for a time that the other side asked for; whether it was closed. */
-static inline int control_open_for(const Control *c, uint64_t now_ms, uint64_t ms) {
+/* Opens for so long where it is closed; whether it was. */
+static inline int control_open_for(
+    const Control *c, uint64_t now_ms, uint64_t ms, uint64_t cause
+) {
     uint64_t word = fp_load_acquire(control_breaker(c));
     return breaker_state(word) == BREAKER_CLOSED &&
-           control_move(c, word, breaker_next(word, BREAKER_OPEN, now_ms + ms), CAUSE_ASKED, NULL);
+           control_move(c, word, breaker_next(word, BREAKER_OPEN, now_ms + ms), cause, NULL);
 }
 
 /* ------------------------------------------------------------------------------------ budget */

@@ -15,6 +15,7 @@ cdef extern from "control.h" nogil:
         uint64_t slot
         uint64_t incarnation
         uint64_t slow_call_nano
+        uint64_t asked_ms_min
         uint64_t limit
         uint64_t capacity_milli
     ctypedef struct ControlWindow:
@@ -27,12 +28,14 @@ cdef extern from "control.h" nogil:
     void control_total(const Control* c, int total, uint64_t n) noexcept
     int64_t control_admit(const Control* c, uint64_t now_ms) noexcept
     void control_ended(
-        Control* c, int64_t ticket, uint64_t now_ms, bint failed, bint slow
+        Control* c, int64_t ticket, uint64_t now_ms, bint failed, bint slow, uint64_t asked_ms
     ) noexcept
     void control_ignored(const Control* c, int64_t ticket) noexcept
     void control_unmade(const Control* c, int64_t ticket) noexcept
     uint64_t control_wait_ms(const Control* c, uint64_t now_ms) noexcept
-    bint control_open_for(const Control* c, uint64_t now_ms, uint64_t ms) noexcept
+    bint control_open_for(
+        const Control* c, uint64_t now_ms, uint64_t ms, uint64_t cause
+    ) noexcept
     bint control_move(
         const Control* c, uint64_t word, uint64_t next, uint64_t cause, const ControlWindow* sums
     ) noexcept

@@ -43,9 +43,14 @@ class Cell:
         """Whether a call may go ahead: its ticket; -1 the breaker is open, -2 probes are out."""
 
     def ended(
-        self, ticket: int, failed: bool, slow: bool = False, now_ms: int | None = None
+        self,
+        ticket: int,
+        failed: bool,
+        slow: bool = False,
+        now_ms: int | None = None,
+        asked_ms: int = 0,
     ) -> None:
-        """Say how the call with that ticket ended."""
+        """Say how the call with that ticket ended; how long the other side asked to be left."""
 
     def ignored(self, ticket: int) -> None:
         """Say that the call with that ticket says nothing about the other side."""
@@ -62,8 +67,8 @@ class Cell:
     def window(self, now_ms: int | None = None) -> tuple[int, int, int]:
         """(Calls, failures, slow calls) in the window of the breaker as it is."""
 
-    def open_for(self, ms: int, now_ms: int | None = None) -> bool:
-        """Open for so long, as the other side asked; False where it is not closed."""
+    def open_for(self, ms: int, cause: int, now_ms: int | None = None) -> bool:
+        """Open for so long, because of ``cause``, where it is closed; whether it was."""
 
     def move(self, state: int, cause: int, until_ms: int = 0) -> int:
         """Have the breaker in another state, whatever it is in; its word before."""

@@ -97,9 +97,11 @@ cdef class Cell:
             control_total(c, TOTAL_REJECTED, 1)
         return ticket
 
-    def ended(self, int64_t ticket, bint failed, bint slow=False, now_ms=None):
-        """Say how the call with that ticket ended."""
-        control_ended(self.here(), ticket, now(now_ms), failed, slow)
+    def ended(
+        self, int64_t ticket, bint failed, bint slow=False, now_ms=None, uint64_t asked_ms=0
+    ):
+        """Say how the call with that ticket ended; how long the other side asked to be left."""
+        control_ended(self.here(), ticket, now(now_ms), failed, slow, asked_ms)
 
     def ignored(self, int64_t ticket):
         """Say that the call with that ticket says nothing about the other side."""
@@ -124,9 +126,9 @@ cdef class Cell:
         cdef ControlWindow sums = control_window(c, breaker_generation(word), now(now_ms))
         return sums.calls, sums.failures, sums.slow
 
-    def open_for(self, uint64_t ms, now_ms=None):
-        """Open for so long, as the other side asked; False where it is not closed."""
-        return bool(control_open_for(self.here(), now(now_ms), ms))
+    def open_for(self, uint64_t ms, uint64_t cause, now_ms=None):
+        """Open for so long, because of ``cause``, where it is closed; whether it was."""
+        return bool(control_open_for(self.here(), now(now_ms), ms, cause))
 
     def move(self, uint64_t state, uint64_t cause, uint64_t until_ms=0):
         """Have the breaker in another state, whatever it is in; its word before."""

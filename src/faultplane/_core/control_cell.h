@@ -19,8 +19,8 @@ typedef struct {
     uint64_t bucket_ms, epoch, epoch_end_ms; /* what of the time window is worked out already */
     uint64_t refill_ms, refill_milli; /* the least time that brings whole thousandths, and these */
     uint64_t window_ms, window_calls, calls_min, failure_rate, slow_rate, slow_call_nano,
-        consecutive, probes, probe_ms, open_ms, open_ms_max, open_factor_milli, ratio_milli,
-        floor_milli, capacity_milli, limit;
+        consecutive, probes, probe_ms, open_ms, open_ms_max, open_factor_milli, asked_ms_min,
+        ratio_milli, floor_milli, capacity_milli, limit;
 } Control;
 
 typedef struct {

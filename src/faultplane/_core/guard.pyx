@@ -279,7 +279,7 @@ cdef inline void succeeded(Guard g, Try* t) noexcept:
     if t.ticket != TICKET_UNCOUNTED:
         if c.slow_call_nano and t.start_nano:
             slow = <uint64_t>(fp_clock_monotonic() - t.start_nano) > c.slow_call_nano
-        control_ended(c, t.ticket, fp_clock_coarse_ms(), False, slow)
+        control_ended(c, t.ticket, fp_clock_coarse_ms(), False, slow, 0)
 
 
 cdef void ignored(Guard g, Try* t) noexcept:
@@ -297,6 +297,7 @@ cdef double failed(Guard g, Try* t, object error, bint last) except? -2.0:
     cdef bint counts, slow = False
     cdef double wait
     cdef int64_t duration = 0
+    cdef uint64_t asked_ms = 0
     if not fp_is_exception(<PyObject*>error):
         ignored(g, t)
         return -1.0
@@ -313,11 +314,18 @@ cdef double failed(Guard g, Try* t, object error, bint last) except? -2.0:
         over(g, t)
         if is_here(g, t):
             slow = c.slow_call_nano != 0 and <uint64_t>duration > c.slow_call_nano
-            control_ended(c, t.ticket, fp_clock_coarse_ms(), counts, slow)
+            if counts and c.asked_ms_min:
+                asked_ms = milliseconds(answer.retry_after)
+            control_ended(c, t.ticket, fp_clock_coarse_ms(), counts, slow, asked_ms)
     wait = -1.0 if last else next_wait(g, t, error, answer)
     if counts and not seen(error):
         record(error, g.operation, t.attempt - 1, duration, None, wait >= 0)
     return wait
+
+
+cdef uint64_t milliseconds(object seconds) except? 0:
+    """What a classification says is to be waited; 0 where it says nothing."""
+    return 0 if seconds is None else <uint64_t>(<double>seconds * 1000.0 + 0.5)
 
 
 cdef double next_wait(Guard g, Try* t, object error, object answer) except? -2.0:

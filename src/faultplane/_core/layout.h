@@ -55,7 +55,7 @@
 #define RATE_ONE 1000000
 #define TRANSITIONS 16
 #define DECLARATION_BYTES_MAX 700
-#define CONFIG_WORDS 16
+#define CONFIG_WORDS 17
 #define CONTROL_CELL_BREAKER 0
 #define CONTROL_CELL_CONFIG_VERSION 1
 #define CONTROL_CELL_REOPENED 2
@@ -71,7 +71,7 @@
 #define CAUSE_ASKED 8
 #define CAUSE_FORCED 9
 #define CAUSE_RESET 10
-#define CONTROL_HASH UINT64_C(0xD9C3E73A974FDC6A)
+#define CONTROL_HASH UINT64_C(0xB6E6540F766DC9BF)
 #define LAYOUT_VERSION 1
 #define FINGERPRINT_VERSION 1
 #define LANE_ROWS 512
@@ -464,10 +464,11 @@
 #define CONTROL_CELL_OPEN_MS_OFFSET 344
 #define CONTROL_CELL_OPEN_MS_MAX_OFFSET 352
 #define CONTROL_CELL_OPEN_FACTOR_MILLI_OFFSET 360
-#define CONTROL_CELL_RATIO_MILLI_OFFSET 368
-#define CONTROL_CELL_FLOOR_MILLI_OFFSET 376
-#define CONTROL_CELL_CAPACITY_MILLI_OFFSET 384
-#define CONTROL_CELL_LIMIT_OFFSET 392
+#define CONTROL_CELL_ASKED_MS_MIN_OFFSET 368
+#define CONTROL_CELL_RATIO_MILLI_OFFSET 376
+#define CONTROL_CELL_FLOOR_MILLI_OFFSET 384
+#define CONTROL_CELL_CAPACITY_MILLI_OFFSET 392
+#define CONTROL_CELL_LIMIT_OFFSET 400
 #define CONTROL_CELL_BREAKER_OFFSET 512
 #define CONTROL_CELL_BUDGET_OFFSET 640
 #define CONTROL_CELL_OUTCOMES_OFFSET 768
@@ -959,6 +960,7 @@ typedef struct {
     uint64_t open_ms;
     uint64_t open_ms_max;
     uint64_t open_factor_milli;
+    uint64_t asked_ms_min;
     uint64_t ratio_milli;
     uint64_t floor_milli;
     uint64_t capacity_milli;
@@ -1014,6 +1016,8 @@ _Static_assert(offsetof(control_cell_t, open_ms_max) == CONTROL_CELL_OPEN_MS_MAX
                "control_cell_t.open_ms_max");
 _Static_assert(offsetof(control_cell_t, open_factor_milli) == CONTROL_CELL_OPEN_FACTOR_MILLI_OFFSET,
                "control_cell_t.open_factor_milli");
+_Static_assert(offsetof(control_cell_t, asked_ms_min) == CONTROL_CELL_ASKED_MS_MIN_OFFSET,
+               "control_cell_t.asked_ms_min");
 _Static_assert(offsetof(control_cell_t, ratio_milli) == CONTROL_CELL_RATIO_MILLI_OFFSET,
                "control_cell_t.ratio_milli");
 _Static_assert(offsetof(control_cell_t, floor_milli) == CONTROL_CELL_FLOOR_MILLI_OFFSET,

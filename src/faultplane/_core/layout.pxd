@@ -480,6 +480,7 @@ cdef extern from "layout.h" nogil:
         CONTROL_CELL_OPEN_MS_OFFSET
         CONTROL_CELL_OPEN_MS_MAX_OFFSET
         CONTROL_CELL_OPEN_FACTOR_MILLI_OFFSET
+        CONTROL_CELL_ASKED_MS_MIN_OFFSET
         CONTROL_CELL_RATIO_MILLI_OFFSET
         CONTROL_CELL_FLOOR_MILLI_OFFSET
         CONTROL_CELL_CAPACITY_MILLI_OFFSET
@@ -681,6 +682,7 @@ cdef extern from "layout.h" nogil:
         uint64_t open_ms
         uint64_t open_ms_max
         uint64_t open_factor_milli
+        uint64_t asked_ms_min
         uint64_t ratio_milli
         uint64_t floor_milli
         uint64_t capacity_milli

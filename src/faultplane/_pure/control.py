@@ -53,6 +53,7 @@ from .control_words import (
     REOPENED_MAX,
     Numbers,
     add_to,
+    asked_for,
     cause_to_open,
     following,
     generation_of,
@@ -203,9 +204,14 @@ class Cell(Memory):
         return generation | TICKET_PROBE
 
     def ended(
-        self, ticket: int, failed: bool, slow: bool = False, now_ms: int | None = None
+        self,
+        ticket: int,
+        failed: bool,
+        slow: bool = False,
+        now_ms: int | None = None,
+        asked_ms: int = 0,
     ) -> None:
-        """Say how the call with that ticket ended."""
+        """Say how the call with that ticket ended; how long the other side asked to be left."""
         if not failed and not slow and ticket < TICKET_PROBE:
             self._succeeded(ticket, now(now_ms))
             return
@@ -217,14 +223,21 @@ class Cell(Memory):
             generation = ticket & BREAKER_GENERATION_MASK
             if ticket & TICKET_UNCOUNTED:
                 return
+            asked = asked_for(self._numbers, asked_ms) if failed else 0
             if ticket & TICKET_PROBE:
                 bad = failed or bool(slow and self._numbers.slow_rate)
-                self._probed(words, generation, at, failed=bad)
+                self._probed(words, generation, at, asked, failed=bad)
             else:
-                self._told(words, generation, at, failed, slow)
+                self._told(words, generation, at, failed, slow, asked)
 
     def _told(
-        self, words: memoryview, generation: int, now_ms: int, failed: bool, slow: bool
+        self,
+        words: memoryview,
+        generation: int,
+        now_ms: int,
+        failed: bool,
+        slow: bool,
+        asked_ms: int = 0,
     ) -> None:
         """Count an outcome of the generation that there is; one of another changes nothing."""
         if generation_of(words[_BREAKER]) != generation:
@@ -234,7 +247,7 @@ class Cell(Memory):
         if self._numbers.consecutive:
             words[_STREAK] = streak(words[_STREAK], generation, failed)
         if failed or slow:
-            self._trip(words, generation, now_ms)
+            self._trip(words, generation, now_ms, asked_ms)
 
     def _went_well(self, ticket: int, start_nano: int) -> None:
         """Say that the call with that ticket, which began then, ended well, if slowly."""
@@ -295,7 +308,9 @@ class Cell(Memory):
             with self._alone():
                 self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
 
-    def _probed(self, words: memoryview, generation: int, now_ms: int, *, failed: bool) -> None:
+    def _probed(
+        self, words: memoryview, generation: int, now_ms: int, asked_ms: int, *, failed: bool
+    ) -> None:
         """A probe has an answer."""
         word = words[_BREAKER]
         half_open = word >> BREAKER_STATE_SHIFT == BREAKER_HALF_OPEN
@@ -303,7 +318,7 @@ class Cell(Memory):
         if not half_open or generation_of(word) != generation:
             add_to(words, TOTAL["late"], 1)
         elif failed:
-            until = now_ms + open_ms(self._numbers, words[_REOPENED] + 1)
+            until = now_ms + max(open_ms(self._numbers, words[_REOPENED] + 1), asked_ms)
             self._move(words, following(word, BREAKER_OPEN, until), CAUSE_PROBE_FAILED)
         elif done + 1 >= self._numbers.probes:
             self._move(words, following(word, BREAKER_CLOSED, 0), CAUSE_PROBES_SUCCEEDED)
@@ -311,16 +326,18 @@ class Cell(Memory):
             words[_BREAKER] = word + (1 << BREAKER_SUCCESSES_SHIFT)
         self._lease_probe(generation, -1)
 
-    def _trip(self, words: memoryview, generation: int, now_ms: int) -> None:
-        """Open where the window says so."""
+    def _trip(self, words: memoryview, generation: int, now_ms: int, asked_ms: int) -> None:
+        """Open where the window says so, or the other side asked for it."""
         word, numbers = words[_BREAKER], self._numbers
         if word >> BREAKER_STATE_SHIFT != BREAKER_CLOSED:
             return
         sums = self._window(words, generation, now_ms)
         cause = cause_to_open(numbers, sums, words[_STREAK] & BUCKET_COUNT_MASK)
+        ms = open_ms(numbers, 0) if cause else 0
+        if asked_ms > ms:
+            cause, ms = CAUSE_ASKED, asked_ms
         if cause:
-            until = now_ms + open_ms(self._numbers, 0)
-            self._move(words, following(word, BREAKER_OPEN, until), cause, sums)
+            self._move(words, following(word, BREAKER_OPEN, now_ms + ms), cause, sums)
 
     def _move(
         self, words: memoryview, word: int, cause: int, sums: tuple[int, int, int] = (0, 0, 0)
@@ -354,14 +371,14 @@ class Cell(Memory):
         left = (word & BREAKER_UNTIL_MASK) - now(now_ms)
         return max(left, 0) if word >> BREAKER_STATE_SHIFT == BREAKER_OPEN else 0
 
-    def open_for(self, ms: int, now_ms: int | None = None) -> bool:
-        """Open for so long, as the other side asked; False where it is not closed."""
+    def open_for(self, ms: int, cause: int, now_ms: int | None = None) -> bool:
+        """Open for so long, because of ``cause``, where it is closed; whether it was."""
         at = now(now_ms)
         with self._alone() as words:
             word = words[_BREAKER]
             if word >> BREAKER_STATE_SHIFT != BREAKER_CLOSED:
                 return False
-            self._move(words, following(word, BREAKER_OPEN, at + ms), CAUSE_ASKED)
+            self._move(words, following(word, BREAKER_OPEN, at + ms), cause)
             return True
 
     def move(self, state: int, cause: int, until_ms: int = 0) -> int:

@@ -54,6 +54,7 @@ class Numbers:
     open_ms: int
     open_ms_max: int
     open_factor_milli: int
+    asked_ms_min: int
     ratio_milli: int
     floor_milli: int
     capacity_milli: int
@@ -165,6 +166,13 @@ def open_ms(numbers: Numbers, again: int) -> int:
             if ms >= numbers.open_ms_max:
                 break
             ms = ms * numbers.open_factor_milli // MILLI
+    return min(ms, numbers.open_ms_max)
+
+
+def asked_for(numbers: Numbers, ms: int) -> int:
+    """How long the other side asked to be left, as far as that opens a breaker; 0 = not."""
+    if not numbers.asked_ms_min or ms < numbers.asked_ms_min:
+        return 0
     return min(ms, numbers.open_ms_max)
 
 

@@ -192,7 +192,8 @@ class Guard:
         if answer.counts_as == "ignored":
             self._ignored(call)
         elif self._over(call):
-            self.cell.ended(call.ticket, counts, self._is_slow(call))
+            asked_ms = int((answer.retry_after or 0) * 1000 + 0.5)
+            self.cell.ended(call.ticket, counts, self._is_slow(call), None, asked_ms)
         wait = -1.0 if last else self._next_wait(call, error, answer)
         if counts and not seen(error):
             record(error, self.operation, call.attempt - 1, duration_nano, None, wait >= 0)

@@ -141,6 +141,9 @@ class Retry:
         return None if self.on is None or isinstance(self.on, (tuple, type)) else self.on
 
 
+_MAY_BE_NONE: Final = ("failure_rate", "slow_rate", "slow_call", "open_on_retry_after")
+
+
 @dataclass(frozen=True, slots=True)
 class Breaker:
     """When calls are not made for a while, by any process of the host.
@@ -155,6 +158,10 @@ class Breaker:
     all processes share: if they succeed it closes, and one that fails opens it again. Probes that
     have not ended after ``probe_timeout`` seconds are not waited for. What classification counts as
     ignored or as a success is no failure.
+
+    With ``open_on_retry_after`` (0.001 to 86,400 seconds; None: never) one failure is enough whose
+    classification has a ``retry_after`` of so many seconds or more, as of an answer 429 or 503 with
+    Retry-After: it stays open for as long as was asked, ``open_max`` at most.
 
     >>> Breaker(failure_rate=2.0)
     Traceback (most recent call last):
@@ -173,6 +180,7 @@ class Breaker:
     open_for: float = 30.0
     open_max: float | None = None
     open_factor: float = 2.0
+    open_on_retry_after: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers out of bounds, and a breaker that nothing can open."""
@@ -182,13 +190,14 @@ class Breaker:
             ("failure_rate", least, 1.0),
             ("slow_rate", least, 1.0),
             ("slow_call", 0.000_001, SECONDS_MAX),
+            ("open_on_retry_after", 0.001, SECONDS_MAX),
             ("window", layout.WINDOW_MS_MIN / 1000, layout.WINDOW_MS_MAX / 1000),
             ("probe_timeout", 0.01, SECONDS_MAX),
             ("open_for", 0.001, SECONDS_MAX),
             ("open_factor", 1.0, 10.0),
         ):
             value = getattr(self, name)
-            if value is not None or name not in ("failure_rate", "slow_rate", "slow_call"):
+            if value is not None or name not in _MAY_BE_NONE:
                 put(self, name, number(name, value, low, high))
         for name, most in (
             ("window_calls", layout.WINDOW_CALLS_MAX),
@@ -215,8 +224,11 @@ class Breaker:
                 f"slow_call and slow_rate go together, got {self.slow_call!r} and "
                 f"{self.slow_rate!r}"
             )
-        if self.failure_rate is None and self.slow_rate is None and self.consecutive is None:
-            raise InvalidSetting("a breaker needs a failure_rate, a slow_rate or consecutive")
+        opens = (self.failure_rate, self.slow_rate, self.consecutive, self.open_on_retry_after)
+        if all(one is None for one in opens):
+            raise InvalidSetting(
+                "a breaker needs a failure_rate, a slow_rate, consecutive or open_on_retry_after"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +268,7 @@ def config(
             open_ms=round(breaker.open_for * 1000),
             open_ms_max=round((breaker.open_max or breaker.open_for) * 1000),
             open_factor_milli=round(breaker.open_factor * 1000),
+            asked_ms_min=round((breaker.open_on_retry_after or 0.0) * 1000),
         )
     if budget is not None:
         values.update(

@@ -47,6 +47,8 @@ from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
         (lambda: Breaker(probes=True), "probes"),
         (lambda: Breaker(open_for=float("inf")), "open_for"),
         (lambda: Breaker(open_for=10, open_max=5), "open_max must be at least open_for"),
+        (lambda: Breaker(open_on_retry_after=0), "open_on_retry_after must be 0.001 to 86400"),
+        (lambda: Breaker(open_on_retry_after=True), "open_on_retry_after must be"),
         (lambda: Breaker(slow_call=1.0), "go together"),
         (lambda: Breaker(failure_rate=None), "needs a failure_rate"),
         (lambda: Bulkhead(1, wait_max=-1), "wait_max"),
