@@ -57,6 +57,7 @@ cdef extern from "control.h" nogil:
 cdef class Cell:
     cdef Control c
     cdef readonly uint32_t epoch
+    cdef readonly uint64_t unheard
     cdef object attach
     cdef object memory
     cdef int refresh(self) except -1

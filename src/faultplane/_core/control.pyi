@@ -9,12 +9,15 @@ class Cell:
 
     ``attach`` is called with the cell whenever it needs memory: at first, after a fork, and after
     this process has joined a domain or left one. It gives it some with `use`. Times are
-    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out.
+    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out. ``unheard``
+    counts changes that had to wait for longer than is waited: 0 in the compiled core.
     """
 
     def __init__(self, attach: Callable[[Cell], object]) -> None: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def unheard(self) -> int: ...
     @property
     def slow_call_nano(self) -> int:
         """A call that takes longer is slow; 0 = none is."""

@@ -26,7 +26,8 @@ cdef class Cell:
 
     ``attach`` is called with the cell whenever it needs memory: at first, after a fork, and after
     this process has joined a domain or left one. It gives it some with `use`. Times are
-    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out.
+    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out. ``unheard``
+    counts changes that had to wait for longer than is waited: 0 in the compiled core.
     """
 
     def __init__(self, attach):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from faultplane.control_schema import (
@@ -48,7 +49,7 @@ from faultplane.control_schema import (
 )
 
 from . import memory
-from .control_memory import AT, PERMITS, TOKENS, TOTAL, Memory
+from .control_memory import AT, PERMITS, TOKENS, TOTAL, Memory, Unheard
 from .control_words import (
     REOPENED_MAX,
     Numbers,
@@ -85,7 +86,8 @@ class Cell(Memory):
 
     ``attach`` is called with the cell whenever it needs memory: at first, after a fork, and after
     this process has joined a domain or left one. It gives it some with `use`. Times are
-    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out.
+    milliseconds of the monotonic clock, ``now_ms`` its present where it is left out. ``unheard``
+    counts changes that had to wait for longer than is waited: 0 in the compiled core.
     """
 
     def __init__(self, attach: Callable[[Cell], object]) -> None:
@@ -98,6 +100,8 @@ class Cell(Memory):
         self._lock = memory.FileLock(-1, LOCK_CELLS)
         self._base = self._leases = self._high = self._slots = self._slot = self._incarnation = 0
         self._pending = self._pending_deposits = self._pending_epoch = self._pending_of = 0
+        self.unheard = 0
+        self._owed = {}
 
     def use(
         self,
@@ -129,6 +133,7 @@ class Cell(Memory):
         self._slots = slots
         self._slot, self._incarnation = slot, incarnation
         self._pending = self._pending_deposits = 0
+        self._owed = {}
         self._words = words[self._base : self._base + CONTROL_CELL.size // 8]
         self._all = words
         self._version = -1
@@ -154,10 +159,13 @@ class Cell(Memory):
         word: int = self._here()[_BREAKER]
         if word >> BREAKER_STATE_SHIFT in (BREAKER_CLOSED, BREAKER_METRICS_ONLY):
             return generation_of(word)
-        with self._alone() as words:
-            ticket = self._admit(words, now(now_ms))
-            add_to(words, TOTAL["rejected"], ticket in counted)
-            return ticket
+        try:
+            with self._alone() as words:
+                ticket = self._admit(words, now(now_ms))
+                add_to(words, TOTAL["rejected"], ticket in counted)
+                return ticket
+        except Unheard:
+            return TICKET_UNCOUNTED  # as if nobody shared it
 
     def _let_through(self, *, brings: bool) -> int:
         """The ticket of a call where nothing is in its way; -1 where `admit` has to look.
@@ -215,20 +223,35 @@ class Cell(Memory):
         if not failed and not slow and ticket < TICKET_PROBE:
             self._succeeded(ticket, now(now_ms))
             return
-        at = now(now_ms)
-        with self._alone() as words:
-            self._tell(words)
-            add_to(words, TOTAL["failures"], failed)
-            add_to(words, TOTAL["slow"], slow)
-            generation = ticket & BREAKER_GENERATION_MASK
-            if ticket & TICKET_UNCOUNTED:
-                return
-            asked = asked_for(self._numbers, asked_ms) if failed else 0
-            if ticket & TICKET_PROBE:
-                bad = failed or bool(slow and self._numbers.slow_rate)
-                self._probed(words, generation, at, asked, failed=bad)
-            else:
-                self._told(words, generation, at, failed, slow, asked)
+        try:
+            with self._alone() as words:
+                self._ended(words, ticket, failed, slow, now(now_ms), asked_ms)
+        except Unheard:
+            self._owe("failures", n=failed)
+            self._owe("slow", n=slow)
+            self._owe_probe(ticket)
+
+    def _ended(
+        self,
+        words: memoryview,
+        ticket: int,
+        failed: bool,
+        slow: bool,
+        now_ms: int,
+        asked_ms: int,
+    ) -> None:
+        self._tell(words)
+        add_to(words, TOTAL["failures"], failed)
+        add_to(words, TOTAL["slow"], slow)
+        generation = ticket & BREAKER_GENERATION_MASK
+        if ticket & TICKET_UNCOUNTED:
+            return
+        asked = asked_for(self._numbers, asked_ms) if failed else 0
+        if ticket & TICKET_PROBE:
+            bad = failed or bool(slow and self._numbers.slow_rate)
+            self._probed(words, generation, now_ms, asked, failed=bad)
+        else:
+            self._told(words, generation, now_ms, failed, slow, asked)
 
     def _told(
         self,
@@ -265,7 +288,7 @@ class Cell(Memory):
         in_a_row = numbers.consecutive and words[_STREAK] & BUCKET_COUNT_MASK
         if is_late or not numbers.window_ms or in_a_row:
             if is_late or numbers.probes:
-                with self._alone() as words:
+                with suppress(Unheard), self._alone() as words:
                     self._told(words, generation, now_ms, False, False)
             return
         epoch = now_ms // numbers.bucket_ms
@@ -275,8 +298,11 @@ class Cell(Memory):
                 or generation != self._pending_of
                 or self._pending >= PENDING_MAX
             ):
-                with self._alone() as words:
-                    self._tell(words)
+                try:
+                    with self._alone() as words:
+                        self._tell(words)
+                except Unheard:
+                    self._pending = 0
                 self._pending_epoch, self._pending_of = epoch, generation
             self._pending += 1
 
@@ -297,16 +323,27 @@ class Cell(Memory):
 
     def ignored(self, ticket: int) -> None:
         """Say that the call with that ticket says nothing about the other side."""
-        with self._alone() as words:
-            add_to(words, TOTAL["ignored"], 1)
-            if ticket & TICKET_PROBE:
-                self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
+        try:
+            with self._alone() as words:
+                add_to(words, TOTAL["ignored"], 1)
+                if ticket & TICKET_PROBE:
+                    self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
+        except Unheard:
+            self._owe("ignored")
+            self._owe_probe(ticket)
 
     def unmade(self, ticket: int) -> None:
         """Say that the call with that ticket was not made after all."""
         if ticket & TICKET_PROBE:
-            with self._alone():
-                self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
+            try:
+                with self._alone():
+                    self._lease_probe(ticket & BREAKER_GENERATION_MASK, -1)
+            except Unheard:
+                self._owe_probe(ticket)
+
+    def _owe_probe(self, ticket: int) -> None:
+        if ticket & TICKET_PROBE:
+            self._owe(("probe", ticket & BREAKER_GENERATION_MASK))
 
     def _probed(
         self, words: memoryview, generation: int, now_ms: int, asked_ms: int, *, failed: bool
@@ -448,12 +485,13 @@ class Cell(Memory):
         """Bring the retry budget what a first try does."""
         words = self._here()
         if words[_BUDGET] == 0:
-            self.tokens(now_ms)
+            with suppress(Unheard):
+                self.tokens(now_ms)
         elif words[_BUDGET] & BUDGET_TOKENS_MASK < self._numbers.capacity_milli:
             with memory.process_lock:
                 self._pending_deposits += 1
                 if self._pending_deposits >= PENDING_MAX:
-                    with self._alone() as words:
+                    with suppress(Unheard), self._alone() as words:
                         self._tell(words)
 
     def _refill(self, words: memoryview, now_ms: int) -> int:
@@ -476,30 +514,40 @@ class Cell(Memory):
         return held
 
     def _hold(self, now_ms: int | None) -> bool:
-        at = now(now_ms)
-        with self._alone() as words:
-            self._tell(words)
-            tokens = self._refill(words, at)
-            # Where what governs has no budget, nobody waits for tokens that do not come.
-            free = (self._held(TOKENS) + 1) * MILLI <= tokens or not self._numbers.capacity_milli
-            return free and self._lease_hold(TOKENS, 1)
+        at, numbers = now(now_ms), self._numbers
+        try:
+            with self._alone() as words:
+                self._tell(words)
+                tokens = self._refill(words, at)
+                # Where what governs has no budget, nobody waits for tokens that do not come.
+                free = (self._held(TOKENS) + 1) * MILLI <= tokens or not numbers.capacity_milli
+                return free and self._lease_hold(TOKENS, 1)
+        except Unheard:
+            return False  # what cannot be paid for is not sent
 
     def send(self) -> bool:
         """Pay with the token that is held, so that the retry goes out; False where it is gone."""
-        with self._alone() as words:
-            there = words[_BUDGET] & BUDGET_TOKENS_MASK >= MILLI
-            if there and self._numbers.capacity_milli:
-                words[_BUDGET] -= MILLI
-            paid = there or not self._numbers.capacity_milli
-            # Gone where this owner was taken for dead, and what it held was given to another.
-            add_to(words, TOTAL["retries" if paid else "budget_exhausted"], 1)
-            self._lease_hold(TOKENS, -1)
-            return paid
+        try:
+            with self._alone() as words:
+                there = words[_BUDGET] & BUDGET_TOKENS_MASK >= MILLI
+                if there and self._numbers.capacity_milli:
+                    words[_BUDGET] -= MILLI
+                paid = there or not self._numbers.capacity_milli
+                # Gone where this owner was taken for dead, and what it held was given to another.
+                add_to(words, TOTAL["retries" if paid else "budget_exhausted"], 1)
+                self._lease_hold(TOKENS, -1)
+                return paid
+        except Unheard:
+            self._owe("retries", ("sent", TOKENS))
+            return True  # it is held until it is paid for
 
     def let_go(self) -> None:
         """Give back the token that is held: no retry goes out."""
-        with self._alone():
-            self._lease_hold(TOKENS, -1)
+        try:
+            with self._alone():
+                self._lease_hold(TOKENS, -1)
+        except Unheard:
+            self._owe(("hold", TOKENS))
 
     # ------------------------------------------------------------------------------ bulkhead
 
@@ -511,15 +559,21 @@ class Cell(Memory):
 
     def give(self) -> None:
         """Give the permit back."""
-        with self._alone():
-            self._lease_hold(PERMITS, -1)
+        try:
+            with self._alone():
+                self._lease_hold(PERMITS, -1)
+        except Unheard:
+            self._owe(("hold", PERMITS))
 
     def total(self, total: int, n: int = 1) -> None:
         """Add to an exact total, one of `control_schema.TOTALS` by its index."""
         if not 0 <= total < len(TOTALS):
             raise IndexError(f"total must be 0 to {len(TOTALS) - 1}, got {total}")
-        with self._alone() as words:
-            add_to(words, AT["totals"] + total, n)
+        try:
+            with self._alone() as words:
+                add_to(words, AT["totals"] + total, n)
+        except Unheard:
+            self._owe(TOTALS[total], n=n)
 
 
 def now(now_ms: int | None) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from faultplane.control_schema import (
+    BUDGET_TOKENS_MASK,
     CONFIG_FIELDS,
     CONTROL_CELL,
     LEASE_GENERATION_SHIFT,
@@ -14,8 +16,10 @@ from faultplane.control_schema import (
     LEASE_OWNER_SHIFT,
     LEASE_PERMITS_SHIFT,
     LEASE_PROBES_MASK,
+    MILLI,
     TOTALS,
 )
+from faultplane.errors import StorageError
 
 from . import memory
 from .control_words import Numbers
@@ -27,14 +31,47 @@ TOTAL: Final = {name: AT["totals"] + index for index, name in enumerate(TOTALS)}
 VERSION: Final = AT["breaker"] + 1
 PERMITS: Final = LEASE_PERMITS_SHIFT
 TOKENS: Final = 0
+BUDGET: Final = AT["budget"]
 SETTLE_ATTEMPTS: Final = 4
+IMPATIENT_SECONDS: Final = 1.0
 _CONFIG: Final = slice(AT[CONFIG_FIELDS[0].name], AT[CONFIG_FIELDS[-1].name] + 1)
+
+
+class Unheard(StorageError):
+    """A change of a cell was not made: another process holds the lock, for longer than is waited.
+
+    One that was stopped in the middle does; all others hold it for microseconds.
+    """
+
+
+class _Patience:
+    """How long the lock is waited for: once it was not there in time, not at all for a while.
+
+    Else every change that a call makes would wait again.
+    """
+
+    def __init__(self) -> None:
+        self._ended_at = -IMPATIENT_SECONDS
+
+    def seconds(self) -> float:
+        """How long to wait."""
+        is_over = time.monotonic() - self._ended_at >= IMPATIENT_SECONDS
+        return memory.WAIT_SECONDS_MAX if is_over else 0.0
+
+    def ends(self) -> None:
+        """It was waited for in vain."""
+        self._ended_at = time.monotonic()
+
+
+patience: Final = _Patience()
 
 
 class Memory:
     """Where a cell lies, and the leases on it: what `Cell` works on."""
 
     epoch: int
+    unheard: int
+    _owed: dict[str | tuple[str, int], int]
     _attach: Callable[[Any], object]
     _words: memoryview
     _all: memoryview
@@ -83,12 +120,54 @@ class Memory:
 
     @contextmanager
     def _alone(self) -> Iterator[memoryview]:
-        """The words, for a change that nobody comes in between."""
+        """The words, for a change that nobody comes in between.
+
+        Raises Unheard where another process holds the lock for too long: whoever changes what a
+        call depends on goes on without, and owes the change.
+        """
         self._here()
-        with self._lock.held():
-            memory.order()
-            yield self._words
-            memory.order()
+        taken = False
+        try:
+            with self._lock.held(patience.seconds()):
+                taken = True
+                memory.order()
+                if self._owed:
+                    self._settle()
+                yield self._words
+                memory.order()
+        except (StorageError, OSError) as error:
+            # What the kernel refuses has a number; a signal handler may raise a TimeoutError.
+            if taken or (not isinstance(error, StorageError) and error.errno is None):
+                raise
+            patience.ends()
+            self.unheard += 1
+            raise Unheard(str(error)) from None
+
+    def _owe(self, *what: str | tuple[str, int], n: int = 1) -> None:
+        """Make a change of this process's own as soon as the lock is there.
+
+        Each is a total to add to, or a lease to lower: ("probe", generation) or ("hold", shift), or
+        ("sent", TOKENS), which is paid for as well.
+        """
+        with memory.process_lock:
+            for one in what:
+                self._owed[one] = self._owed.get(one, 0) + n
+
+    def _settle(self) -> None:
+        """Make the changes that are owed; whoever calls has the lock."""
+        owed, self._owed = self._owed, {}
+        for what, n in owed.items():
+            if isinstance(what, str):
+                self._words[TOTAL[what]] += n
+                continue
+            kind, of = what
+            for _ in range(n):
+                if kind == "probe":
+                    self._lease_probe(of, -1)
+                else:
+                    self._lease_hold(of, -1)
+                    if kind == "sent" and self._words[BUDGET] & BUDGET_TOKENS_MASK >= MILLI:
+                        self._words[BUDGET] -= MILLI
 
     # -------------------------------------------------------------------------------- leases
 

@@ -12,6 +12,7 @@ from faultplane.errors import Rejected
 
 from .block import innermost, leave, take
 from .control import FULL, REJECTED, Cell
+from .control_memory import Unheard
 from .message import utf8_of
 from .record import classify, record, seen
 from .recorder import state as recorder
@@ -127,15 +128,18 @@ class Guard:
     def _take(self, call: Call, ticket: int) -> int:
         """Take a permit, or have the try rejected; the ticket that it then has."""
         cell, epoch = self.cell, self.cell.epoch
+        goes_without = False
         try:
             call.permit = cell.take() or (self._look_for_dead() and cell.take())
+        except Unheard:
+            goes_without = True  # as if nobody shared it
         finally:
             if cell.epoch != epoch:
                 # Forked, or gone to another domain, since it was let through: that was not here.
                 ticket = TICKET_UNCOUNTED
-            if not call.permit:
+            if not call.permit and not goes_without:
                 cell.unmade(ticket)
-        if not call.permit:
+        if not call.permit and not goes_without:
             cell.total(_TOTAL["full"])
             raise self.policy.full(self.operation, 0.0)
         return ticket

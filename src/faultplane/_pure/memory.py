@@ -116,16 +116,16 @@ class FileLock:
         self._byte = byte
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, wait_seconds_max: float = WAIT_SECONDS_MAX) -> Iterator[None]:
         """Hold the byte, and the process lock with it; the same thread may do so again.
 
-        Raises StorageError after `WAIT_SECONDS_MAX`. A signal handler that raises leaves nothing
+        Raises StorageError after ``wait_seconds_max``. A signal handler that raises leaves nothing
         taken.
         """
         with process_lock:
             depth = _held.get((self._fd, self._byte), 0)
             try:
-                self._wait()
+                self._wait(wait_seconds_max)
                 yield
             finally:
                 try:
@@ -134,15 +134,15 @@ class FileLock:
                     self._give_back_to(depth)
                     raise
 
-    def _wait(self) -> None:
+    def _wait(self, seconds_max: float) -> None:
         deadline = 0.0
         pause_seconds = 0.00002
         while not self._take():
             now = time.monotonic()
-            deadline = deadline or now + WAIT_SECONDS_MAX
+            deadline = deadline or now + seconds_max
             if now >= deadline:
                 raise StorageError(
-                    f"byte {self._byte} of the lock file was held for {WAIT_SECONDS_MAX} s"
+                    f"byte {self._byte} of the lock file was held for {seconds_max} s"
                 )
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, 0.002)

@@ -302,8 +302,16 @@ class Dependency:
 
     @property
     def problem(self) -> str:
-        """Why nobody shares it; "" where it is shared, was not used yet, or there is no domain."""
-        return self._place.problem
+        """Why nobody shares it, or what others did not hear of in time.
+
+        "" where it is shared, was not used yet, or there is no domain.
+        """
+        if self._place.problem or not self.cell.unheard:
+            return self._place.problem
+        return (
+            f"{self.cell.unheard} changes did not reach other processes in time: one of them "
+            "held the lock of the cells"
+        )
 
     @property
     def state(self) -> str:
