@@ -218,7 +218,7 @@ def threads(rng: random.Random, count: int, calls: int) -> None:
         attempts=2, backoff=fp.constant(0),
         budget=fp.RetryBudget(ratio=0.5, floor=0, capacity=20),
     ), breaker=None)  # fmt: skip
-    me.stay = lambda: time.sleep(0.0002)
+    me.stay = lambda: time.sleep(0.002)
     ended: list[str] = []
 
     def work(hows: list[str]) -> None:
