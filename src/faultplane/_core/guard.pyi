@@ -32,14 +32,17 @@ class Guard:
         limit: bool,
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
+        waits: bool = False,
     ) -> None:
         """Say what is guarded and how.
 
         ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
         are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
-        types of exception that are tried again, None = those whose classification is retryable.
-        Raises ValueError for a number out of bounds.
+        types of exception that are tried again, None = those whose classification is retryable;
+        ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
+        was none: a look that was in vain is no rejection. Raises ValueError for a number out of
+        bounds.
         """
 
     def begin(self, attempt: int = 1) -> Call:

@@ -107,7 +107,7 @@ cdef class Guard:
     cdef readonly str operation
     cdef readonly object policy
     cdef uint32_t attempts
-    cdef bint breaker, budget, limit, asks, zero
+    cdef bint breaker, budget, limit, asks, waits
     cdef object on
     cdef object open_type, full_type, deadline
     cdef uint64_t reclaim_ms
@@ -121,21 +121,24 @@ cdef class Guard:
         self.deadline = policy.deadline
 
     def configure(
-        self, *, uint32_t attempts, bint breaker, bint budget, bint limit, bint asks, on=None
+        self, *, uint32_t attempts, bint breaker, bint budget, bint limit, bint asks, on=None,
+        bint waits=False
     ):
         """Say what is guarded and how.
 
         ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
         are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
-        types of exception that are tried again, None = those whose classification is retryable.
-        Raises ValueError for a number out of bounds.
+        types of exception that are tried again, None = those whose classification is retryable;
+        ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
+        was none: a look that was in vain is no rejection. Raises ValueError for a number out of
+        bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
             raise ValueError(f"attempts must be 1 to {ATTEMPT_MAX}, got {attempts}")
         self.attempts = attempts
         self.breaker, self.budget, self.limit = breaker, budget, limit
-        self.asks, self.on = asks, on
+        self.asks, self.on, self.waits = asks, on, waits
 
     cdef int check(self) except -1:
         if self.cell is None:
@@ -217,7 +220,8 @@ cdef object reject_or_begin(Guard g, Try* t):
     if g.limit:
         t.permit = control_take(c) or take_of_dead(g, t, at)
         if not t.permit:
-            control_total(c, TOTAL_FULL, 1)
+            if not g.waits or t.attempt > 1:
+                control_total(c, TOTAL_FULL, 1)
             control_unmade(c, t.ticket)
             return g.full_type(g.operation, 0.0)
     if g.budget and t.attempt == 1:

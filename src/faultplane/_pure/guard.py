@@ -47,7 +47,7 @@ class Guard:
         self.cell, self.operation, self.policy = cell, operation, policy
         self._text = utf8_of(operation)
         self._attempts = 1
-        self._breaker = self._budget = self._limit = self._asks = False
+        self._breaker = self._budget = self._limit = self._asks = self._waits = False
         self._on: tuple[type[BaseException], ...] | None = None
         self._reclaim_at = 0.0
 
@@ -60,20 +60,23 @@ class Guard:
         limit: bool,
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
+        waits: bool = False,
     ) -> None:
         """Say what is guarded and how.
 
         ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
         are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
-        types of exception that are tried again, None = those whose classification is retryable.
-        Raises ValueError for a number out of bounds.
+        types of exception that are tried again, None = those whose classification is retryable;
+        ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
+        was none: a look that was in vain is no rejection. Raises ValueError for a number out of
+        bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
             raise ValueError(f"attempts must be 1 to {ATTEMPT_MAX}, got {attempts}")
         self._attempts = attempts
         self._breaker, self._budget, self._limit = breaker, budget, limit
-        self._asks, self._on = asks, on
+        self._asks, self._on, self._waits = asks, on, waits
 
     def begin(self, attempt: int = 1) -> Call:
         """Let a call begin; what it is told of is the `Call` that this gives.
@@ -140,7 +143,8 @@ class Guard:
             if not call.permit and not goes_without:
                 cell.unmade(ticket)
         if not call.permit and not goes_without:
-            cell.total(_TOTAL["full"])
+            if not self._waits or call.attempt > 1:
+                cell.total(_TOTAL["full"])
             raise self.policy.full(self.operation, 0.0)
         return ticket
 

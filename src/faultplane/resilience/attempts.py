@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from faultplane.errors import Rejected
-from faultplane.resilience.clock import Clock
+from faultplane.resilience.permits import begun, begun_async
+
+if TYPE_CHECKING:
+    from faultplane.resilience.dependency import Dependency
 
 
 class Attempt:
@@ -43,10 +46,10 @@ class Attempt:
 class Attempts:
     """The tries of one block, for one ``for`` or ``async for``."""
 
-    __slots__ = ("_call", "_clock", "_done", "_guard", "_last", "_wait")
+    __slots__ = ("_call", "_dependency", "_done", "_last", "_wait")
 
-    def __init__(self, guard: Any, clock: Clock) -> None:
-        self._guard, self._clock = guard, clock
+    def __init__(self, dependency: Dependency) -> None:
+        self._dependency = dependency
         self._call: Any = None
         self._last: BaseException | None = None
         self._wait = 0.0
@@ -71,16 +74,16 @@ class Attempts:
     def __next__(self) -> Attempt:
         if self._done:
             raise StopIteration
-        if self._call is not None and self._wait > 0:
-            self._interruptible(self._clock.sleep)
-        return self._begin()
-
-    def _interruptible(self, sleep: Any) -> None:
-        try:
-            sleep(self._wait)
-        except BaseException:
-            self._call.ignored()
-            raise
+        if self._call is None:
+            self._call = begun(self._dependency)
+            return Attempt(self, 1)
+        if self._wait > 0:
+            try:
+                self._dependency.clock.sleep(self._wait)
+            except BaseException:
+                self._call.ignored()
+                raise
+        return self._again()
 
     def __aiter__(self) -> Self:
         return self
@@ -88,18 +91,18 @@ class Attempts:
     async def __anext__(self) -> Attempt:
         if self._done:
             raise StopAsyncIteration
-        if self._call is not None and self._wait > 0:
+        if self._call is None:
+            self._call = await begun_async(self._dependency)
+            return Attempt(self, 1)
+        if self._wait > 0:
             try:
-                await self._clock.sleep_async(self._wait)
+                await self._dependency.clock.sleep_async(self._wait)
             except BaseException:
                 self._call.ignored()
                 raise
-        return self._begin()
+        return self._again()
 
-    def _begin(self) -> Attempt:
-        if self._call is None:
-            self._call = self._guard.begin()
-            return Attempt(self, 1)
+    def _again(self) -> Attempt:
         last, self._last = self._last, None
         try:
             self._call.again()

@@ -26,6 +26,7 @@ from faultplane.resilience.attempts import Attempts
 from faultplane.resilience.clock import SYSTEM, Clock
 from faultplane.resilience.fallback import Fallback
 from faultplane.resilience.keys import Children
+from faultplane.resilience.permits import begun, begun_async
 from faultplane.resilience.policy import Breaker, Bulkhead, Retry
 from faultplane.resilience.sharing import Place
 from faultplane.resilience.waits import fits, next_delay, wait_asked
@@ -172,6 +173,7 @@ class Dependency:
             limit=self.limit is not None and mode.active,
             asks=retry is not None and (not retry.backoff.is_zero or retry.asks is not None),
             on=retry.caught if retry else None,
+            waits=self.limit is not None and self.limit.wait_max > 0,
         )
 
     def _declaration(self) -> str:
@@ -259,13 +261,16 @@ class Dependency:
 
         ``async for`` and ``async with`` the same. The block that ends well is the last; an error
         that is to be tried again is swallowed, any other leaves the loop. Blocks have no timeout
-        and no fallback, do not wait for a permit, and have the deadline that is around them.
+        and no fallback, and have the deadline that is around them.
         """
-        return Attempts(self.guard, self.clock)
+        return Attempts(self)
 
     def __enter__(self) -> Self:
         """Begin a block that is guarded, tried once."""
-        _blocks.set((*_blocks.get(), self.guard.begin()))
+        return self._entered(begun(self))
+
+    def _entered(self, call: Any) -> Self:
+        _blocks.set((*_blocks.get(), call))
         return self
 
     def __exit__(
@@ -283,7 +288,7 @@ class Dependency:
 
     async def __aenter__(self) -> Self:
         """Begin a block that is guarded, tried once."""
-        return self.__enter__()
+        return self._entered(await begun_async(self))
 
     async def __aexit__(
         self,

@@ -8,16 +8,16 @@ The call is given back with it, under way: whoever hands out the body says how i
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from faultplane import control_schema as layout
 from faultplane._backend import core
-from faultplane.errors import LimitExceeded, Rejected
+from faultplane.errors import Rejected
 from faultplane.resilience.deadline import deadline
-from faultplane.resilience.guarded import POLL_SECONDS, timed
+from faultplane.resilience.guarded import timed
+from faultplane.resilience.permits import begun, begun_async
 
 if TYPE_CHECKING:
     from faultplane.resilience.dependency import Dependency
@@ -223,35 +223,11 @@ class _Tries:
 
     def begin(self, sleep: Callable[[float], object]) -> None:
         """Begin the first try, waiting for a permit as long as the limit says."""
-        until = None
-        while not self._begun():
-            until = self._waits_until(until)
-            sleep(POLL_SECONDS)
+        self.call = begun(self.dependency, sleep)
 
     async def begin_async(self, sleep: Callable[[float], Awaitable[object]]) -> None:
         """The same without keeping others from running."""
-        until = None
-        while not self._begun():
-            until = self._waits_until(until)
-            await sleep(POLL_SECONDS)
-
-    def _begun(self) -> bool:
-        try:
-            self.call = self.dependency.guard.begin()
-        except LimitExceeded:
-            limit = self.dependency.limit
-            if limit is None or not limit.wait_max:
-                raise
-            return False
-        return True
-
-    def _waits_until(self, until: float | None) -> float:
-        now, limit = time.monotonic(), self.dependency.limit
-        assert limit is not None
-        until = now + limit.wait_max if until is None else until
-        if now >= until:
-            raise LimitExceeded(self.dependency.name, 0.0)
-        return until
+        self.call = await begun_async(self.dependency, sleep)
 
     def _is_last(self, error: BaseException) -> bool:
         may = self._repeatable

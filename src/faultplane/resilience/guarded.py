@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from faultplane import control_schema as layout
-from faultplane.errors import InvalidSetting, LimitExceeded, Rejected
+from faultplane.errors import InvalidSetting, Rejected
 from faultplane.resilience.deadline import deadline, time_left
+from faultplane.resilience.permits import begun, begun_async
 
 if TYPE_CHECKING:
     from faultplane.resilience.dependency import Dependency
 
 _TIMEOUTS: Final = layout.TOTALS.index("timeouts")
 _FALLBACKS: Final = layout.TOTALS.index("fallbacks")
-POLL_SECONDS: Final = 0.002
-"""How often a call that waits for a permit looks for one: no process wakes another."""
 
 
 def decorated(dependency: Dependency, function: Any) -> Any:
@@ -73,9 +71,10 @@ def plain(dependency: Dependency, function: Callable[..., Any]) -> Any:
             f"{dependency.name}: timeout bounds coroutines, and {function!r} is a plain function: "
             "give its client a timeout, such as time_left()"
         )
-    made = dependency.guard.wrap(function)
     if dependency.limit is not None and dependency.limit.wait_max:
-        made = _waiting(dependency, made)
+        made = _waiting(dependency, function)
+    else:
+        made = dependency.guard.wrap(function)
     if dependency.deadline is not None:
         made = _within(dependency.deadline, made)
     if dependency.fallback is not None:
@@ -96,24 +95,37 @@ def _within(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _waiting(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
-    assert dependency.limit is not None
-    name, wait_max, sleep = dependency.name, dependency.limit.wait_max, dependency.clock.sleep
+    """A plain function each call of which may wait for a permit, which the core does not."""
+    sleep = dependency.clock.sleep
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        until = None
+        call = begun(dependency)
         while True:
             try:
-                return function(*args, **kwargs)
-            except LimitExceeded as full:
-                now = time.monotonic()
-                until = now + wait_max if until is None else until
-                if full.dependency != name or now >= until:
-                    without_frame(full)
-                    raise
+                result = function(*args, **kwargs)
             except BaseException as error:
+                wait = call.failed(error)
                 without_frame(error)
+                if wait < 0:
+                    raise
+                last = error
+            else:
+                call.succeeded()
+                return result
+            try:
+                if wait > 0:
+                    sleep(wait)
+                rejected = begins_again(call)
+            except BaseException:
+                call.ignored()
                 raise
-            sleep(POLL_SECONDS)
+            if rejected:
+                try:
+                    raise last
+                except BaseException:
+                    without_frame(last)
+                    raise
+            del last
 
     return guarded
 
@@ -153,8 +165,6 @@ def coroutine(dependency: Dependency, function: Callable[..., Any]) -> Callable[
     if dependency.timeout is not None:
         tried = timed(dependency, dependency.timeout, function)
     made = _tried(dependency, tried)
-    if dependency.limit is not None and dependency.limit.wait_max:
-        made = _waiting_async(dependency, made)
     if dependency.deadline is not None:
         made = _within_async(dependency.deadline, made)
     if dependency.fallback is not None:
@@ -163,10 +173,10 @@ def coroutine(dependency: Dependency, function: Callable[..., Any]) -> Callable[
 
 
 def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
-    begin, sleep = dependency.guard.begin, dependency.clock.sleep_async
+    sleep = dependency.clock.sleep_async
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        call = begin()
+        call = await begun_async(dependency)
         while True:
             try:
                 result = await function(*args, **kwargs)
@@ -233,30 +243,6 @@ def _within_async(seconds: float, function: Callable[..., Any]) -> Callable[...,
     return guarded
 
 
-def _waiting_async(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
-    assert dependency.limit is not None
-    name, wait_max = dependency.name, dependency.limit.wait_max
-    sleep = dependency.clock.sleep_async
-
-    async def guarded(*args: Any, **kwargs: Any) -> Any:
-        until = None
-        while True:
-            try:
-                return await function(*args, **kwargs)
-            except LimitExceeded as full:
-                now = time.monotonic()
-                until = now + wait_max if until is None else until
-                if full.dependency != name or now >= until:
-                    without_frame(full)
-                    raise
-            except BaseException as error:
-                without_frame(error)
-                raise
-            await sleep(POLL_SECONDS)
-
-    return guarded
-
-
 def _or_else_async(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
     fallback, cell = dependency.fallback, dependency.cell
     assert fallback is not None
@@ -288,10 +274,9 @@ def _or_else_async(dependency: Dependency, function: Callable[..., Any]) -> Call
 
 def generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
     """A generator function, guarded from its first step to its end; tried once."""
-    begin = dependency.guard.begin
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        call = begin()
+        call = begun(dependency)
         try:
             result = yield from function(*args, **kwargs)
         except BaseException as error:
@@ -306,10 +291,9 @@ def generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[
 
 def async_generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
     """An asynchronous generator function, guarded from its first step to its end; tried once."""
-    begin = dependency.guard.begin
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        call = begin()
+        call = await begun_async(dependency)
         try:
             inner = function(*args, **kwargs)
             step = inner.asend(None)
