@@ -31,6 +31,15 @@ def time_left(clock: Callable[[], float] = time.monotonic) -> float | None:
     return None if at is None else at - clock()
 
 
+def late(error: BaseException) -> BaseException:
+    """What a try failed with: one that is cancelled at its deadline was too slow an answer."""
+    if isinstance(error, asyncio.CancelledError):
+        left = time_left()
+        if left is not None and left <= 0:
+            return TimeoutError("cancelled at its deadline")
+    return error
+
+
 class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
     """A block that has ``seconds`` (0 to 86,400) to end; one around it that ends sooner holds.
 

@@ -23,10 +23,10 @@ from faultplane.errors import (
 from faultplane.resilience import deadline as deadlines
 from faultplane.resilience import guarded, policy, testing_mode
 from faultplane.resilience.attempts import Attempts
+from faultplane.resilience.bounds import Block
 from faultplane.resilience.clock import SYSTEM, Clock
 from faultplane.resilience.fallback import Fallback
 from faultplane.resilience.keys import Children
-from faultplane.resilience.permits import begun, begun_async
 from faultplane.resilience.policy import Breaker, Bulkhead, Retry
 from faultplane.resilience.sharing import Place
 from faultplane.resilience.waits import fits, next_delay, wait_asked
@@ -38,7 +38,7 @@ R = TypeVar("R")
 SCOPES: Final = ("host", "process")
 
 # The guarded blocks that this thread or task is in, the innermost last.
-_blocks: Final[ContextVar[tuple[Any, ...]]] = ContextVar("faultplane_guarded_blocks", default=())
+_blocks: Final[ContextVar[tuple[Block, ...]]] = ContextVar("faultplane_guarded_blocks", default=())
 
 
 class Asked:
@@ -102,10 +102,10 @@ class Dependency:
         breaker: `Breaker`, or None.
         limit: `Bulkhead`, or a whole number for one that does not wait, or None.
         deadline: seconds that a call may take with all its retries (0.001 to 86,400), or None. No
-            retry begins past it, what is called can ask `time_left`, and a coroutine is cancelled
-            and raises TimeoutError.
-        timeout: seconds that a try of a coroutine may take, or None. A plain function cannot be
-            interrupted: give its client a timeout.
+            retry begins past it, what is called can ask `time_left`, and what is awaited is
+            cancelled and raises TimeoutError.
+        timeout: seconds that a try of a coroutine, or of ``async with``, may take, or None. Others
+            cannot be interrupted: give their client a timeout.
         fallback: `Fallback`, or a function that is given the error and the arguments of the call
             when it has failed for good or was rejected; what it returns is what the call returns.
         scope: "host" or "process".
@@ -260,17 +260,17 @@ class Dependency:
         """The tries of a block: ``for attempt in dependency.attempts(): with attempt: ...``.
 
         ``async for`` and ``async with`` the same. The block that ends well is the last; an error
-        that is to be tried again is swallowed, any other leaves the loop. Blocks have no timeout
-        and no fallback, and have the deadline that is around them.
+        that is to be tried again is swallowed, any other leaves the loop. The deadline is of all
+        tries together, from the first; with ``async with`` it cancels the block, and so does the
+        timeout of a try, which raises InvalidSetting without. There is no fallback.
         """
         return Attempts(self)
 
     def __enter__(self) -> Self:
         """Begin a block that is guarded, tried once."""
-        return self._entered(begun(self))
-
-    def _entered(self, call: Any) -> Self:
-        _blocks.set((*_blocks.get(), call))
+        block = Block(self)
+        block.enter()
+        _blocks.set((*_blocks.get(), block))
         return self
 
     def __exit__(
@@ -279,16 +279,16 @@ class Dependency:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        *outer, call = _blocks.get()
+        *outer, block = _blocks.get()
         _blocks.set(tuple(outer))
-        if exc is None:
-            call.succeeded()
-        else:
-            call.failed(exc, last=True)
+        block.leave(exc)
 
     async def __aenter__(self) -> Self:
-        """Begin a block that is guarded, tried once."""
-        return self._entered(await begun_async(self))
+        """Begin a block that is guarded, tried once, and cancelled when its time is over."""
+        block = Block(self)
+        await block.enter_async()
+        _blocks.set((*_blocks.get(), block))
+        return self
 
     async def __aexit__(
         self,
@@ -296,7 +296,9 @@ class Dependency:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.__exit__(exc_type, exc, traceback)
+        *outer, block = _blocks.get()
+        _blocks.set(tuple(outer))
+        await block.leave_async(exc)
 
     # -------------------------------------------------------------------------------- looking
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from faultplane import control_schema as layout
 from faultplane.errors import InvalidSetting, Rejected
-from faultplane.resilience.deadline import deadline, time_left
+from faultplane.resilience.bounds import refuse_timeout
+from faultplane.resilience.deadline import deadline, late
 from faultplane.resilience.permits import begun, begun_async
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _TIMEOUTS: Final = layout.TOTALS.index("timeouts")
 _FALLBACKS: Final = layout.TOTALS.index("fallbacks")
+_INSTEAD: Final = "one try of it lasts as long as who reads it takes; give it a deadline"
 
 
 def decorated(dependency: Dependency, function: Any) -> Any:
@@ -181,7 +184,7 @@ def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[...
             try:
                 result = await function(*args, **kwargs)
             except BaseException as error:
-                wait = call.failed(_late(error))
+                wait = call.failed(late(error))
                 without_frame(error)
                 if wait < 0:
                     raise
@@ -205,17 +208,6 @@ def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[...
             del last
 
     return guarded
-
-
-def _late(error: BaseException) -> BaseException:
-    """A try that is cancelled because its time is over has failed: the other side took too long."""
-    if (
-        isinstance(error, asyncio.CancelledError)
-        and (left := time_left()) is not None
-        and left <= 0
-    ):
-        return TimeoutError("cancelled at its deadline")
-    return error
 
 
 def timed(
@@ -274,6 +266,9 @@ def _or_else_async(dependency: Dependency, function: Callable[..., Any]) -> Call
 
 def generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
     """A generator function, guarded from its first step to its end; tried once."""
+    refuse_timeout(dependency, "a generator", _INSTEAD)
+    if dependency.deadline is not None:
+        function = _stepped(dependency.deadline, function)
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         call = begun(dependency)
@@ -289,14 +284,50 @@ def generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[
     return guarded
 
 
+def _stepped(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A generator function whose steps see what is left of a deadline; who reads it does not."""
+
+    def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        until = time.monotonic() + seconds
+        inner = function(*args, **kwargs)
+        step = functools.partial(next, inner)
+        while True:
+            try:
+                with deadline(_left(until)):
+                    value = step()
+            except StopIteration as end:
+                return end.value
+            except BaseException as error:
+                without_frame(error)
+                raise
+            thrown: BaseException | None = None
+            sent = None
+            try:
+                sent = yield value
+            except BaseException as error:  # noqa: BLE001 - handed on as it is
+                thrown = error
+            step = functools.partial(inner.send, sent)
+            if thrown is not None:
+                step = functools.partial(inner.throw, thrown)
+
+    return guarded
+
+
+def _left(until: float) -> float:
+    return max(until - time.monotonic(), 0.0)
+
+
 def async_generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
     """An asynchronous generator function, guarded from its first step to its end; tried once."""
+    refuse_timeout(dependency, "a generator", _INSTEAD)
+    seconds = dependency.deadline
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        call = await begun_async(dependency)
+        until = None if seconds is None else time.monotonic() + seconds
+        call = await _within_until(until, begun_async(dependency))
         try:
             inner = function(*args, **kwargs)
-            step = inner.asend(None)
+            step = _within_until(until, inner.asend(None))
             while True:
                 try:
                     value = await step
@@ -310,12 +341,31 @@ def async_generator(dependency: Dependency, function: Callable[..., Any]) -> Cal
                     thrown = error
                 # Outside of the handler, or what the generator raises would get a context that it
                 # does not have without us.
-                step = inner.asend(sent) if thrown is None else inner.athrow(thrown)
+                if thrown is None:
+                    step = _within_until(until, inner.asend(sent))
+                elif isinstance(thrown, GeneratorExit):
+                    step = inner.athrow(thrown)  # it is closed, perhaps by no task at all
+                else:
+                    step = _within_until(until, inner.athrow(thrown))
                 thrown = None
         except BaseException as error:
-            call.failed(error, last=True)
+            call.failed(late(error), last=True)
             without_frame(error)
             raise
         call.succeeded()
 
     return guarded
+
+
+def _within_until(until: float | None, awaited: Awaitable[Any]) -> Awaitable[Any]:
+    """``awaited`` itself, or cancelled at that time of the monotonic clock."""
+    return awaited if until is None else _cancelled_at(until, awaited)
+
+
+async def _cancelled_at(until: float, awaited: Awaitable[Any]) -> Any:
+    async with deadline(_left(until)):
+        try:
+            return await awaited
+        except BaseException as error:
+            without_frame(error)
+            raise

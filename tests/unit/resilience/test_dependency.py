@@ -244,6 +244,15 @@ def test_what_ends_a_program_passes_untouched(way, kind, name, fails, seen):
     assert (state.totals["ignored"], state.totals["failures"], state.permits) == (1, 0, 0)
 
 
+def steps_in_a_task(make: Any, at: int) -> int | None:
+    """The same as a part of a task: what bounds time asks for one."""
+
+    async def within() -> int | None:
+        return steps(make, at)
+
+    return asyncio.run(within())
+
+
 def steps(make: Any, at: int) -> int | None:
     """Drive a coroutine, and cancel it at its ``at``-th await; None when it ended before."""
     coroutine = make()
@@ -272,15 +281,35 @@ class Pausing(Clock):
         await pause()
 
 
+class Freeing(Pausing):
+    """The third wait is for a permit, which comes free then."""
+
+    def __init__(self) -> None:
+        self.waits, self.held = 0, None
+
+    async def sleep_async(self, seconds: float) -> None:
+        await pause()
+        self.waits += 1
+        if self.waits == 3 and self.held is not None:
+            self.held.succeeded()
+
+
+@pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("shape", ["coroutine", "attempts", "block", "generator"])
-def test_cancellation_at_every_await_leaves_nothing_behind(shape, name, seen):
+def test_cancellation_at_every_await_leaves_nothing_behind(shape, bounded, name, seen):
+    """Bounded: also while it waits for a permit, with a deadline and a timeout around it."""
     budget = RetryBudget(ratio=0, floor=0, capacity=1000)
+    clock = Freeing()
+    bounds: dict[str, Any] = {"limit": Bulkhead(10)}
+    if bounded:
+        bounds = {"limit": Bulkhead(1, wait_max=60), "deadline": 60.0}
+        bounds |= {} if shape == "generator" else {"timeout": 30.0}
     dependency = Dependency(
         name,
         retry=Retry(attempts=4, backoff=full_jitter(1, 2), budget=budget),
-        breaker=Breaker(failure_rate=1.0),
-        limit=Bulkhead(10),
-        clock=Pausing(),
+        breaker=Breaker(failure_rate=1.0, probe_timeout=100),
+        clock=clock,
+        **bounds,
     )
 
     def answers():
@@ -301,14 +330,13 @@ def test_cancellation_at_every_await_leaves_nothing_behind(shape, name, seen):
         async with dependency:
             await pause()
 
-    @dependency
     async def values(_left):
         yield 1
         await pause()
         yield 2
 
     async def with_generator(left):
-        async for _ in values(left):
+        async for _ in dependency(values)(left):
             await pause()
 
     made = {
@@ -317,13 +345,20 @@ def test_cancellation_at_every_await_leaves_nothing_behind(shape, name, seen):
         "block": with_block,
         "generator": with_generator,
     }[shape]
-    cancelled = 0
-    while steps(lambda: made(answers()), cancelled) is not None:
-        cancelled += 1
+    drive = steps_in_a_task if bounded else steps
+    cancelled, is_over = 0, False
+    while not is_over:
+        if bounded:
+            clock.waits, clock.held = 0, dependency.guard.begin()
+        is_over = drive(lambda: made(answers()), cancelled) is None
+        cancelled += not is_over
         gc.collect()  # an asynchronous generator that nobody closes any more
+        if bounded:
+            clock.held.succeeded()
         state = seen(dependency)
         assert (state.permits, state.probes, state.tokens_held) == (0, 0, 0), cancelled
-    assert cancelled >= (1 if shape == "block" else 3)
+    assert cancelled >= (1 if shape == "block" else 3) + 3 * bounded
+    assert time_left() is None
 
 
 # ------------------------------------------------------------------------------------ rejection

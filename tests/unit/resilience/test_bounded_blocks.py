@@ -1,0 +1,305 @@
+"""Deadline and timeout of what is no function: blocks, attempts and generators."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+
+import pytest
+
+from faultplane.errors import InvalidSetting
+from faultplane.resilience.backoff import constant
+from faultplane.resilience.deadline import deadline, time_left
+from faultplane.resilience.dependency import Dependency
+from faultplane.resilience.policy import Breaker, Bulkhead, Retry
+from faultplane.testing import FakeClock
+
+NOW = constant(0)
+OURS = f"{os.sep}faultplane{os.sep}"
+
+
+async def forever():
+    await asyncio.Event().wait()
+
+
+async def in_block(dependency, made=forever):
+    async with dependency:
+        return await made()
+
+
+async def in_attempts(dependency, made=forever):
+    async for attempt in dependency.attempts():
+        async with attempt:
+            return await made()
+    return None
+
+
+async def in_generator(dependency, made=forever):
+    @dependency
+    async def values():
+        yield await made()
+
+    return [value async for value in values()]
+
+
+SHAPES = {"block": in_block, "attempts": in_attempts, "generator": in_generator}
+
+
+# ---------------------------------------------------------------------------------- deadlines
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_block_that_is_awaited_is_cancelled_at_its_deadline_and_has_failed(shape, name, seen):
+    dependency = Dependency(
+        name,
+        retry=Retry(attempts=5, backoff=NOW),
+        breaker=Breaker(failure_rate=None, consecutive=9),
+        limit=3,
+        deadline=0.02,
+    )
+    ended = []
+
+    async def made():
+        try:
+            await forever()
+        finally:
+            ended.append(time_left() <= 0)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(SHAPES[shape](dependency, made))
+    state = seen(dependency)
+    assert ended == [True]  # once: no try begins past it
+    assert (state.totals["failures"], state.streak, state.permits) == (1, 1, 0)
+    assert time_left() is None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_deadline_ends_the_wait_for_a_permit(shape, name, seen):
+    dependency = Dependency(name, limit=Bulkhead(1, wait_max=60), deadline=0.02)
+    held = dependency.guard.begin()
+    with pytest.raises(TimeoutError):
+        asyncio.run(SHAPES[shape](dependency))
+    held.succeeded()
+    state = seen(dependency)
+    assert (state.permits, state.totals["full"], state.totals["ignored"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_cancellation_from_outside_passes_as_one(shape, name, seen):
+    bounds = {} if shape == "generator" else {"timeout": 30}
+    dependency = Dependency(
+        name, breaker=Breaker(failure_rate=None, consecutive=1, probe_timeout=100), deadline=60,
+        **bounds,
+    )  # fmt: skip
+
+    async def main():
+        began = asyncio.Event()
+
+        async def made():
+            began.set()
+            await forever()
+
+        task = asyncio.create_task(SHAPES[shape](dependency, made))
+        await began.wait()
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert seen(dependency).totals["ignored"] == 1 and dependency.state == "closed"
+
+
+def test_what_cannot_be_interrupted_sees_how_much_is_left(name):
+    dependency = Dependency(name, deadline=5.0)
+    with dependency:
+        assert 4 < time_left() <= 5
+        with deadline(1.0), dependency:
+            assert time_left() <= 1
+    with pytest.raises(KeyError), dependency:
+        raise KeyError
+    assert time_left() is None
+    for attempt in dependency.attempts():
+        with attempt:
+            assert 4 < time_left() <= 5
+    assert time_left() is None
+
+
+def test_the_deadline_of_attempts_is_of_all_of_them_together(name):
+    clock = FakeClock()
+    retry = Retry(attempts=9, backoff=constant(0.5))
+    dependency = Dependency(name, retry=retry, deadline=0.9, clock=clock)
+    left = []
+    with pytest.raises(TimeoutError, match="none"):
+        for attempt in dependency.attempts():
+            with attempt:
+                left.append(time_left())
+                clock.waits or _wait_until_less_is_left(0.5)
+                raise TimeoutError("none")
+    # The wait of the second try would not end before the deadline.
+    assert clock.waits == [] and len(left) == 1
+
+
+def _wait_until_less_is_left(seconds):
+    while time_left() >= seconds:
+        pass
+
+
+def test_steps_of_a_generator_see_what_is_left_and_who_reads_it_does_not(name):
+    dependency = Dependency(name, deadline=5.0)
+
+    @dependency
+    def values():
+        sent = yield time_left()
+        try:
+            yield (sent, time_left())
+        except KeyError as thrown:
+            yield (thrown.args, time_left())
+        return "the end"
+
+    def reads():
+        return (yield from values())
+
+    reading = reads()
+    first = next(reading)
+    assert time_left() is None and 4 < first <= 5
+    sent, second = reading.send("sent")
+    assert (sent, time_left()) == ("sent", None) and second < first
+    thrown, third = reading.throw(KeyError("thrown"))
+    assert (thrown, time_left()) == (("thrown",), None) and third < second
+    with pytest.raises(StopIteration) as end:
+        next(reading)
+    assert end.value.value == "the end"
+
+
+def test_steps_of_an_asynchronous_generator_see_it_too(name, seen):
+    dependency = Dependency(name, deadline=5.0, limit=1)
+
+    @dependency
+    async def values():
+        sent = yield time_left()
+        try:
+            yield (sent, time_left())
+        except KeyError as thrown:
+            yield (thrown.args, time_left())
+
+    async def main():
+        reading = values()
+        first = await anext(reading)
+        assert time_left() is None and 4 < first <= 5
+        sent, second = await reading.asend("sent")
+        assert (sent, time_left()) == ("sent", None) and second < first
+        thrown, third = await reading.athrow(KeyError("thrown"))
+        assert (thrown, time_left()) == (("thrown",), None) and third < second
+        await reading.aclose()
+
+    asyncio.run(main())
+    assert seen(dependency).permits == 0
+
+
+# ----------------------------------------------------------------------------------- timeouts
+
+
+def test_a_block_that_takes_too_long_has_failed(name, seen):
+    dependency = Dependency(name, timeout=0.01, breaker=Breaker(failure_rate=None, consecutive=1))
+    with pytest.raises(TimeoutError):
+        asyncio.run(in_block(dependency))
+    totals = seen(dependency).totals
+    assert (totals["timeouts"], totals["failures"], dependency.state) == (1, 1, "open")
+
+
+def test_a_try_of_attempts_that_takes_too_long_is_followed_by_another(name, seen):
+    retry = Retry(attempts=3, backoff=NOW)
+    dependency = Dependency(name, timeout=0.01, retry=retry, deadline=20)
+    tries = []
+
+    async def made():
+        tries.append(time_left())
+        if len(tries) < 3:
+            await forever()
+        return "answer"
+
+    assert asyncio.run(in_attempts(dependency, made)) == "answer"
+    totals = seen(dependency).totals
+    assert (totals["timeouts"], totals["failures"], totals["recovered"]) == (2, 2, 1)
+    assert tries == sorted(tries, reverse=True) and 19 < tries[-1] <= tries[0] <= 20
+
+
+def test_the_last_timeout_is_raised(name, seen):
+    dependency = Dependency(name, timeout=0.01, retry=Retry(attempts=2, backoff=NOW))
+    with pytest.raises(TimeoutError):
+        asyncio.run(in_attempts(dependency))
+    totals = seen(dependency).totals
+    assert (totals["timeouts"], totals["gave_up"]) == (2, 1)
+
+
+def test_a_timeout_is_refused_where_nobody_can_interrupt(name, seen):
+    dependency = Dependency(name, timeout=1.0, limit=1)
+    with pytest.raises(InvalidSetting, match="async with"), dependency:
+        raise AssertionError
+    with pytest.raises(InvalidSetting, match="async for"):
+        iter(dependency.attempts())
+
+    async def mixed():
+        async for attempt in dependency.attempts():
+            with attempt:
+                raise AssertionError
+
+    with pytest.raises(InvalidSetting, match="async with"):
+        asyncio.run(mixed())
+
+    def values():
+        yield
+
+    async def values_async():
+        yield
+
+    for function in (values, values_async):
+        with pytest.raises(InvalidSetting, match="deadline"):
+            dependency(function)
+    state = seen(dependency)
+    assert state.permits == 0
+
+
+# ------------------------------------------------------------------------------- what is seen
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_block_that_is_bounded_adds_no_frame_of_ours_and_no_context(shape, name):
+    bounds = {} if shape == "generator" else {"timeout": 20}
+    dependency = Dependency(name, deadline=20, **bounds)
+
+    async def fail():
+        raise ValueError("as it is")
+
+    with pytest.raises(ValueError, match="as it is") as raised:
+        asyncio.run(SHAPES[shape](dependency, fail))
+    frames = traceback.extract_tb(raised.value.__traceback__)
+    assert frames[-1].name == "fail"
+    assert not [f for f in frames if OURS in f.filename and "tests" not in f.filename]
+    assert raised.value.__context__ is None
+
+
+def test_a_generator_with_a_deadline_adds_no_frame_of_ours(name):
+    @Dependency(name, deadline=20)
+    def values():
+        yield 1
+        raise ValueError("as it is")
+
+    with pytest.raises(ValueError, match="as it is") as raised:
+        list(values())
+    frames = traceback.extract_tb(raised.value.__traceback__)
+    assert not [f for f in frames if OURS in f.filename and "tests" not in f.filename]
+    assert frames[-1].name == "values" and raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_fallback_does_not_answer_for_a_block(shape, name, seen):
+    dependency = Dependency(name, fallback=lambda error: "instead")
+
+    async def fail():
+        raise TimeoutError("no answer")
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(SHAPES[shape](dependency, fail))
+    assert seen(dependency).totals["fallbacks"] == 0
