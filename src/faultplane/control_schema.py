@@ -150,6 +150,7 @@ CONFIG_MAX: Final = {
     "floor_milli": BUDGET_TOKENS_MAX * MILLI,
     "capacity_milli": BUDGET_TOKENS_MAX * MILLI,
     "limit": PERMITS_MAX,
+    "asked_ms_min": _DAY_MS,
 }
 """The most that each of `CONFIG_FIELDS` may be: who reads more takes this, since the file of all
 processes may have been damaged by one of them."""

@@ -41,8 +41,7 @@ class Guard:
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
         types of exception that are tried again, None = those whose classification is retryable;
         ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
-        was none: a look that was in vain is no rejection. Raises ValueError for a number out of
-        bounds.
+        was none: a look in vain is no rejection. Raises ValueError for a number out of bounds.
         """
 
     def begin(self, attempt: int = 1) -> Call:

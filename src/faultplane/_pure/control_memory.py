@@ -22,7 +22,7 @@ from faultplane.control_schema import (
 from faultplane.errors import StorageError
 
 from . import memory
-from .control_words import Numbers
+from .control_words import Numbers, add_to
 from .memory import FileLock
 from .recorder import state as recorder
 
@@ -158,7 +158,7 @@ class Memory:
         owed, self._owed = self._owed, {}
         for what, n in owed.items():
             if isinstance(what, str):
-                self._words[TOTAL[what]] += n
+                add_to(self._words, TOTAL[what], n)
                 continue
             kind, of = what
             for _ in range(n):
