@@ -1,5 +1,6 @@
 /* The steps that the words of a control cell may take, as steps.h has those of the other words: one
-   macro a step, true if (before, after) is that step. The models assert them at every change. */
+   macro a step, true if (before, after) is that step. The models assert them at every change;
+   test_control_binding.py holds the real cores against them. */
 
 #define BREAKER_CLOSED 0 /* states of a breaker */
 #define BREAKER_OPEN 1

@@ -8,17 +8,15 @@ they make, so neither side can take a step that the other does not have.
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import platform
-import re
-import shutil
-import signal
 import struct
 import subprocess
 import sys
 
 import pytest
-from exhaustive import HERE, run, tool
+from binding import MAKE_STORE, compiled_steps, compiled_tracer, new_store, run_traced
+from exhaustive import HERE
 
 from faultplane import schema
 
@@ -27,17 +25,6 @@ pytestmark = pytest.mark.skipif(
     reason="tracer.c reads the registers and instructions of x86-64",
 )
 
-HEADER = HERE.parents[1] / "src" / "faultplane" / "_core"
-STEP = re.compile(r"^#define ([A-Z]+_[A-Z]+)\(([\w, ]+)\)", re.MULTILINE)
-MAKE_STORE = """
-import sys
-from faultplane._backend import CORE_NAME
-from faultplane.store import domain, location
-store = domain.open_or_create(
-    location.writable_base(sys.argv[1]), "default", CORE_NAME, 2 << 20, False
-)
-print(store.path)
-"""
 REGISTRY = schema.REGISTRY.offset
 ROWS_AT = schema.SEGMENT_TABLE_ROWS_BITS
 
@@ -46,22 +33,7 @@ ROWS_AT = schema.SEGMENT_TABLE_ROWS_BITS
 def built(tmp_path_factory):
     """(The steps of the models as functions, by name; the path of the tracer)."""
     place = tmp_path_factory.mktemp("built")
-    text = (HERE / "steps.h").read_text()
-    functions = ['#include "steps.h"']
-    for name, parameters in STEP.findall(text):
-        longs = ", ".join(f"long {one.strip()}" for one in parameters.split(","))
-        functions.append(f"int may_{name}({longs}) {{ return {name}({parameters}); }}")
-    (place / "steps.c").write_text("\n".join(functions) + "\n")
-    shared = [tool("gcc"), "-O2", "-w", "-shared", "-fPIC"]
-    run(*shared, f"-I{HERE}", "-o", "steps.so", "steps.c", cwd=place)
-    run(*shared, f"-I{HEADER}", "-o", "tracer.so", HERE / "tracer.c", cwd=place)
-    library = ctypes.CDLL(str(place / "steps.so"))
-    steps = {}
-    for name, parameters in STEP.findall(text):
-        function = getattr(library, f"may_{name}")
-        function.argtypes = [ctypes.c_long] * len(parameters.split(","))
-        steps[name] = function
-    return steps, place / "tracer.so"
+    return compiled_steps("steps.h", place), compiled_tracer(place)
 
 
 @pytest.fixture
@@ -70,21 +42,12 @@ def trace(built, run_python, child_environment, tmp_domain_dir, tmp_path):
     steps, tracer = built
 
     def traced(core, *scenes):
-        shutil.rmtree(tmp_domain_dir / "default", ignore_errors=True)
+        path = new_store(run_python, tmp_domain_dir, core)
         found = Trace(steps)
-        path = run_python(MAKE_STORE, tmp_domain_dir, core=core).stdout.strip()
         for scene in scenes:
             log = tmp_path / f"{core} {scene}"
-            environment = child_environment(
-                core, TRACE_DIRECTORY=path, TRACE_FILE=str(log), LD_PRELOAD=str(tracer)
-            )
-            command = [sys.executable, HERE / "scenes.py", *scene.split()]
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=100
-            )
-            expected = -signal.SIGKILL if scene == "die" else 0
-            assert done.returncode == expected, done.stdout + done.stderr
-            found.read(log.read_text(), path)
+            environment = functools.partial(child_environment, core)
+            found.read(run_traced(scene, log, path, tracer, environment), path)
         return found
 
     return traced

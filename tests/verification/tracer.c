@@ -156,6 +156,13 @@ static File *meet(int fd) {
         watch(f, offsetof(dictionary_t, next_byte), 8, 8, 1);
         watch(f, d->entries_offset, 8, 8, 2 * d->entries_max);
         watch(f, d->buckets_offset, 4, 4, d->buckets);
+    } else if (!strcmp(name, "control")) {
+        const control_t *c = (const control_t *)f->base;
+        size_t row = (c->owner_slots * LEASE_SIZE + PAGE - 1) / PAGE * PAGE;
+        watch(f, CONTROL_SIZE + offsetof(control_cell_t, breaker), 8, CONTROL_CELL_SIZE, 2);
+        watch(f, CONTROL_SIZE + offsetof(control_cell_t, budget), 8, CONTROL_CELL_SIZE, 2);
+        for (size_t cell = 0; cell < 2; cell++) /* of the first owners: probes, held */
+            watch(f, c->leases_offset + cell * row, 8, 8, 2 * 8);
     }
     return f;
 }
