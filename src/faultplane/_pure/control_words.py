@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import gcd
 from typing import Final
 
 from faultplane.control_schema import (
@@ -66,7 +65,9 @@ class Numbers:
         self.probe_ms = max(self.probe_ms, 1)  # or half-open would be over as it begins
         self.bucket_ms = -(-self.window_ms // BUCKETS)
         # The least time that brings whole thousandths of a token, and these.
-        step = gcd(self.floor_milli, MILLI)
+        step, rest = self.floor_milli, MILLI
+        while rest:  # their greatest common divisor: math is not imported for it
+            step, rest = rest, step % rest
         self.refill_ms, self.refill_milli = MILLI // step, self.floor_milli // step
 
 
