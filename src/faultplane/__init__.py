@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from faultplane.resilience.dependency import Dependency
     from faultplane.resilience.exchange import Exchange
     from faultplane.resilience.fallback import Fallback
+    from faultplane.resilience.hedge import Hedge, quantile
     from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
     from faultplane.resilience.spellings import circuit_breaker, retry
     from faultplane.store import Domain, Records
@@ -117,6 +118,7 @@ __all__ = [
     "Domain",
     "Exchange",
     "Fallback",
+    "Hedge",
     "Kind",
     "MetricsApp",
     "RecordingHandler",
@@ -146,6 +148,7 @@ __all__ = [
     "installed_hooks",
     "linear",
     "metrics_app",
+    "quantile",
     "record",
     "register_rule",
     "retry",
@@ -174,6 +177,7 @@ _LAZY: Final = {
     "Domain": "faultplane.store",
     "Exchange": "faultplane.resilience.exchange",
     "Fallback": "faultplane.resilience.fallback",
+    "Hedge": "faultplane.resilience.hedge",
     "Kind": "faultplane.classify",
     "MetricsApp": "faultplane.monitor.metrics_app",
     "RecordingHandler": "faultplane.capture.log_handler",
@@ -198,6 +202,7 @@ _LAZY: Final = {
     "installed_hooks": "faultplane.capture.hooks",
     "linear": "faultplane.resilience.backoff",
     "metrics_app": "faultplane.monitor.metrics_app",
+    "quantile": "faultplane.resilience.hedge",
     "register_rule": "faultplane.classify",
     "retry": "faultplane.resilience.spellings",
     "rule": "faultplane.classify",

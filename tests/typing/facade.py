@@ -56,6 +56,9 @@ pay = fp.Dependency(
     fallback=fp.Fallback.stale(),
 )
 
+search = fp.Dependency("search", hedge=fp.Hedge(after=fp.quantile(0.95), most=2))
+soon = fp.Dependency("search", hedge=0.05)
+
 
 @pay
 def pay_for(order: str, amount: int = 1) -> bool:

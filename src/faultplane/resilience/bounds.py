@@ -29,12 +29,22 @@ def refuse_timeout(dependency: Dependency, what: str, instead: str) -> None:
         )
 
 
+def refuse_hedge(dependency: Dependency, what: str) -> None:
+    """InvalidSetting where the dependency has a hedge, and ``what`` is not made twice."""
+    if dependency.hedge is not None:
+        raise InvalidSetting(
+            f"{dependency.name}: hedge is for coroutine functions, and {what} cannot be made once "
+            "more and cancelled"
+        )
+
+
 class Bounds:
     """What bounds one block. ``with`` begins and ends; ``async with`` cancels as well."""
 
     __slots__ = ("_deadline", "_dependency", "_timeout")
 
     def __init__(self, dependency: Dependency) -> None:
+        refuse_hedge(dependency, "a block")
         self._dependency = dependency
         self._deadline: deadline | None = None
         self._timeout: asyncio.Timeout | None = None

@@ -26,6 +26,7 @@ from faultplane.resilience.attempts import Attempts
 from faultplane.resilience.bounds import Block
 from faultplane.resilience.clock import SYSTEM, Clock
 from faultplane.resilience.fallback import Fallback
+from faultplane.resilience.hedge import Hedge, Race
 from faultplane.resilience.keys import Children
 from faultplane.resilience.policy import Breaker, Bulkhead, Retry
 from faultplane.resilience.sharing import Place
@@ -106,6 +107,8 @@ class Dependency:
             cancelled and raises TimeoutError.
         timeout: seconds that a try of a coroutine, or of ``async with``, may take, or None. Others
             cannot be interrupted: give their client a timeout.
+        hedge: `Hedge`, or seconds after which a coroutine that has not answered is called once
+            more, or None.
         fallback: `Fallback`, or a function that is given the error and the arguments of the call
             when it has failed for good or was rejected; what it returns is what the call returns.
         scope: "host" or "process".
@@ -125,6 +128,7 @@ class Dependency:
         limit: Bulkhead | int | None = None,
         deadline: float | None = None,
         timeout: float | None = None,
+        hedge: Hedge | float | None = None,
         fallback: Fallback | Callable[..., Any] | None = None,
         scope: Literal["host", "process"] = "host",
         clock: Clock = SYSTEM,
@@ -140,11 +144,15 @@ class Dependency:
             raise InvalidSetting(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
         if fallback is not None and not isinstance(fallback, Fallback):
             fallback = Fallback(fallback)
+        if hedge is not None and not isinstance(hedge, Hedge):
+            hedge = Hedge(hedge)
         self.retry, self.breaker, self.limit = retry, breaker, bulkhead
         self.deadline = _seconds("deadline", deadline)
         self.timeout = _seconds("timeout", timeout)
         _check_probes(breaker, timeout=self.timeout, deadline=self.deadline)
         self.fallback: Fallback | None = fallback
+        self.hedge: Hedge | None = hedge
+        self.race = None if hedge is None else Race(self, hedge)
         self.scope: Literal["host", "process"] = scope
         self.clock = clock
         self._place = Place(
@@ -184,6 +192,7 @@ class Dependency:
             "limit": policy.described(self.limit),
             "deadline": self.deadline,
             "timeout": self.timeout,
+            **({} if self.hedge is None else {"hedge": policy.described(self.hedge)}),
         }
         for name in (None, "retry", "breaker"):
             if name is not None:
@@ -242,6 +251,7 @@ class Dependency:
             limit=self.limit,
             deadline=self.deadline,
             timeout=self.timeout,
+            hedge=self.hedge,
             fallback=self.fallback,
             scope=self.scope,
             clock=self.clock,

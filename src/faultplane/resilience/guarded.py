@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from faultplane import control_schema as layout
 from faultplane.errors import InvalidSetting, Rejected
-from faultplane.resilience.bounds import refuse_timeout
+from faultplane.resilience.bounds import refuse_hedge, refuse_timeout
 from faultplane.resilience.deadline import deadline, late
 from faultplane.resilience.permits import begun, begun_async
 
@@ -69,6 +69,7 @@ def begins_again(call: Any) -> bool:
 
 def plain(dependency: Dependency, function: Callable[..., Any]) -> Any:
     """A plain function, guarded."""
+    refuse_hedge(dependency, f"the plain function {function!r}")
     if dependency.timeout is not None:
         raise InvalidSetting(
             f"{dependency.name}: timeout bounds coroutines, and {function!r} is a plain function: "
@@ -176,13 +177,16 @@ def coroutine(dependency: Dependency, function: Callable[..., Any]) -> Callable[
 
 
 def _tried(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
-    sleep = dependency.clock.sleep_async
+    sleep, race = dependency.clock.sleep_async, dependency.race
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         call = await begun_async(dependency)
         while True:
             try:
-                result = await function(*args, **kwargs)
+                if race is None:
+                    result = await function(*args, **kwargs)
+                else:
+                    result = await race.run(call, function, args, kwargs)
             except BaseException as error:
                 wait = call.failed(late(error))
                 without_frame(error)
@@ -267,6 +271,7 @@ def _or_else_async(dependency: Dependency, function: Callable[..., Any]) -> Call
 def generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
     """A generator function, guarded from its first step to its end; tried once."""
     refuse_timeout(dependency, "a generator", _INSTEAD)
+    refuse_hedge(dependency, "a generator")
     if dependency.deadline is not None:
         function = _stepped(dependency.deadline, function)
 
@@ -320,6 +325,7 @@ def _left(until: float) -> float:
 def async_generator(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
     """An asynchronous generator function, guarded from its first step to its end; tried once."""
     refuse_timeout(dependency, "a generator", _INSTEAD)
+    refuse_hedge(dependency, "a generator")
     seconds = dependency.deadline
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
