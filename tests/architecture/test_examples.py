@@ -9,7 +9,7 @@ import pytest
 from faultplane.settings import INTEGRATIONS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "faultplane"
-LIBRARIES = {*INTEGRATIONS, "httpx", "redis", "requests"}
+LIBRARIES = {*INTEGRATIONS, "httpx", "redis", "requests", "sqlalchemy"}
 """What an integration is for, by its name."""
 RUN = """
 import doctest, importlib, sys

@@ -89,6 +89,14 @@ class Exchange(Generic[Request, Answer]):
         self._send, self._judge, self._drop, self._sleep = send, judge, drop, sleep
         self._bounds_itself = bounds_itself
 
+    def begin(self, dependency: Dependency) -> Call:
+        """Begin a call that is tried once, for who is told of its end elsewhere.
+
+        Waits for a permit as long as the limit says. Raises a rejection.
+        """
+        call: Call = begun(dependency, self._sleep or dependency.clock.sleep)
+        return call
+
     def run(
         self, dependency: Dependency, request: Request, *, repeatable: Repeatable
     ) -> tuple[Answer, Call | None]:
