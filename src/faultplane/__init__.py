@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from faultplane.resilience.dependency import Dependency
     from faultplane.resilience.exchange import Exchange
     from faultplane.resilience.fallback import Fallback
+    from faultplane.resilience.health import Health, HealthChecks
     from faultplane.resilience.hedge import Hedge, quantile
     from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
     from faultplane.resilience.spellings import circuit_breaker, retry
@@ -118,6 +119,8 @@ __all__ = [
     "Domain",
     "Exchange",
     "Fallback",
+    "Health",
+    "HealthChecks",
     "Hedge",
     "Kind",
     "MetricsApp",
@@ -178,6 +181,8 @@ _LAZY: Final = {
     "Exchange": "faultplane.resilience.exchange",
     "Fallback": "faultplane.resilience.fallback",
     "Hedge": "faultplane.resilience.hedge",
+    "Health": "faultplane.resilience.health",
+    "HealthChecks": "faultplane.resilience.health",
     "Kind": "faultplane.classify",
     "MetricsApp": "faultplane.monitor.metrics_app",
     "RecordingHandler": "faultplane.capture.log_handler",

@@ -28,6 +28,8 @@ LOCK_CONTROL: Final = LOCK_NAMES + 1
 """Byte of the ``locks`` file: held by who takes a cell or declares one anew."""
 LOCK_CELLS: Final = LOCK_CONTROL + 1
 """Byte of the ``locks`` file: the pure core holds it while it changes a word of a cell."""
+LOCK_HEALTH: Final = LOCK_CELLS + 1
+"""This byte and as many behind it as there are cells: held by who makes a cell's health check."""
 
 # breaker word = state:3 | generation:18 | successes:5 | until_ms:38, most significant first.
 BREAKER_CLOSED: Final = 0
@@ -79,6 +81,16 @@ LEASE_GENERATION_SHIFT: Final = 14
 LEASE_PROBES_MASK: Final = 0x3FFF
 LEASE_PERMITS_SHIFT: Final = 16
 LEASE_HELD_MASK: Final = 0xFFFF
+
+# word of the health = state:2 | results in a row that speak against it:24 | checked_ms:38.
+HEALTH_UNKNOWN: Final = 0
+HEALTH_GOOD: Final = 1
+HEALTH_BAD: Final = 2
+HEALTH_STATES: Final = ("unknown", "healthy", "unhealthy")
+HEALTH_STATE_SHIFT: Final = 62
+HEALTH_STREAK_SHIFT: Final = 38
+HEALTH_STREAK_MASK: Final = 0xFF_FFFF
+HEALTH_CHECKED_MASK: Final = 0x3F_FFFF_FFFF
 
 PROBES_MAX: Final = 31
 PERMITS_MAX: Final = 0xFFFF
@@ -176,6 +188,7 @@ CONTROL_CELL: Final = Layout(
     Field("declared_by", "Q", "incarnation of who made it; 0 = none"),
     Field("other_unix_nano", "q", "when the one before it was made"),
     Field("other_by", "Q", "incarnation of who made that"),
+    Field("health", "4Q", "of health checks: word; checks; those that failed; when it changed, ns"),
     Field("text_bytes", "I", "length of the governing declaration"),
     Field("other_bytes", "I", "length of the one before it, 0 = there was none"),
     Field("text", f"{DECLARATION_BYTES_MAX}s", "the governing declaration, JSON"),
@@ -186,6 +199,10 @@ CONTROL_CELL_CONFIG_VERSION: Final = 1
 CONTROL_CELL_REOPENED: Final = 2
 CONTROL_CELL_TOKENS: Final = 0
 CONTROL_CELL_STREAK: Final = 1
+CONTROL_CELL_HEALTH: Final = 0
+CONTROL_CELL_CHECKS: Final = 1
+CONTROL_CELL_CHECKS_FAILED: Final = 2
+CONTROL_CELL_HEALTH_CHANGED: Final = 3
 
 TRANSITION: Final = Layout(
     "transition",
@@ -202,6 +219,7 @@ TRANSITION: Final = Layout(
 CAUSES: Final = (
     "unknown", "failure rate", "slow call rate", "failures in a row", "probe failed",
     "probes succeeded", "open time over", "probes timed out", "asked to wait", "forced", "reset",
+    "health check",
 )  # fmt: skip
 CAUSE_FAILURE_RATE: Final = 1
 CAUSE_SLOW_RATE: Final = 2
@@ -213,6 +231,7 @@ CAUSE_PROBES_TIMED_OUT: Final = 7
 CAUSE_ASKED: Final = 8
 CAUSE_FORCED: Final = 9
 CAUSE_RESET: Final = 10
+CAUSE_HEALTH: Final = 11
 
 LEASE: Final = Layout(
     "lease",

@@ -16,6 +16,7 @@
 #define CONTROL_VERSION 1
 #define LOCK_CONTROL 1048583
 #define LOCK_CELLS 1048584
+#define LOCK_HEALTH 1048585
 #define BREAKER_CLOSED UINT64_C(0)
 #define BREAKER_OPEN UINT64_C(1)
 #define BREAKER_HALF_OPEN UINT64_C(2)
@@ -50,6 +51,13 @@
 #define LEASE_PROBES_MASK UINT64_C(0x3FFF)
 #define LEASE_PERMITS_SHIFT UINT64_C(0x10)
 #define LEASE_HELD_MASK UINT64_C(0xFFFF)
+#define HEALTH_UNKNOWN 0
+#define HEALTH_GOOD 1
+#define HEALTH_BAD 2
+#define HEALTH_STATE_SHIFT 62
+#define HEALTH_STREAK_SHIFT 38
+#define HEALTH_STREAK_MASK 16777215
+#define HEALTH_CHECKED_MASK UINT64_C(0x3FFFFFFFFF)
 #define PROBES_MAX 31
 #define PERMITS_MAX 65535
 #define RATE_ONE 1000000
@@ -61,6 +69,10 @@
 #define CONTROL_CELL_REOPENED 2
 #define CONTROL_CELL_TOKENS 0
 #define CONTROL_CELL_STREAK 1
+#define CONTROL_CELL_HEALTH 0
+#define CONTROL_CELL_CHECKS 1
+#define CONTROL_CELL_CHECKS_FAILED 2
+#define CONTROL_CELL_HEALTH_CHANGED 3
 #define CAUSE_FAILURE_RATE 1
 #define CAUSE_SLOW_RATE 2
 #define CAUSE_CONSECUTIVE 3
@@ -71,7 +83,8 @@
 #define CAUSE_ASKED 8
 #define CAUSE_FORCED 9
 #define CAUSE_RESET 10
-#define CONTROL_HASH UINT64_C(0xB6E6540F766DC9BF)
+#define CAUSE_HEALTH 11
+#define CONTROL_HASH UINT64_C(0xBE4F72CDF51CCCCA)
 #define LAYOUT_VERSION 1
 #define FINGERPRINT_VERSION 1
 #define LANE_ROWS 512
@@ -481,11 +494,12 @@
 #define CONTROL_CELL_DECLARED_BY_OFFSET 2456
 #define CONTROL_CELL_OTHER_UNIX_NANO_OFFSET 2464
 #define CONTROL_CELL_OTHER_BY_OFFSET 2472
-#define CONTROL_CELL_TEXT_BYTES_OFFSET 2480
-#define CONTROL_CELL_OTHER_BYTES_OFFSET 2484
-#define CONTROL_CELL_TEXT_OFFSET 2488
+#define CONTROL_CELL_HEALTH_OFFSET 2480
+#define CONTROL_CELL_TEXT_BYTES_OFFSET 2512
+#define CONTROL_CELL_OTHER_BYTES_OFFSET 2516
+#define CONTROL_CELL_TEXT_OFFSET 2520
 #define CONTROL_CELL_TEXT_WIDTH 700
-#define CONTROL_CELL_OTHER_OFFSET 3188
+#define CONTROL_CELL_OTHER_OFFSET 3220
 #define CONTROL_CELL_OTHER_WIDTH 700
 
 /* Structure: transition */
@@ -978,11 +992,12 @@ typedef struct {
     uint64_t declared_by;
     int64_t other_unix_nano;
     uint64_t other_by;
+    uint64_t health[4];
     uint32_t text_bytes;
     uint32_t other_bytes;
     uint8_t text[700];
     uint8_t other[700];
-    uint8_t reserved[208];
+    uint8_t reserved[176];
 } control_cell_t;
 _Static_assert(sizeof(control_cell_t) == CONTROL_CELL_SIZE, "size of control_cell_t");
 _Static_assert(offsetof(control_cell_t, name_hash) == CONTROL_CELL_NAME_HASH_OFFSET,
@@ -1051,6 +1066,8 @@ _Static_assert(offsetof(control_cell_t, other_unix_nano) == CONTROL_CELL_OTHER_U
                "control_cell_t.other_unix_nano");
 _Static_assert(offsetof(control_cell_t, other_by) == CONTROL_CELL_OTHER_BY_OFFSET,
                "control_cell_t.other_by");
+_Static_assert(offsetof(control_cell_t, health) == CONTROL_CELL_HEALTH_OFFSET,
+               "control_cell_t.health");
 _Static_assert(offsetof(control_cell_t, text_bytes) == CONTROL_CELL_TEXT_BYTES_OFFSET,
                "control_cell_t.text_bytes");
 _Static_assert(offsetof(control_cell_t, other_bytes) == CONTROL_CELL_OTHER_BYTES_OFFSET,

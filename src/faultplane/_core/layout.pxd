@@ -12,6 +12,7 @@ cdef extern from "layout.h" nogil:
         CONTROL_VERSION
         LOCK_CONTROL
         LOCK_CELLS
+        LOCK_HEALTH
         TICKET_PROBE
         TICKET_UNCOUNTED
         BUCKETS
@@ -21,6 +22,12 @@ cdef extern from "layout.h" nogil:
         WINDOW_CALLS_MAX
         STREAK_MAX
         MILLI
+        HEALTH_UNKNOWN
+        HEALTH_GOOD
+        HEALTH_BAD
+        HEALTH_STATE_SHIFT
+        HEALTH_STREAK_SHIFT
+        HEALTH_STREAK_MASK
         PROBES_MAX
         PERMITS_MAX
         RATE_ONE
@@ -32,6 +39,10 @@ cdef extern from "layout.h" nogil:
         CONTROL_CELL_REOPENED
         CONTROL_CELL_TOKENS
         CONTROL_CELL_STREAK
+        CONTROL_CELL_HEALTH
+        CONTROL_CELL_CHECKS
+        CONTROL_CELL_CHECKS_FAILED
+        CONTROL_CELL_HEALTH_CHANGED
         CAUSE_FAILURE_RATE
         CAUSE_SLOW_RATE
         CAUSE_CONSECUTIVE
@@ -42,6 +53,7 @@ cdef extern from "layout.h" nogil:
         CAUSE_ASKED
         CAUSE_FORCED
         CAUSE_RESET
+        CAUSE_HEALTH
         LAYOUT_VERSION
         FINGERPRINT_VERSION
         LANE_ROWS
@@ -123,6 +135,7 @@ cdef extern from "layout.h" nogil:
     const uint64_t LEASE_PROBES_MASK
     const uint64_t LEASE_PERMITS_SHIFT
     const uint64_t LEASE_HELD_MASK
+    const uint64_t HEALTH_CHECKED_MASK
     const uint64_t CONTROL_HASH
     const uint64_t OWNER_FREE
     const uint64_t OWNER_LIVE
@@ -497,6 +510,7 @@ cdef extern from "layout.h" nogil:
         CONTROL_CELL_DECLARED_BY_OFFSET
         CONTROL_CELL_OTHER_UNIX_NANO_OFFSET
         CONTROL_CELL_OTHER_BY_OFFSET
+        CONTROL_CELL_HEALTH_OFFSET
         CONTROL_CELL_TEXT_BYTES_OFFSET
         CONTROL_CELL_OTHER_BYTES_OFFSET
         CONTROL_CELL_TEXT_OFFSET
@@ -699,6 +713,7 @@ cdef extern from "layout.h" nogil:
         uint64_t declared_by
         int64_t other_unix_nano
         uint64_t other_by
+        uint64_t health[4]
         uint32_t text_bytes
         uint32_t other_bytes
         uint8_t text[700]

@@ -66,7 +66,7 @@ class Numbers:
         self.bucket_ms = -(-self.window_ms // BUCKETS)
         # The least time that brings whole thousandths of a token, and these.
         step, rest = self.floor_milli, MILLI
-        while rest:  # their greatest common divisor: math is not imported for it
+        while rest:  # their greatest common divisor; `math` is not there yet when this is imported
             step, rest = rest, step % rest
         self.refill_ms, self.refill_milli = MILLI // step, self.floor_milli // step
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from faultplane.cli.output import (
     cells,
     clock,
+    counted,
     duration,
     moment,
     paint,
@@ -28,7 +29,7 @@ COLOURS: Final = {
     "disabled": "yellow",
     "metrics-only": "yellow",
 }
-_PARTS: Final = ("retry", "breaker", "limit", "deadline", "timeout")
+_PARTS: Final = ("retry", "breaker", "limit", "deadline", "timeout", "health")
 _RATES: Final = {"failure rate": "failures", "slow call rate": "slow"}
 """Causes that a share of the calls in the window stands behind."""
 
@@ -118,6 +119,7 @@ COLUMNS: Final = (
     Column("since", lambda row: since(row["since_unix_nano"]), False, 3),
     Column("why", lambda row: reason(row.get("transition")), False, 0),
     Column("left", left, True, 1),
+    Column("health", lambda row: row["health"] or "-", False, 1),
     Column("calls", _in_window("window_calls"), True, 2),
     Column("failed", _in_window("window_failures"), True, 2),
     Column("slow", _in_window("window_slow"), True, 4),
@@ -247,6 +249,12 @@ def details(row: Row) -> list[str]:
         ]
     told = ", ".join(f"{name} {row[name]:,}" for name in TOTALS if row[name])
     out.append(f"  totals: {told or 'nothing yet'}")
+    if row["checks"]:
+        out.append(
+            f"  health: {plain(row['health'])} since {moment(row['health_since_unix_nano'])}; "
+            f"{counted(row['checks'], 'check')}, {row['checks_failed']:,} failed, the last "
+            f"{duration(row['health_age_seconds'])} ago"
+        )
     if row["tokens_held"]:
         out.append(f"  tokens held by retries that wait: {row['tokens_held']:,}")
     return out

@@ -108,6 +108,12 @@ METRICS: Final = (
         f"({_DEPENDENCIES}) × 3",
     ),
     _metric(
+        *("dependency_healthy", "gauge", "dependency"),
+        "Whether the dependency is healthy, as health checks last found it: 1 or 0. A domain of "
+        "both cores has their sum.",
+        _DEPENDENCIES,
+    ),
+    _metric(
         *("retry_budget_tokens", "gauge", "dependency"),
         "Tokens in the retry budget of a dependency; each is a retry.",
         _DEPENDENCIES,
@@ -142,7 +148,7 @@ METRICS: Final = (
     _metric(
         *("hidden_series", "gauge", "metric"),
         "Series of a metric that are summed as other, so that their number stays bounded.",
-        "11",
+        "12",
     ),
     _metric(
         *("read_problems", "gauge", ""),

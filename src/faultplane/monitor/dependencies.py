@@ -49,6 +49,10 @@ def _total(name: str) -> Callable[[CellState], Values]:
     return lambda cell: {(): cell.totals[name]}
 
 
+def _healthy(cell: CellState) -> Values:
+    return {(): int(cell.health == "healthy")} if cell.checks else {}
+
+
 def _tokens(cell: CellState) -> Values:
     return {(): cell.tokens} if cell.config["capacity_milli"] else {}
 
@@ -64,6 +68,7 @@ _VALUES: Final[dict[str, Callable[[CellState], Values]]] = {
     "dependency_failures": _total("failures"),
     "dependency_retries": _total("retries"),
     "dependency_rejections": _rejections,
+    "dependency_healthy": _healthy,
     "retry_budget_tokens": _tokens,
     "retry_budget_tokens_max": _tokens_max,
 }

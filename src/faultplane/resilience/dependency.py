@@ -26,6 +26,7 @@ from faultplane.resilience.attempts import Attempts
 from faultplane.resilience.bounds import Block
 from faultplane.resilience.clock import SYSTEM, Clock
 from faultplane.resilience.fallback import Fallback
+from faultplane.resilience.health import Checked, Health, health_state
 from faultplane.resilience.hedge import Hedge, Race
 from faultplane.resilience.keys import Children
 from faultplane.resilience.policy import Breaker, Bulkhead, Retry
@@ -111,6 +112,7 @@ class Dependency:
             more, or None.
         fallback: `Fallback`, or a function that is given the error and the arguments of the call
             when it has failed for good or was rejected; what it returns is what the call returns.
+        health: `Health`, or None: nobody checks.
         scope: "host" or "process".
         clock: for tests.
 
@@ -130,11 +132,14 @@ class Dependency:
         timeout: float | None = None,
         hedge: Hedge | float | None = None,
         fallback: Fallback | Callable[..., Any] | None = None,
+        health: Health | None = None,
         scope: Literal["host", "process"] = "host",
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = _checked_name(name)
-        for what, value, wanted in (("retry", retry, Retry), ("breaker", breaker, Breaker)):
+        for what, value, wanted in (
+            ("retry", retry, Retry), ("breaker", breaker, Breaker), ("health", health, Health),
+        ):  # fmt: skip
             if value is not None and not isinstance(value, wanted):
                 raise InvalidSetting(f"{what} must be a {wanted.__name__} or None, got {value!r}")
         bulkhead = Bulkhead(limit) if isinstance(limit, int) else limit
@@ -153,6 +158,7 @@ class Dependency:
         self.fallback: Fallback | None = fallback
         self.hedge: Hedge | None = hedge
         self.race = None if hedge is None else Race(self, hedge)
+        self._health = health
         self.scope: Literal["host", "process"] = scope
         self.clock = clock
         self._place = Place(
@@ -163,6 +169,8 @@ class Dependency:
             host=scope == "host",
         )
         self._children = Children(self._child)
+        self.checked = None if health is None else Checked(self, self._place, health)
+        """Its health checks, for `HealthChecks`; None where there are none."""
         self.degraded = False
         """Whether the last call was answered by the fallback."""
         self.cell = core.Cell(self._place.attach)
@@ -194,6 +202,8 @@ class Dependency:
             "timeout": self.timeout,
             **({} if self.hedge is None else {"hedge": policy.described(self.hedge)}),
         }
+        if self._health is not None:
+            values["health"] = policy.described(self._health)
         for name in (None, "retry", "breaker"):
             if name is not None:
                 values[name] = "too long to be shown"  # type: ignore[assignment]
@@ -334,6 +344,15 @@ class Dependency:
     def state(self) -> str:
         """State of the breaker, closed, open, half-open, forced-open, disabled or metrics-only."""
         return state_name(self.cell.state())
+
+    @property
+    def health(self) -> str:
+        """What health checks of any process say: healthy, unhealthy or unknown.
+
+        Unknown where none was made, or none for longer than three intervals.
+        """
+        self.cell.state()  # which gives the cell memory where it has none
+        return health_state(self._place.health(), self._health)
 
     def is_failure(self, error: BaseException) -> bool:
         """Whether a fallback answers for it: a rejection, or what counts as a failure."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from faultplane import control_schema as layout
@@ -18,6 +20,7 @@ from faultplane.store import control, files, lifecycle
 from faultplane.store.control import ControlFile
 from faultplane.store.domain import Store
 
+_HEALTH_WORDS: Final = 4
 _LOCAL_HIGH: Final = layout.CONTROL_CELL.size
 _LOCAL_LEASES: Final = _LOCAL_HIGH + layout.LEASE.size
 _LOCAL_BYTES: Final = _LOCAL_LEASES + layout.LEASE.size
@@ -46,6 +49,8 @@ class Place:
         self.governing = text
         self._index = -1
         self._file: ControlFile | None = None
+        self._memory: Any = None
+        self._checking = threading.Lock()
 
     def attach(self, cell: Any) -> None:
         """Give ``cell`` memory; raises nothing because of storage."""
@@ -77,16 +82,58 @@ class Place:
             registration.slot,
             registration.incarnation,
         )
-        self._file, self._index = file, index
+        self._file, self._index, self._memory = file, index, file.mapping
         self.shared, self.problem = True, ""
 
     def _be_local(self, cell: Any, problem: str) -> None:
         memory = core.Mapping.anonymous(_LOCAL_BYTES)
         control.configure(memory, 0, self.config, files.forks)
         cell.use(memory, 0, _LOCAL_LEASES, 1, _LOCAL_HIGH, 0, os.getpid())
-        self._file, self._index = None, -1
+        self._file, self._index, self._memory = None, -1, memory
         self.shared, self.problem = False, problem
         self.governing = self.text
+
+    def health(self) -> list[int]:
+        """The words of the health; those of a cell that has memory."""
+        at, memory = self._health_offset(), self._memory
+        return [memory.load(at + 8 * index) for index in range(_HEALTH_WORDS)]
+
+    def store_health(self, words: list[int], begun: int) -> None:
+        """Replace them, the first word last; whoever calls has the turn to check.
+
+        Raises StorageError in a child forked since `files.forks` was ``begun``.
+        """
+        at, memory = self._health_offset(), self._memory
+        for index in reversed(range(_HEALTH_WORDS)):
+            files.refuse_forked(begun)
+            memory.store(at + 8 * index, words[index])
+
+    def _health_offset(self) -> int:
+        base = 0 if self._file is None else self._file.cell_offset(self._index)
+        return base + int(layout.CONTROL_CELL.offset["health"])
+
+    @contextmanager
+    def turn_to_check(self) -> Iterator[bool]:
+        """Whether nobody else of the host checks meanwhile, for a block.
+
+        The kernel ends the turn of a process that dies.
+        """
+        file, byte = self._file, layout.LOCK_HEALTH + self._index
+        if file is None:
+            mine = self._checking.acquire(blocking=False)
+            try:
+                yield mine
+            finally:
+                if mine:
+                    self._checking.release()
+            return
+        locks = file.store.locks
+        mine = locks.try_take(byte)
+        try:
+            yield mine
+        finally:
+            if mine:
+                locks.release(byte)
 
     def reclaim(self, cell: Any) -> bool:
         """End what the dead hold of ``cell``; whether they held something."""

@@ -71,6 +71,11 @@ class CellState(NamedTuple):
     probes: int
     permits: int
     tokens_held: int
+    health: str
+    health_unix_nano: int
+    checked_ms: int
+    checks: int
+    checks_failed: int
 
 
 class ControlFile:
@@ -324,6 +329,7 @@ class ControlFile:
                 probes=sum(probes for _, of, probes, _, _ in leases if of == generation),
                 permits=sum(permits for _, _, _, permits, _ in leases),
                 tokens_held=sum(tokens for _, _, _, _, tokens in leases),
+                **_health(_CELL.read(view, base, "health")),
             )
 
     def _leases(self, view: Any, index: int) -> Any:
@@ -496,6 +502,19 @@ def _parsed(data: bytes) -> dict[str, Any]:
 def state_name(code: int) -> str:
     """The state of a breaker by name; that of a damaged word is a number."""
     return layout.BREAKER_STATES[code] if code < len(layout.BREAKER_STATES) else f"state {code}"
+
+
+def _health(words: tuple[int, ...]) -> dict[str, Any]:
+    """What health checks found, as the fields of a cell's state."""
+    code = words[layout.CONTROL_CELL_HEALTH] >> layout.HEALTH_STATE_SHIFT
+    known = code < len(layout.HEALTH_STATES)
+    return {
+        "health": layout.HEALTH_STATES[code] if known else f"state {code}",
+        "health_unix_nano": words[layout.CONTROL_CELL_HEALTH_CHANGED] & (1 << 63) - 1,
+        "checked_ms": words[layout.CONTROL_CELL_HEALTH] & layout.HEALTH_CHECKED_MASK,
+        "checks": words[layout.CONTROL_CELL_CHECKS],
+        "checks_failed": words[layout.CONTROL_CELL_CHECKS_FAILED],
+    }
 
 
 def _tokens(word: int, config: dict[str, int], now_ms: int) -> int:

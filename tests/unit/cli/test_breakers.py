@@ -358,9 +358,21 @@ def a_row(**values):
         "time_left_seconds": None, "window_calls": 0, "window_failures": 0, "window_slow": 0,
         "probes_under_way": 0, "probes_max": 3, "permits": 0, "permits_max": None, "tokens": None,
         "tokens_held": 0, "tokens_max": None, "declared_service": "", "declared_pid": 0,
-        "declared_by": 0, "transition": None,
+        "declared_by": 0, "transition": None, "health": "", "checks": 0,
     }  # fmt: skip
     return {**row, **nothing, **values}
+
+
+def test_health_is_shown_where_it_was_checked():
+    row = a_row(
+        health="unhealthy", checks=1201, checks_failed=7, health_age_seconds=2.0,
+        health_since_unix_nano=1, declared_unix_nano=1, declaration={}, other=None,
+    )  # fmt: skip
+    head, line = breakers_view.lines([row])
+    assert head.split() == ["name", "state", "why", "health"]
+    assert line.split() == ["payments", "closed", "-", "unhealthy"]
+    told = [one for one in breakers_view.details(row) if "health" in one]
+    assert len(told) == 1 and "1,201 checks, 7 failed, the last 2.0 s ago" in told[0]
 
 
 def test_probes_are_shown_while_they_are_under_way():

@@ -20,8 +20,9 @@ for number, times in enumerate(map(int, sys.argv[1:])):
     one = fp.Dependency(
         f"d{number}",
         retry=fp.Retry(attempts=2, backoff=fp.constant(0), budget=budget),
-        breaker=fp.Breaker(calls_min=8, open_for=600), limit=1,
+        breaker=fp.Breaker(calls_min=8, open_for=600), limit=1, health=fp.Health(lambda: True),
     )
+    fp.HealthChecks(one).look()
     def call(fail):
         if fail:
             raise TimeoutError("x")
@@ -137,11 +138,26 @@ def test_what_a_dependency_does_not_have_is_not_told_of(run_python, collect, val
     }  # fmt: skip
 
 
+def test_the_health_of_what_was_checked_is_told(run_python, collect, valid):
+    run_python(
+        "import faultplane as fp; fp.init()\n"
+        "for name, answer in (('d0', True), ('d1', False), ('d2', None)):\n"
+        "    health = None if answer is None else fp.Health(lambda: answer, fall=1)\n"
+        "    dependency = fp.Dependency(name, health=health)\n"
+        "    dependency.call(len, '')\n"
+        "    if health: fp.HealthChecks(dependency).look()\n"
+    )
+    found = valid(collect())
+    told = {dict(labels)["dependency"]: value for (name, labels), value in found.items()
+            if name == "faultplane_dependency_healthy"}  # fmt: skip
+    assert told == {"d0": 1, "d1": 0}
+
+
 def test_every_metric_has_the_labels_of_the_catalogue(run_python, collect):
     run_python(SHOP, 1)
     known = {metric.name: metric for metric in METRICS if "dependency" in metric.labels}
     found = [family for family in collect() if family.name in known]
-    assert len(found) == len(known) == 7
+    assert len(found) == len(known) == 8
     for family in found:
         assert family.samples
         assert (family.kind, family.help) == (known[family.name].kind, known[family.name].help)
