@@ -102,6 +102,28 @@ TOTALS: Final = (
     "recovered", "budget_exhausted", "full", "timeouts", "gave_up", "fallbacks", "reclaimed",
 )  # fmt: skip
 """What is counted exactly, by all processes together, since the cell was made."""
+# outcomes of retries, of a kind or of a type = its code or its tag:32 | epoch:16 | helped:8
+# | failed:8; what they took, in microseconds = recent:32 | usual:32.
+RETRIED_TYPES: Final = 12
+"""Types of error of one dependency whose retries are counted apart."""
+RETRIED_KINDS: Final = 16
+RETRIED_OF_SHIFT: Final = 32
+RETRIED_EPOCH_SHIFT: Final = 16
+RETRIED_EPOCH_MASK: Final = 0xFFFF
+RETRIED_HELPED_SHIFT: Final = 8
+RETRIED_COUNT_MASK: Final = 0xFF
+RETRIED_MAX: Final = 64
+"""Outcomes that are kept: at so many both counts are halved before the next."""
+RETRIED_EPOCH_MS: Final = 30_000
+"""Outcomes count half as much after so long, a quarter after twice as long."""
+RETRIED_RECENT_SHIFT: Final = 2
+RETRIED_USUAL_SHIFT: Final = 5
+"""A retry counts a quarter of what is recent, and a 32nd of what is usual."""
+
+# what a retry was for = tag of the type:32 | 0:24 | code of the kind:8; 0 = not to be counted.
+REASON_KIND_MASK: Final = 0xFF
+REASON_TYPE_SHIFT: Final = 32
+
 TRANSITIONS: Final = 16
 """Transitions kept: that of generation ``g`` at ``g % TRANSITIONS``."""
 DECLARATION_BYTES_MAX: Final = 700
@@ -175,6 +197,7 @@ CONTROL_CELL: Final = Layout(
     Field("pad", "I", "zero"),
     Field("name", f"{NAME_BYTES_MAX + 1}s", "name of the dependency, UTF-8"),
     *CONFIG_FIELDS,
+    Field("retried_types", f"{RETRIED_TYPES}Q", "retries that helped and that did not, of a type"),
     # Words below change. What every call reads, and few write, has two cache lines of its own.
     Field("breaker", HOT_WORD, "the breaker's word; config_version; opened in a row"),
     Field("budget", HOT_WORD, "the retry budget's bucket; failures in a row"),
@@ -193,6 +216,8 @@ CONTROL_CELL: Final = Layout(
     Field("other_bytes", "I", "length of the one before it, 0 = there was none"),
     Field("text", f"{DECLARATION_BYTES_MAX}s", "the governing declaration, JSON"),
     Field("other", f"{DECLARATION_BYTES_MAX}s", "the one before it, JSON"),
+    Field("retried_micros", "Q", "what retries that ended well took, lately and usually"),
+    Field("retried_kinds", f"{RETRIED_KINDS}Q", "retries that helped and that did not, of a kind"),
 )
 CONTROL_CELL_BREAKER: Final = 0
 CONTROL_CELL_CONFIG_VERSION: Final = 1
@@ -249,6 +274,15 @@ def _control_hash() -> int:
 
 
 CONTROL_HASH: Final = _control_hash()
+
+
+def type_tag(name: str) -> int:
+    """What a type of error is known by in a cell: 32 bits of its name, never 0.
+
+    >>> type_tag("shop.errors.Busy")
+    3303164500
+    """
+    return crc32(name.encode("utf-8", "replace")) or 1
 
 
 def cells_for(owner_slots: int) -> int:

@@ -68,6 +68,9 @@ def configs(draw) -> dict[str, int]:
 OWNERS = st.integers(0, SLOTS - 1)
 ANY = st.integers(0, 1000)
 LATER = st.sampled_from([0, 0, 0, 1, 4, 9, 51, 120, 1000, 5001, 31_000])
+KINDS = st.sampled_from([0, 1, 2, 15, 16, 255])
+TAGS = st.integers(0, 20) | st.integers(0, 2**32 - 1)
+MICROS = st.sampled_from([0, 1, 900, 50_000, 2**32, 2**63])
 ENDS = st.sampled_from(
     [
         "ok", "ok", "fail", "fail", "slow", "slow and fail", "ignored", "unmade",
@@ -96,6 +99,8 @@ STEPS = st.one_of(
     st.tuples(st.just("open_for"), OWNERS, LATER),
     st.tuples(st.just("move"), OWNERS, st.integers(0, 5), LATER),
     st.tuples(st.just("total"), OWNERS, st.integers(0, len(layout.TOTALS) - 1), ANY),
+    st.tuples(st.just("retry"), OWNERS, KINDS, TAGS, st.booleans(), st.integers(1, 80), MICROS),
+    st.tuples(st.just("forget"), OWNERS),
     st.tuples(st.just("replace"), OWNERS),
     st.tuples(st.just("reclaim"), OWNERS, ANY),
     st.tuples(st.just("declare"), configs()),
@@ -271,6 +276,20 @@ class Driven:
     def total(self, slot: int, which: int, n: int) -> None:
         """Something is counted that no step here comes to."""
         self.owner(slot).cell.total(which, n)
+
+    def retry(
+        self, slot: int, kind: int, tag: int, helped: bool, times: int, micros: int
+    ) -> list[tuple[int, int]]:
+        """Retries of one reason; what is known of it then."""
+        cell = self.owner(slot).cell
+        for _ in range(times):
+            cell.retried(tag << layout.REASON_TYPE_SHIFT | kind, helped, micros, self.now)
+        of_kind = cell.retries_of_kind(kind % layout.RETRIED_KINDS, self.now)
+        return [of_kind, cell.retries_of_type(tag, self.now), cell.retry_micros()]
+
+    def forget(self, slot: int) -> None:
+        """Somebody has all that is known of retries begin anew."""
+        self.owner(slot).cell.forget_retries()
 
     def looks(self) -> tuple[int, int, int]:
         """What a caller may ask: state, how long it is open, tokens."""

@@ -9,6 +9,7 @@
 #define FAULTPLANE_CONTROL_H
 
 #include "control_cell.h"
+#include "control_retried.h"
 #include "posix.h"
 
 /* Two who ask for the last place at once may refuse each other: then each asks again, so often. */

@@ -22,6 +22,9 @@ cdef extern from "control.h" nogil:
         uint64_t calls
         uint64_t failures
         uint64_t slow
+    ctypedef struct RetriedCounts:
+        uint64_t helped
+        uint64_t failed
     uint64_t* control_breaker(const Control* c) noexcept
     void control_configure(Control* c) noexcept
     bint control_is_current(const Control* c) noexcept
@@ -52,6 +55,17 @@ cdef extern from "control.h" nogil:
     void budget_let_go(const Control* c) noexcept
     bint control_take(const Control* c) noexcept
     void control_give(const Control* c) noexcept
+    void control_retried(
+        const Control* c, uint64_t reason, bint helped, uint64_t micros, uint64_t now_ms
+    ) noexcept
+    void control_learn(
+        const Control* c, uint64_t reason, bint helped, int64_t start_nano
+    ) noexcept
+    void control_forget(const Control* c) noexcept
+    RetriedCounts retried_of_kind(const uint64_t* word, uint64_t now_ms) noexcept
+    RetriedCounts retried_of_type(
+        const uint64_t* places, uint32_t tag, uint64_t now_ms
+    ) noexcept
 
 
 cdef class Cell:

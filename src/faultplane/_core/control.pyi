@@ -100,6 +100,27 @@ class Cell:
     def total(self, total: int, n: int = 1) -> None:
         """Add to an exact total, one of `control_schema.TOTALS` by its index."""
 
+    def retried(
+        self, reason: int, helped: bool, micros: int = 0, now_ms: int | None = None
+    ) -> None:
+        """Say that a retry has ended that was made for ``reason``, and whether it helped.
+
+        ``reason`` is a word of `control_schema`: a kind, a type, or both. ``micros`` is how long it
+        took, 0 = not to be counted.
+        """
+
+    def retries_of_kind(self, kind: int, now_ms: int | None = None) -> tuple[int, int]:
+        """Retries after errors of that kind, by its code, that helped lately, and that did not."""
+
+    def retries_of_type(self, tag: int, now_ms: int | None = None) -> tuple[int, int]:
+        """The same of a type of error, by its `control_schema.type_tag`."""
+
+    def retry_micros(self) -> tuple[int, int]:
+        """Microseconds that retries which ended well took, lately and usually; zeros = none did."""
+
+    def forget_retries(self) -> None:
+        """Have all of this begin anew."""
+
     def reclaim(self, slot: int, incarnation: int) -> int:
         """End what the dead owner of ``slot`` held here; how many leases that were.
 

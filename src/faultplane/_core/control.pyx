@@ -6,6 +6,7 @@ from .atomics cimport fp_load_acquire
 from .layout cimport (
     CONTROL_CELL_SIZE,
     LEASE_SIZE,
+    RETRIED_KINDS,
     TOTAL_BUDGET_EXHAUSTED,
     TOTAL_REJECTED,
     control_cell_t,
@@ -177,6 +178,39 @@ cdef class Cell:
         if not 0 <= total < 16:
             raise IndexError(f"total must be 0 to 15, got {total}")
         control_total(self.here(), total, n)
+
+    def retried(self, uint64_t reason, bint helped, uint64_t micros=0, now_ms=None):
+        """Say that a retry has ended that was made for ``reason``, and whether it helped.
+
+        ``reason`` is a word of `control_schema`: a kind, a type, or both. ``micros`` is how long it
+        took, 0 = not to be counted.
+        """
+        control_retried(self.here(), reason, helped, micros, now(now_ms))
+
+    def retries_of_kind(self, kind, now_ms=None):
+        """Retries after errors of that kind, by its code, that helped lately, and that did not."""
+        cdef Control* c = self.here()
+        cdef RetriedCounts n
+        if not 0 <= kind < RETRIED_KINDS:
+            raise IndexError(f"kind must be 0 to {RETRIED_KINDS - 1}, got {kind}")
+        n = retried_of_kind(&c.cell.retried_kinds[<int>kind], now(now_ms))
+        return n.helped, n.failed
+
+    def retries_of_type(self, uint32_t tag, now_ms=None):
+        """The same of a type of error, by its `control_schema.type_tag`."""
+        cdef RetriedCounts n = retried_of_type(
+            self.here().cell.retried_types, tag, now(now_ms)
+        )
+        return n.helped, n.failed
+
+    def retry_micros(self):
+        """Microseconds that retries which ended well took, lately and usually; zeros = none did."""
+        cdef uint64_t word = fp_load_acquire(&self.here().cell.retried_micros)
+        return word >> 32, word & 0xFFFFFFFF
+
+    def forget_retries(self):
+        """Have all of this begin anew."""
+        control_forget(self.here())
 
     def reclaim(self, uint64_t slot, uint64_t incarnation):
         """End what the dead owner of ``slot`` held here; how many leases that were.

@@ -13,7 +13,8 @@ class Guard:
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
     ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
     made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
-    says when all must have ended, None = never.
+    says when all must have ended, None = never. ``policy.reason(error, answer)`` is the word that
+    the outcome of a retry is counted for (`Cell.retried`).
     """
 
     def __init__(self, cell: Cell, operation: str, policy: Any) -> None: ...
@@ -33,6 +34,7 @@ class Guard:
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
         waits: bool = False,
+        learns: bool = False,
     ) -> None:
         """Say what is guarded and how.
 
@@ -41,7 +43,8 @@ class Guard:
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
         types of exception that are tried again, None = those whose classification is retryable;
         ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
-        was none: a look in vain is no rejection. Raises ValueError for a number out of bounds.
+        was none: a look in vain is no rejection; ``learns`` has what comes of retries counted.
+        Raises ValueError for a number out of bounds.
         """
 
     def begin(self, attempt: int = 1) -> Call:

@@ -13,23 +13,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from .atomics cimport fp_load_acquire
 from .block cimport give_back, take_inside
 from .control cimport (
-    CONTROL_FULL,
-    Cell,
-    Control,
-    budget_bring,
-    budget_deposit,
-    budget_hold,
-    budget_let_go,
-    budget_send,
-    control_admit,
-    control_breaker,
-    control_ended,
-    control_give,
-    control_ignored,
-    control_is_current,
-    control_take,
-    control_total,
-    control_unmade,
+    CONTROL_FULL, Cell, Control, budget_bring, budget_deposit, budget_hold, budget_let_go,
+    budget_send, control_admit, control_breaker, control_ended, control_give, control_ignored,
+    control_is_current, control_learn, control_take, control_total, control_unmade,
     control_wait_ms,
 )
 from .layout cimport (
@@ -87,6 +73,7 @@ cdef struct Try:
     bint under_way
     bint permit
     bint held
+    uint64_t reason  # of a retry: what its outcome is counted for; 0 = nothing
     double previous  # the delay before it, seconds
 
 
@@ -100,14 +87,15 @@ cdef class Guard:
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
     ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
     made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
-    says when all must have ended, None = never.
+    says when all must have ended, None = never. ``policy.reason(error, answer)`` is the word that
+    the outcome of a retry is counted for (`Cell.retried`).
     """
 
     cdef readonly Cell cell
     cdef readonly str operation
     cdef readonly object policy
     cdef uint32_t attempts
-    cdef bint breaker, budget, limit, asks, waits
+    cdef bint breaker, budget, limit, asks, waits, learns
     cdef object on
     cdef object open_type, full_type, deadline
     cdef uint64_t reclaim_ms
@@ -122,7 +110,7 @@ cdef class Guard:
 
     def configure(
         self, *, uint32_t attempts, bint breaker, bint budget, bint limit, bint asks, on=None,
-        bint waits=False
+        bint waits=False, bint learns=False
     ):
         """Say what is guarded and how.
 
@@ -131,13 +119,15 @@ cdef class Guard:
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
         types of exception that are tried again, None = those whose classification is retryable;
         ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
-        was none: a look in vain is no rejection. Raises ValueError for a number out of bounds.
+        was none: a look in vain is no rejection; ``learns`` has what comes of retries counted.
+        Raises ValueError for a number out of bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
             raise ValueError(f"attempts must be 1 to {ATTEMPT_MAX}, got {attempts}")
         self.attempts = attempts
         self.breaker, self.budget, self.limit = breaker, budget, limit
-        self.asks, self.on, self.waits = asks, on, waits
+        self.asks, self.on = asks, on
+        self.waits, self.learns = waits, learns
 
     cdef int check(self) except -1:
         if self.cell is None:
@@ -279,6 +269,8 @@ cdef inline void succeeded(Guard g, Try* t) noexcept:
         return
     if fp_unlikely(t.attempt > 1):
         control_total(c, TOTAL_RECOVERED, 1)
+        if g.learns:
+            control_learn(c, t.reason, True, t.start_nano)
     if t.ticket != TICKET_UNCOUNTED:
         if c.slow_call_nano and t.start_nano:
             slow = <uint64_t>(fp_clock_monotonic() - t.start_nano) > c.slow_call_nano
@@ -320,6 +312,8 @@ cdef double failed(Guard g, Try* t, object error, bint last) except? -2.0:
             if counts and c.asked_ms_min:
                 asked_ms = milliseconds(answer.retry_after)
             control_ended(c, t.ticket, fp_clock_coarse_ms(), counts, slow, asked_ms)
+            if t.attempt > 1 and g.learns:
+                control_learn(c, t.reason, not counts, t.start_nano)
     wait = -1.0 if last else next_wait(g, t, error, answer)
     if counts and not seen(error):
         record(error, g.operation, t.attempt - 1, duration, None, wait >= 0)
@@ -350,6 +344,7 @@ cdef double next_wait(Guard g, Try* t, object error, object answer) except? -2.0
         wait = g.policy.delay(error, answer, t.attempt, t.previous)
         if not wait >= 0.0:
             return -1.0
+    t.reason = g.policy.reason(error, answer) if g.learns else 0
     if g.budget:
         c = g.cell.here()
         if not budget_hold(c, fp_clock_coarse_ms()):

@@ -61,6 +61,19 @@
 #define PROBES_MAX 31
 #define PERMITS_MAX 65535
 #define RATE_ONE 1000000
+#define RETRIED_TYPES 12
+#define RETRIED_KINDS 16
+#define RETRIED_OF_SHIFT 32
+#define RETRIED_EPOCH_SHIFT 16
+#define RETRIED_EPOCH_MASK 65535
+#define RETRIED_HELPED_SHIFT 8
+#define RETRIED_COUNT_MASK 255
+#define RETRIED_MAX 64
+#define RETRIED_EPOCH_MS 30000
+#define RETRIED_RECENT_SHIFT 2
+#define RETRIED_USUAL_SHIFT 5
+#define REASON_KIND_MASK 255
+#define REASON_TYPE_SHIFT 32
 #define TRANSITIONS 16
 #define DECLARATION_BYTES_MAX 700
 #define CONFIG_WORDS 17
@@ -84,7 +97,7 @@
 #define CAUSE_FORCED 9
 #define CAUSE_RESET 10
 #define CAUSE_HEALTH 11
-#define CONTROL_HASH UINT64_C(0xBE4F72CDF51CCCCA)
+#define CONTROL_HASH UINT64_C(0x810A3C23A1B36532)
 #define LAYOUT_VERSION 1
 #define FINGERPRINT_VERSION 1
 #define LANE_ROWS 512
@@ -482,6 +495,7 @@
 #define CONTROL_CELL_FLOOR_MILLI_OFFSET 384
 #define CONTROL_CELL_CAPACITY_MILLI_OFFSET 392
 #define CONTROL_CELL_LIMIT_OFFSET 400
+#define CONTROL_CELL_RETRIED_TYPES_OFFSET 408
 #define CONTROL_CELL_BREAKER_OFFSET 512
 #define CONTROL_CELL_BUDGET_OFFSET 640
 #define CONTROL_CELL_OUTCOMES_OFFSET 768
@@ -501,6 +515,8 @@
 #define CONTROL_CELL_TEXT_WIDTH 700
 #define CONTROL_CELL_OTHER_OFFSET 3220
 #define CONTROL_CELL_OTHER_WIDTH 700
+#define CONTROL_CELL_RETRIED_MICROS_OFFSET 3920
+#define CONTROL_CELL_RETRIED_KINDS_OFFSET 3968
 
 /* Structure: transition */
 #define TRANSITION_SIZE 64
@@ -980,6 +996,7 @@ typedef struct {
     uint64_t floor_milli;
     uint64_t capacity_milli;
     uint64_t limit;
+    uint64_t retried_types[12];
     _Alignas(128) uint64_t breaker[16];
     _Alignas(128) uint64_t budget[16];
     _Alignas(128) uint64_t outcomes[16];
@@ -997,7 +1014,8 @@ typedef struct {
     uint32_t other_bytes;
     uint8_t text[700];
     uint8_t other[700];
-    uint8_t reserved[176];
+    uint64_t retried_micros;
+    _Alignas(128) uint64_t retried_kinds[16];
 } control_cell_t;
 _Static_assert(sizeof(control_cell_t) == CONTROL_CELL_SIZE, "size of control_cell_t");
 _Static_assert(offsetof(control_cell_t, name_hash) == CONTROL_CELL_NAME_HASH_OFFSET,
@@ -1042,6 +1060,8 @@ _Static_assert(offsetof(control_cell_t, capacity_milli) == CONTROL_CELL_CAPACITY
                "control_cell_t.capacity_milli");
 _Static_assert(offsetof(control_cell_t, limit) == CONTROL_CELL_LIMIT_OFFSET,
                "control_cell_t.limit");
+_Static_assert(offsetof(control_cell_t, retried_types) == CONTROL_CELL_RETRIED_TYPES_OFFSET,
+               "control_cell_t.retried_types");
 _Static_assert(offsetof(control_cell_t, breaker) == CONTROL_CELL_BREAKER_OFFSET,
                "control_cell_t.breaker");
 _Static_assert(offsetof(control_cell_t, budget) == CONTROL_CELL_BUDGET_OFFSET,
@@ -1076,6 +1096,10 @@ _Static_assert(offsetof(control_cell_t, text) == CONTROL_CELL_TEXT_OFFSET,
                "control_cell_t.text");
 _Static_assert(offsetof(control_cell_t, other) == CONTROL_CELL_OTHER_OFFSET,
                "control_cell_t.other");
+_Static_assert(offsetof(control_cell_t, retried_micros) == CONTROL_CELL_RETRIED_MICROS_OFFSET,
+               "control_cell_t.retried_micros");
+_Static_assert(offsetof(control_cell_t, retried_kinds) == CONTROL_CELL_RETRIED_KINDS_OFFSET,
+               "control_cell_t.retried_kinds");
 
 typedef struct {
     uint64_t word;

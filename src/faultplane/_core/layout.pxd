@@ -31,6 +31,19 @@ cdef extern from "layout.h" nogil:
         PROBES_MAX
         PERMITS_MAX
         RATE_ONE
+        RETRIED_TYPES
+        RETRIED_KINDS
+        RETRIED_OF_SHIFT
+        RETRIED_EPOCH_SHIFT
+        RETRIED_EPOCH_MASK
+        RETRIED_HELPED_SHIFT
+        RETRIED_COUNT_MASK
+        RETRIED_MAX
+        RETRIED_EPOCH_MS
+        RETRIED_RECENT_SHIFT
+        RETRIED_USUAL_SHIFT
+        REASON_KIND_MASK
+        REASON_TYPE_SHIFT
         TRANSITIONS
         DECLARATION_BYTES_MAX
         CONFIG_WORDS
@@ -498,6 +511,7 @@ cdef extern from "layout.h" nogil:
         CONTROL_CELL_FLOOR_MILLI_OFFSET
         CONTROL_CELL_CAPACITY_MILLI_OFFSET
         CONTROL_CELL_LIMIT_OFFSET
+        CONTROL_CELL_RETRIED_TYPES_OFFSET
         CONTROL_CELL_BREAKER_OFFSET
         CONTROL_CELL_BUDGET_OFFSET
         CONTROL_CELL_OUTCOMES_OFFSET
@@ -517,6 +531,8 @@ cdef extern from "layout.h" nogil:
         CONTROL_CELL_TEXT_WIDTH
         CONTROL_CELL_OTHER_OFFSET
         CONTROL_CELL_OTHER_WIDTH
+        CONTROL_CELL_RETRIED_MICROS_OFFSET
+        CONTROL_CELL_RETRIED_KINDS_OFFSET
 
     # Structure: transition
     enum:
@@ -701,6 +717,7 @@ cdef extern from "layout.h" nogil:
         uint64_t floor_milli
         uint64_t capacity_milli
         uint64_t limit
+        uint64_t retried_types[12]
         uint64_t breaker[16]
         uint64_t budget[16]
         uint64_t outcomes[16]
@@ -718,6 +735,8 @@ cdef extern from "layout.h" nogil:
         uint32_t other_bytes
         uint8_t text[700]
         uint8_t other[700]
+        uint64_t retried_micros
+        uint64_t retried_kinds[16]
 
     ctypedef struct transition_t:
         uint64_t word

@@ -37,9 +37,6 @@ from faultplane.control_schema import (
     CONFIG_FIELDS,
     CONTROL_CELL,
     LEASE,
-    LEASE_HELD_MASK,
-    LEASE_OWNER_SHIFT,
-    LEASE_PROBES_MASK,
     LOCK_CELLS,
     MILLI,
     TICKET_PROBE,
@@ -48,7 +45,7 @@ from faultplane.control_schema import (
     TRANSITIONS,
 )
 
-from . import memory
+from . import control_retried, memory
 from .control_memory import AT, PERMITS, TOKENS, TOTAL, Memory, Unheard
 from .control_words import (
     REOPENED_MAX,
@@ -467,15 +464,7 @@ class Cell(Memory):
         with self._alone() as words:
             if not 0 <= slot < self._slots:
                 raise ValueError(f"slot must be 0 to {self._slots - 1}, got {slot}")
-            at = self._leases + 2 * slot
-            probes, held = self._all[at], self._all[at + 1]
-            n = 0
-            if probes and probes >> LEASE_OWNER_SHIFT == incarnation:
-                n += probes & LEASE_PROBES_MASK
-                self._all[at] = 0
-            if held and held >> LEASE_OWNER_SHIFT == incarnation:
-                n += (held & LEASE_HELD_MASK) + (held >> PERMITS & LEASE_HELD_MASK)
-                self._all[at + 1] = 0
+            n = self._end_leases(slot, incarnation)
             add_to(words, TOTAL["reclaimed"], n)
             return n
 
@@ -548,6 +537,34 @@ class Cell(Memory):
                 self._lease_hold(TOKENS, -1)
         except Unheard:
             self._owe(("hold", TOKENS))
+
+    def retried(
+        self, reason: int, helped: bool, micros: int = 0, now_ms: int | None = None
+    ) -> None:
+        """Say that a retry has ended that was made for ``reason``, and whether it helped.
+
+        ``reason`` is a word of `control_schema`: a kind, a type, or both. ``micros`` is how long it
+        took, 0 = not to be counted.
+        """
+        with suppress(Unheard), self._alone() as words:
+            control_retried.count(words, reason, helped, micros, now(now_ms))
+
+    def retries_of_kind(self, kind: int, now_ms: int | None = None) -> tuple[int, int]:
+        """Retries after errors of that kind, by its code, that helped lately, and that did not."""
+        return control_retried.of_kind_in(self._here(), kind, now(now_ms))
+
+    def retries_of_type(self, tag: int, now_ms: int | None = None) -> tuple[int, int]:
+        """The same of a type of error, by its `control_schema.type_tag`."""
+        return control_retried.of_type_in(self._here(), tag, now(now_ms))
+
+    def retry_micros(self) -> tuple[int, int]:
+        """Microseconds that retries which ended well took, lately and usually; zeros = none did."""
+        return control_retried.micros_in(self._here())
+
+    def forget_retries(self) -> None:
+        """Have all of this begin anew."""
+        with self._alone() as words:
+            control_retried.forget(words)
 
     # ------------------------------------------------------------------------------ bulkhead
 

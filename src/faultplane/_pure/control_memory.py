@@ -206,3 +206,15 @@ class Memory:
 
     def _held(self, shift: int) -> int:
         return sum(word >> shift & LEASE_HELD_MASK for word in self._lease_words(1))
+
+    def _end_leases(self, slot: int, incarnation: int) -> int:
+        """End what the dead owner of ``slot`` held; how many leases that were."""
+        at, n = self._leases + 2 * slot, 0
+        probes, held = self._all[at], self._all[at + 1]
+        if probes and probes >> LEASE_OWNER_SHIFT == incarnation:
+            n += probes & LEASE_PROBES_MASK
+            self._all[at] = 0
+        if held and held >> LEASE_OWNER_SHIFT == incarnation:
+            n += (held & LEASE_HELD_MASK) + (held >> PERMITS & LEASE_HELD_MASK)
+            self._all[at + 1] = 0
+        return n

@@ -36,7 +36,8 @@ class Guard:
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
     ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
     made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
-    says when all must have ended, None = never.
+    says when all must have ended, None = never. ``policy.reason(error, answer)`` is the word that
+    the outcome of a retry is counted for (`Cell.retried`).
     """
 
     def __init__(self, cell: Cell, operation: str, policy: Any) -> None:
@@ -47,7 +48,8 @@ class Guard:
         self.cell, self.operation, self.policy = cell, operation, policy
         self._text = utf8_of(operation)
         self._attempts = 1
-        self._breaker = self._budget = self._limit = self._asks = self._waits = False
+        self._breaker = self._budget = self._limit = self._asks = False
+        self._waits = self._learns = False
         self._on: tuple[type[BaseException], ...] | None = None
         self._reclaim_at = 0.0
 
@@ -61,6 +63,7 @@ class Guard:
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
         waits: bool = False,
+        learns: bool = False,
     ) -> None:
         """Say what is guarded and how.
 
@@ -69,13 +72,15 @@ class Guard:
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
         types of exception that are tried again, None = those whose classification is retryable;
         ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
-        was none: a look in vain is no rejection. Raises ValueError for a number out of bounds.
+        was none: a look in vain is no rejection; ``learns`` has what comes of retries counted.
+        Raises ValueError for a number out of bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
             raise ValueError(f"attempts must be 1 to {ATTEMPT_MAX}, got {attempts}")
         self._attempts = attempts
         self._breaker, self._budget, self._limit = breaker, budget, limit
-        self._asks, self._on, self._waits = asks, on, waits
+        self._asks, self._on = asks, on
+        self._waits, self._learns = waits, learns
 
     def begin(self, attempt: int = 1) -> Call:
         """Let a call begin; what it is told of is the `Call` that this gives.
@@ -173,8 +178,15 @@ class Guard:
             return
         if call.attempt > 1:
             self.cell.total(_TOTAL["recovered"])
+            self._learn(call, helped=True)
         if call.ticket != TICKET_UNCOUNTED:
             self.cell._went_well(call.ticket, call.start_nano)  # noqa: SLF001
+
+    def _learn(self, call: Call, *, helped: bool) -> None:
+        """Count what came of a retry for what it was made for."""
+        if self._learns and call.reason:
+            micros = (_nano() - call.start_nano) // 1000 + 1 if helped else 0
+            self.cell.retried(call.reason, helped, micros)
 
     def _is_slow(self, call: Call) -> bool:
         bound = self.cell.slow_call_nano
@@ -201,6 +213,8 @@ class Guard:
         elif self._over(call):
             asked_ms = int((answer.retry_after or 0) * 1000 + 0.5)
             self.cell.ended(call.ticket, counts, self._is_slow(call), None, asked_ms)
+            if call.attempt > 1:
+                self._learn(call, helped=not counts)
         wait = -1.0 if last else self._next_wait(call, error, answer)
         if counts and not seen(error):
             record(error, self.operation, call.attempt - 1, duration_nano, None, wait >= 0)
@@ -225,6 +239,7 @@ class Guard:
             wait = self.policy.delay(error, answer, call.attempt, call.previous)
             if not wait >= 0.0:
                 return -1.0
+        call.reason = self.policy.reason(error, answer) if self._learns else 0
         if self._budget:
             cell = self.cell
             hold = cell._hold  # noqa: SLF001 - counted as exhausted once, whoever was looked for
@@ -311,6 +326,7 @@ class Call:
         "held_epoch",
         "permit",
         "previous",
+        "reason",
         "start_nano",
         "ticket",
         "token",
@@ -325,7 +341,7 @@ class Call:
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self.attempt, self.token = 1, 0
+        self.attempt, self.token, self.reason = 1, 0, 0
         self.under_way = self.permit = self.held = False
         self.previous = 0.0
 

@@ -17,7 +17,7 @@ from faultplane import control_schema as layout
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.errors import CorruptFile, DomainNotFound, LayoutMismatch, StorageError
-from faultplane.store import files, host, location, owners, resource
+from faultplane.store import files, host, location, owners, resource, retried
 from faultplane.store.domain import Store
 
 NAME: Final = "control"
@@ -76,6 +76,7 @@ class CellState(NamedTuple):
     checked_ms: int
     checks: int
     checks_failed: int
+    retried: retried.Retried
 
 
 class ControlFile:
@@ -330,6 +331,7 @@ class ControlFile:
                 permits=sum(permits for _, _, _, permits, _ in leases),
                 tokens_held=sum(tokens for _, _, _, _, tokens in leases),
                 **_health(_CELL.read(view, base, "health")),
+                retried=retried.read(view, base, now),
             )
 
     def _leases(self, view: Any, index: int) -> Any:
