@@ -27,7 +27,7 @@ from faultplane.cli import (
 from faultplane.cli.breakers_view import details, differences, lines, with_transitions
 from faultplane.cli.output import clear, clock, counted, paint, plain, print_json
 from faultplane.errors import DependencyNotFound, FaultplaneError, InvalidSetting, StorageError
-from faultplane.resilience.override import ACTIONS, Override, override
+from faultplane.resilience.override import ACTIONS, Forgotten, Override, forget, override
 from faultplane.store import lifecycle
 from faultplane.store.domain import Store
 from faultplane.store.reading import listed
@@ -38,8 +38,10 @@ EXAMPLES: Final = (
     "faultplane breakers --verbose              # every total, and who declared what",
     "faultplane breakers --force-open payments --reason 'they asked us to stop'",
     "faultplane breakers --reset payments",
+    "faultplane breakers --forget payments      # what retries of it have come to",
     "faultplane breakers --json | jq 'select(.state==\"open\") | .name'",
 )
+FORGET: Final = "forget"
 SERVICE: Final = "faultplane"
 """Service of the process that sets a state, in its records."""
 PREFIX: Final = "faultplane breakers: "
@@ -59,17 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one_of = actions.add_mutually_exclusive_group()
     for name, action in ACTIONS.items():
         one_of.add_argument(f"--{name}", metavar="NAME", help=action.meaning)
+    one_of.add_argument(f"--{FORGET}", metavar="NAME", help="what retries have come to begins anew")
     actions.add_argument("--reason", default="", help="kept with the record of it")
     actions.add_argument("--store", help="only in this store (default: wherever NAME is used)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, or set a state."""
-    asked = [(name, getattr(options, name.replace("-", "_"))) for name in ACTIONS]
+    names = (*ACTIONS, FORGET)
+    asked = [(name, getattr(options, name.replace("-", "_"))) for name in names]
     asked = [(action, name) for action, name in asked if name is not None]
     if options.seconds is not None and not options.follow:
         options.parser.error("--seconds goes with --follow only")
-    if not asked and options.reason:
+    if options.reason and not any(name in ACTIONS for name, _ in asked):
         options.parser.error(f"--reason goes with {', '.join(f'--{name}' for name in ACTIONS)}")
     if asked and options.follow:
         options.parser.error("--follow shows the table: set the state without it")
@@ -174,6 +178,13 @@ def _here(store: Store, action: str, name: str, options: argparse.Namespace) -> 
         raise StorageError(
             f"{name} cannot be changed: this process cannot join {store.path}: {why}"
         )
+    if action == FORGET:
+        forgotten = forget(name)
+        if options.json:
+            print_json([forgotten._asdict()])
+        else:
+            print(_forgotten(forgotten))
+        return EXIT_OK
     done = override(name, action, options.reason)
     if options.json:
         print_json([done._asdict()])
@@ -194,6 +205,11 @@ def _sentence(done: Override) -> str:
         return f"{name} in {done.store} is {done.after} already"
     told = "" if done.record is None else f"; record {done.record} of process {done.incarnation}"
     return f"{name} in {done.store}: {done.before} -> {done.after}{told}"
+
+
+def _forgotten(done: Forgotten) -> str:
+    kinds, types = counted(done.kinds, "kind"), counted(done.types, "type")
+    return f"{plain(done.name)} in {done.store}: forgotten what retries came to of {kinds}, {types}"
 
 
 def _by_its_core(store: Store, action: str, name: str, options: argparse.Namespace) -> int:

@@ -257,4 +257,14 @@ def details(row: Row) -> list[str]:
         )
     if row["tokens_held"]:
         out.append(f"  tokens held by retries that wait: {row['tokens_held']:,}")
-    return out
+    return out + _retries(row)
+
+
+def _retries(row: Row) -> list[str]:
+    """A line for each kind and type of error that retries were made after."""
+    return [
+        f"  retries after {plain(one[what])}: {one['helped']:,} of "
+        f"{one['helped'] + one['failed']:,} helped lately"
+        for what in ("kind", "type")
+        for one in row[f"retries_by_{what}"]
+    ]

@@ -20,11 +20,19 @@ from faultplane.errors import (
     StorageError,
 )
 from faultplane.store import Domain, lifecycle
-from faultplane.store.control import ControlFile
+from faultplane.store.control import CellState, ControlFile
 from faultplane.store.domain import Store
 from faultplane.store.owners import Registration
 
-__all__ = ["ACTIONS", "REASON_CHARS_MAX", "BreakerOverridden", "Override", "override"]
+__all__ = [
+    "ACTIONS",
+    "REASON_CHARS_MAX",
+    "BreakerOverridden",
+    "Forgotten",
+    "Override",
+    "forget",
+    "override",
+]
 
 REASON_CHARS_MAX: Final = 255
 
@@ -119,8 +127,40 @@ def override(name: str, action: str, reason: str = "") -> Override:
     return _told(store, name, action, before, reason)
 
 
+class Forgotten(NamedTuple):
+    """What was known of retries of a dependency: of how many kinds and types of error."""
+
+    store: str
+    name: str
+    kinds: int
+    types: int
+
+
+def forget(name: str) -> Forgotten:
+    """Have what retries of ``name`` have come to begin anew, in the store of this process.
+
+    Raises StorageError and DependencyNotFound as `override` does.
+    """
+    owned = lifecycle.owned()
+    if owned is None:
+        raise StorageError(f"{name} cannot be changed from here: {lifecycle.status().reason}")
+    store, registration = owned
+    known = _known(store, name).retried
+    with ControlFile.open_or_create(store) as file:
+        index = file.find(name)
+        if index is not None:
+            _cell(file, index, registration).forget_retries()
+    return Forgotten(store.name, name, len(known.kinds), len(known.types))
+
+
 def _find(store: Store, name: str) -> None:
     """Raise where there is no breaker of that name; makes nothing."""
+    if not _known(store, name).config["probes"]:
+        raise InvalidSetting(f"{name} has no breaker: the declaration that governs it has none")
+
+
+def _known(store: Store, name: str) -> CellState:
+    """The cell of that name as it is, or DependencyNotFound; makes nothing."""
     try:
         with ControlFile.open(store) as file:
             index = file.find(name) if file.same_boot else None
@@ -129,8 +169,7 @@ def _find(store: Store, name: str) -> None:
         found = None
     if found is None:
         raise DependencyNotFound(f"{store.path} has no dependency {name!r}")
-    if not found.config["probes"]:
-        raise InvalidSetting(f"{name} has no breaker: the declaration that governs it has none")
+    return found
 
 
 def _cell(file: ControlFile, index: int, registration: Registration) -> Any:

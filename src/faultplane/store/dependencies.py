@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from faultplane import control_schema as layout
 from faultplane.errors import DomainNotFound, FaultplaneError
-from faultplane.store import deaths, owners
+from faultplane.store import deaths, owners, retried
 from faultplane.store.control import CellState, ControlFile, Transition
 from faultplane.store.domain import Store
 
@@ -60,6 +60,12 @@ FIELDS: Final = {
     "health_age_seconds": "since the last check; None = none was made",
     "checks": "total of health checks",
     "checks_failed": "of these, failed",
+    "retries_by_kind": "of each kind of error retries that helped lately and that did not, where a "
+    "backoff is adaptive",
+    "retries_by_type": "the same of types of error, where they are learned of; one that no error "
+    "is counted of any more is the hash of its name",
+    "retry_seconds_recent": "what retries took that ended well, lately; None = none did",
+    "retry_seconds_usual": "what they usually take",
     "declared_unix_nano": "when the declaration that governs was made",
     "declared_by": "incarnation of the process that made it",
     "declared_service": 'its service, as far as it is still known, else ""',
@@ -153,10 +159,15 @@ def rows(store: Store, now_ms: int | None = None) -> list[dict[str, Any]]:
     now = time.monotonic_ns() // 1_000_000 if now_ms is None else now_ms
     found = sorted(_readable(store), key=lambda cell: cell.name)
     who = processes(store, [by for cell in found for by in (cell.declared_by, cell.other_by)])
-    return [_row(store.name, cell, who, now) for cell in found]
+    names = retried.type_names(store) if any(cell.retried.types for cell in found) else {}
+    return [
+        _row(store.name, cell, who, retried.as_rows(cell.retried, names), now) for cell in found
+    ]
 
 
-def _row(store: str, cell: CellState, who: dict[int, Process], now_ms: int) -> dict[str, Any]:
+def _row(
+    store: str, cell: CellState, who: dict[int, Process], retries: dict[str, Any], now_ms: int
+) -> dict[str, Any]:
     config = cell.config
     last = last_transition(cell)
     declared, other = (who.get(by, Process()) for by in (cell.declared_by, cell.other_by))
@@ -187,6 +198,7 @@ def _row(store: str, cell: CellState, who: dict[int, Process], now_ms: int) -> d
         "health_age_seconds": max(now_ms - cell.checked_ms, 0) / 1000 if cell.checks else None,
         "checks": cell.checks,
         "checks_failed": cell.checks_failed,
+        **retries,
         "declared_unix_nano": cell.declared_unix_nano,
         "declared_by": cell.declared_by,
         "declared_service": declared.service,

@@ -48,6 +48,23 @@ def shop(run_python):
     return lambda calls_min=5, **options: run_python(SHOP, calls_min, **options)
 
 
+LEARNED = """
+import time
+import faultplane as fp
+from faultplane import control_schema as layout
+fp.init(service="shop")
+class Odd(Exception):
+    pass
+pay = fp.Dependency("payments", retry=fp.Retry(learn="unknown", adaptive=True))
+fp.record(Odd())
+reason = layout.type_tag("__main__.Odd") << layout.REASON_TYPE_SHIFT | fp.classify(Odd()).kind_code
+# A moment ahead of who reads: it is not halved before that has read.
+later = time.monotonic_ns() // 1_000_000 + layout.RETRIED_EPOCH_MS
+for _ in range(3):
+    pay.cell.retried(reason, True, 0, later)
+"""
+
+
 @pytest.fixture
 def both_cores(child_environment):
     """Skips where one of them is not there."""
@@ -189,6 +206,7 @@ def test_following_ends_by_time(command, shop):
         (("--seconds", "1"), "--seconds goes with --follow only"),
         (("--reason", "x"), "--reason goes with --force-open, --disable, --metrics-only, --reset"),
         (("--reset", "x", "--follow"), "--follow shows the table: set the state without it"),
+        (("--forget", "x", "--reason", "y"), "--reason goes with --force-open, --disable"),
         (("--reset", "x", "--disable", "x"), "not allowed with argument --reset"),
     ],
 )
@@ -210,6 +228,27 @@ def trace(tmp_domain_dir, store):
         names = {owner.incarnation: owner.service for owner in owners.read_owners(one)}
         assert names[row["owner"]] == "faultplane"
         return fp.decode_attributes(row["attributes"])
+
+
+def test_what_retries_came_to_is_told_at_length_and_forgotten(command, run_python, both_cores):
+    for core in ("cython", "python"):
+        run_python(LEARNED, core=core)
+    told = ["  retries after Internal: 3 of 3 helped lately",
+            "  retries after __main__.Odd: 3 of 3 helped lately"]  # fmt: skip
+    lines = command("breakers", "--verbose").lines
+    assert [line for line in lines if line.startswith("  retries")] == told * 2
+    found = rows(command("breakers", "--json"))["1-python", "payments"]
+    assert found["retries_by_type"] == [{"type": "__main__.Odd", "helped": 3, "failed": 0}]
+    forgotten = "forgotten what retries came to of 1 kind, 1 type"
+    assert command("breakers", "--forget", "payments", "--store", "1-python").lines == [
+        f"payments in 1-python: {forgotten}"
+    ]
+    lines = command("breakers", "--verbose").lines
+    assert [line for line in lines if line.startswith("  retries")] == told
+    answer = command("breakers", "--forget", "payments", "--json").lines
+    assert [json.loads(line)["types"] for line in answer] == [1, 0]
+    assert rows(command("breakers", "--json"))["1-cython", "payments"]["retries_by_type"] == []
+    assert "no dependency 'stock'" in command("breakers", "--forget", "stock", status=2).err
 
 
 @pytest.mark.parametrize("mine", ["cython", "python"])
