@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar
 from faultplane import control_schema as layout
 from faultplane import schema
 from faultplane._backend import core
+from faultplane.classify import type_name
 from faultplane.errors import (
     BreakerOpen,
     BudgetExhausted,
@@ -20,8 +21,8 @@ from faultplane.errors import (
     LimitExceeded,
     Rejected,
 )
+from faultplane.resilience import adaptive, guarded, policy, testing_mode
 from faultplane.resilience import deadline as deadlines
-from faultplane.resilience import guarded, policy, testing_mode
 from faultplane.resilience.attempts import Attempts
 from faultplane.resilience.bounds import Block
 from faultplane.resilience.clock import SYSTEM, Clock
@@ -38,6 +39,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SCOPES: Final = ("host", "process")
+UNKNOWN_RULE: Final = "default"
+"""The rule of a classification that no rule has an answer for."""
 
 # The guarded blocks that this thread or task is in, the innermost last.
 _blocks: Final[ContextVar[tuple[Block, ...]]] = ContextVar("faultplane_guarded_blocks", default=())
@@ -51,8 +54,8 @@ class Asked:
     exhausted: Final = BudgetExhausted
     deadline: Final = deadlines.AT
 
-    def __init__(self, place: Place, retry: Retry | None, clock: Clock) -> None:
-        self._retry, self._clock = retry or Retry(attempts=1), clock
+    def __init__(self, place: Place, retry: Retry | None, clock: Clock, cell: Any) -> None:
+        self._retry, self._clock, self._cell = retry or Retry(attempts=1), clock, cell
         self.reclaim = place.reclaim
         self.sleep = clock.sleep
 
@@ -61,13 +64,41 @@ class Asked:
         retry = self._retry
         if retry.asks is not None and not retry.asks(error):
             return -1.0
+        if retry.learn is not None and not self._is_worth_it(error, answer):
+            return -1.0
         wait = wait_asked(error, answer, self._clock.now(), retry.wait_max)
         if wait.stop:
             return -1.0
         seconds = next_delay(retry.backoff, attempt, previous, self._clock.random, wait)
+        if retry.adaptive and wait.seconds is None:
+            known = self._cell.retries_of_kind(answer.kind_code)
+            seconds *= adaptive.delay_factor(*known, *self._cell.retry_micros())
         if not fits(seconds, deadlines.time_left()):
             return -1.0
         return seconds if testing_mode.current.waits else 0.0
+
+    def reason(self, error: BaseException, answer: Any) -> int:
+        """What the outcome of a retry after that error is counted for, as one word."""
+        kind = answer.kind_code if self._retry.adaptive else 0
+        tag = self._tag(error) if self._learns_of(answer) else 0
+        return tag << layout.REASON_TYPE_SHIFT | kind
+
+    def _learns_of(self, answer: Any) -> bool:
+        """Whether experience decides on errors that are classified so."""
+        learn = self._retry.learn
+        return learn is not None and (
+            answer.rule == UNKNOWN_RULE or (learn == "all" and answer.retryable)
+        )
+
+    def _is_worth_it(self, error: BaseException, answer: Any) -> bool:
+        if not self._learns_of(answer):
+            return bool(answer.retryable)
+        helped, failed = self._cell.retries_of_type(self._tag(error))
+        return adaptive.is_worth_it(helped, failed, self._clock.random)
+
+    @staticmethod
+    def _tag(error: BaseException) -> int:
+        return layout.type_tag(type_name(type(error)))
 
 
 class Dependency:
@@ -174,7 +205,8 @@ class Dependency:
         self.degraded = False
         """Whether the last call was answered by the fallback."""
         self.cell = core.Cell(self._place.attach)
-        self.guard = core.Guard(self.cell, self.name, Asked(self._place, retry, clock))
+        asked = Asked(self._place, retry, clock, self.cell)
+        self.guard = core.Guard(self.cell, self.name, asked)
         self._configured = testing_mode.Configured(self._configure)
         self._configure()
 
@@ -187,9 +219,11 @@ class Dependency:
             breaker=self.breaker is not None and mode.active,
             budget=retry is not None and retry.budget is not None and mode.active,
             limit=self.limit is not None and mode.active,
-            asks=retry is not None and (not retry.backoff.is_zero or retry.asks is not None),
+            asks=retry is not None
+            and (not retry.backoff.is_zero or retry.asks is not None or retry.learn is not None),
             on=retry.caught if retry else None,
             waits=self.limit is not None and self.limit.wait_max > 0,
+            learns=retry is not None and (retry.adaptive or retry.learn is not None),
         )
 
     def _declaration(self) -> str:

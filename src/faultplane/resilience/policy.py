@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from faultplane import control_schema as layout
 from faultplane.errors import InvalidSetting
@@ -106,6 +106,12 @@ class Retry:
     other side asks for, as Retry-After does, is waited instead, ``wait_max`` seconds at most (0 to
     86,400); where it asks not to come back, as gRPC's pushback can, there is no other try.
     ``budget`` bounds the retries of all processes together.
+
+    ``adaptive`` has the backoff follow what retries after errors of the kind have come to lately:
+    0.8 to 1.8 times as long. ``learn`` has types of error tried again for as long as retries after
+    them help: "unknown", those that no rule of classification knows; "all", those that it calls
+    retryable as well. It may make a call again that nobody said may be made twice, so it is for
+    calls that may. Both are off unless they are asked for, since neither wins everywhere.
     """
 
     attempts: int = 3
@@ -113,6 +119,8 @@ class Retry:
     backoff: Backoff = BACKOFF
     budget: RetryBudget | None = None
     wait_max: float = 60.0
+    adaptive: bool = False
+    learn: Literal["unknown", "all"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds."""
@@ -125,6 +133,14 @@ class Retry:
         known = all(isinstance(one, type) and issubclass(one, BaseException) for one in types)
         if not (self.on is None or known or (callable(self.on) and not isinstance(self.on, type))):
             raise InvalidSetting(f"on must be types of exception or a function, got {self.on!r}")
+        if not isinstance(self.adaptive, bool):
+            raise InvalidSetting(f"adaptive must be True or False, got {self.adaptive!r}")
+        if self.learn not in (None, "unknown", "all"):
+            raise InvalidSetting(f"learn must be unknown, all or None, got {self.learn!r}")
+        if self.learn is not None and self.on is not None:
+            raise InvalidSetting(
+                f"on says what is tried again: learn must be None, got {self.learn!r}"
+            )
 
     @property
     def caught(self) -> tuple[type[BaseException], ...] | None:
@@ -133,7 +149,7 @@ class Retry:
             return self.on
         if isinstance(self.on, type):
             return (self.on,)
-        return None if self.on is None else (Exception,)
+        return None if self.on is None and self.learn is None else (Exception,)
 
     @property
     def asks(self) -> Callable[[Any], bool] | None:
