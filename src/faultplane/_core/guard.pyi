@@ -33,7 +33,6 @@ class Guard:
         limit: bool,
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
-        waits: bool = False,
         learns: bool = False,
     ) -> None:
         """Say what is guarded and how.
@@ -42,15 +41,15 @@ class Guard:
         are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
         types of exception that are tried again, None = those whose classification is retryable;
-        ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
-        was none: a look in vain is no rejection; ``learns`` has what comes of retries counted.
+        ``learns`` has what comes of retries counted.
         Raises ValueError for a number out of bounds.
         """
 
-    def begin(self, attempt: int = 1) -> Call:
+    def begin(self, attempt: int = 1, look: bool = False) -> Call:
         """Let a call begin; what it is told of is the `Call` that this gives.
 
         ``attempt``: the number of its try, 1 to 65,535, where those before it were made elsewhere.
+        ``look``: whoever asks waits for a permit, and that there is none is not counted as full.
         Raises what the policy rejects with, if it is not to be made.
         """
 

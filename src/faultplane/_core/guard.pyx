@@ -95,7 +95,7 @@ cdef class Guard:
     cdef readonly str operation
     cdef readonly object policy
     cdef uint32_t attempts
-    cdef bint breaker, budget, limit, asks, waits, learns
+    cdef bint breaker, budget, limit, asks, learns
     cdef object on
     cdef object open_type, full_type, deadline
     cdef uint64_t reclaim_ms
@@ -110,7 +110,7 @@ cdef class Guard:
 
     def configure(
         self, *, uint32_t attempts, bint breaker, bint budget, bint limit, bint asks, on=None,
-        bint waits=False, bint learns=False
+        bint learns=False
     ):
         """Say what is guarded and how.
 
@@ -118,8 +118,7 @@ cdef class Guard:
         are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
         types of exception that are tried again, None = those whose classification is retryable;
-        ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
-        was none: a look in vain is no rejection; ``learns`` has what comes of retries counted.
+        ``learns`` has what comes of retries counted.
         Raises ValueError for a number out of bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
@@ -127,17 +126,18 @@ cdef class Guard:
         self.attempts = attempts
         self.breaker, self.budget, self.limit = breaker, budget, limit
         self.asks, self.on = asks, on
-        self.waits, self.learns = waits, learns
+        self.learns = learns
 
     cdef int check(self) except -1:
         if self.cell is None:
             raise RuntimeError("the guard was not initialised")
         return 0
 
-    def begin(self, uint32_t attempt=1):
+    def begin(self, uint32_t attempt=1, bint look=False):
         """Let a call begin; what it is told of is the `Call` that this gives.
 
         ``attempt``: the number of its try, 1 to 65,535, where those before it were made elsewhere.
+        ``look``: whoever asks waits for a permit, and that there is none is not counted as full.
         Raises what the policy rejects with, if it is not to be made.
         """
         cdef Call call
@@ -148,7 +148,7 @@ cdef class Guard:
         call.guard = self
         call.now.attempt = attempt
         call.now.previous = 0.0
-        rejection = reject_or_begin(self, &call.now)
+        rejection = reject_or_begin(self, &call.now, look)
         if rejection is not None:
             raise rejection
         return call
@@ -192,7 +192,7 @@ cdef inline void started(Guard g, Control* c, Try* t) noexcept:
         t.start_nano = fp_clock_monotonic()  # it has no slot that says so
 
 
-cdef object reject_or_begin(Guard g, Try* t):
+cdef object reject_or_begin(Guard g, Try* t, bint look):
     """Let a try begin; None, or the exception that says why not."""
     cdef Control* c = g.cell.here()
     cdef uint64_t at = fp_clock_coarse_ms()
@@ -209,7 +209,7 @@ cdef object reject_or_begin(Guard g, Try* t):
     if g.limit:
         t.permit = control_take(c) or take_of_dead(g, t, at)
         if not t.permit:
-            if not g.waits or t.attempt > 1:
+            if not look:
                 control_total(c, TOTAL_FULL, 1)
             control_unmade(c, t.ticket)
             return g.full_type(g.operation, 0.0)
@@ -444,7 +444,7 @@ cdef class Call:
         if self.guard is None:
             raise RuntimeError("a call is made by Guard.begin")
         self.now.attempt += 1
-        rejection = reject_or_begin(self.guard, &self.now)
+        rejection = reject_or_begin(self.guard, &self.now, False)
         if rejection is not None:
             give_up(self.guard, &self.now)
             raise rejection
@@ -538,7 +538,7 @@ cdef PyObject* guarded_call(
 cdef bint begin_slowly(Guard g, Try* t, PyObject* last) noexcept:
     """Let a try begin, or raise why not: what the one before it raised, if there was one."""
     try:
-        raised = reject_or_begin(g, t)
+        raised = reject_or_begin(g, t, False)
         if raised is None:
             return True
         if last != NULL:

@@ -49,7 +49,7 @@ class Guard:
         self._text = utf8_of(operation)
         self._attempts = 1
         self._breaker = self._budget = self._limit = self._asks = False
-        self._waits = self._learns = False
+        self._learns = False
         self._on: tuple[type[BaseException], ...] | None = None
         self._reclaim_at = 0.0
 
@@ -62,7 +62,6 @@ class Guard:
         limit: bool,
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
-        waits: bool = False,
         learns: bool = False,
     ) -> None:
         """Say what is guarded and how.
@@ -71,8 +70,7 @@ class Guard:
         are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
         only after errors that may say it themselves, and there is no wait after others; ``on`` the
         types of exception that are tried again, None = those whose classification is retryable;
-        ``waits``: whoever begins a call waits for a permit, and counts the call as full if there
-        was none: a look in vain is no rejection; ``learns`` has what comes of retries counted.
+        ``learns`` has what comes of retries counted.
         Raises ValueError for a number out of bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
@@ -80,19 +78,20 @@ class Guard:
         self._attempts = attempts
         self._breaker, self._budget, self._limit = breaker, budget, limit
         self._asks, self._on = asks, on
-        self._waits, self._learns = waits, learns
+        self._learns = learns
 
-    def begin(self, attempt: int = 1) -> Call:
+    def begin(self, attempt: int = 1, look: bool = False) -> Call:
         """Let a call begin; what it is told of is the `Call` that this gives.
 
         ``attempt``: the number of its try, 1 to 65,535, where those before it were made elsewhere.
+        ``look``: whoever asks waits for a permit, and that there is none is not counted as full.
         Raises what the policy rejects with, if it is not to be made.
         """
         if not 1 <= attempt <= ATTEMPT_MAX:
             raise ValueError(f"attempt must be 1 to {ATTEMPT_MAX}, got {attempt}")
         call = Call(self)
         call.attempt = attempt
-        self._begin(call)
+        self._begin(call, look=look)
         return call
 
     def wrap(self, function: Callable[..., Any]) -> Guarded:
@@ -101,20 +100,20 @@ class Guard:
 
     # ----------------------------------------------------------------------------- one try
 
-    def _begin(self, call: Call) -> None:
+    def _begin(self, call: Call, *, look: bool = False) -> None:
         cell = self.cell
         call.permit, ticket = False, REJECTED
         if not self._limit:
             brings = self._budget and call.attempt == 1
             ticket = cell._let_through(brings=brings)  # noqa: SLF001 - as below: of one core
         if ticket < 0:
-            ticket = self._let_through(call)
+            ticket = self._let_through(call, look)
         call.ticket = ticket if self._breaker else TICKET_UNCOUNTED
         call.epoch, call.under_way = cell.epoch, True
         call.start_nano = _nano()
         call.token = take(self._text, _parent())
 
-    def _let_through(self, call: Call) -> int:
+    def _let_through(self, call: Call, look: bool) -> int:
         """The ticket of a call that something may be in the way of; raises what it is rejected."""
         cell, ticket = self.cell, TICKET_UNCOUNTED
         if self._breaker:
@@ -127,12 +126,12 @@ class Guard:
             if ticket < 0:
                 raise self.policy.open(self.operation, cell.wait_ms() / 1000)
         if self._limit:
-            ticket = self._take(call, ticket)
+            ticket = self._take(call, ticket, look)
         if self._budget and call.attempt == 1:
             cell.deposit()
         return ticket
 
-    def _take(self, call: Call, ticket: int) -> int:
+    def _take(self, call: Call, ticket: int, look: bool) -> int:
         """Take a permit, or have the try rejected; the ticket that it then has."""
         cell, epoch = self.cell, self.cell.epoch
         goes_without = False
@@ -147,7 +146,7 @@ class Guard:
             if not call.permit and not goes_without:
                 cell.unmade(ticket)
         if not call.permit and not goes_without:
-            if not self._waits or call.attempt > 1:
+            if not look:
                 cell.total(_TOTAL["full"])
             raise self.policy.full(self.operation, 0.0)
         return ticket

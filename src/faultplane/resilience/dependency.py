@@ -222,7 +222,6 @@ class Dependency:
             asks=retry is not None
             and (not retry.backoff.is_zero or retry.asks is not None or retry.learn is not None),
             on=retry.caught if retry else None,
-            waits=self.limit is not None and self.limit.wait_max > 0,
             learns=retry is not None and (retry.adaptive or retry.learn is not None),
         )
 

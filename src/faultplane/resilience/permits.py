@@ -58,7 +58,7 @@ class _Wait:
     def look(self) -> Any:
         """The call, or None where there is no permit yet; raises LimitExceeded in the end."""
         try:
-            return self._dependency.guard.begin()
+            return self._dependency.guard.begin(look=True)
         except LimitExceeded:
             if time.monotonic() < self._until:
                 return None

@@ -133,6 +133,11 @@ def test_who_does_not_wait_and_a_retry_are_full_at_once(name, seen):
         at_once.call(str)
     assert seen(at_once).totals["full"] == 1
 
+    elsewhere = Dependency(f"{name}-elsewhere", limit=Bulkhead(1, wait_max=60))
+    with elsewhere, pytest.raises(LimitExceeded):
+        elsewhere.guard.begin()  # by who does not look again
+    assert seen(elsewhere).totals["full"] == 1
+
     others = []
     waiting = Dependency(
         f"{name}-waiting",
