@@ -201,6 +201,7 @@ WRONG = (
     ('state=~"forced-open|disabled', 'state=~"disabled'),
     ('{state="open"}[30m]', '{state="closed"}[30m]'),
     ('{reason!="breaker"}', '{reason="limit"}'),
+    ("healthy == 0", "healthy == 1"),
     ("tokens_max < 0.1", "tokens_max < 0.01"),
 )
 
