@@ -116,16 +116,16 @@ class FileLock:
         self._byte = byte
 
     @contextmanager
-    def held(self, wait_seconds_max: float = WAIT_SECONDS_MAX) -> Iterator[None]:
+    def held(self, wait_seconds_max: float | None = None) -> Iterator[None]:
         """Hold the byte, and the process lock with it; the same thread may do so again.
 
-        Raises StorageError after ``wait_seconds_max``. A signal handler that raises leaves nothing
-        taken.
+        Raises StorageError after ``wait_seconds_max``, None = `WAIT_SECONDS_MAX`. A signal handler
+        that raises leaves nothing taken.
         """
         with process_lock:
             depth = _held.get((self._fd, self._byte), 0)
             try:
-                self._wait(wait_seconds_max)
+                self._wait(WAIT_SECONDS_MAX if wait_seconds_max is None else wait_seconds_max)
                 yield
             finally:
                 try:

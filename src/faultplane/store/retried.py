@@ -1,7 +1,5 @@
 """What a cell says of retries that have ended, as readers see it. Any word at all can be read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
