@@ -236,7 +236,7 @@ class Dependency:
             **({} if self.hedge is None else {"hedge": policy.described(self.hedge)}),
         }
         if self._health is not None:
-            values["health"] = policy.described(self._health)
+            values["health"] = self._health.numbers
         for name in (None, "retry", "breaker"):
             if name is not None:
                 values[name] = "too long to be shown"  # type: ignore[assignment]

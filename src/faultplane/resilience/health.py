@@ -75,6 +75,12 @@ class Health:
         whole("rise", self.rise, 1, RESULTS_MAX)
         whole("fall", self.fall, 1, RESULTS_MAX)
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What is declared of it: all but the function, whose name may be as long as it likes."""
+        names = ("interval", "timeout", "rise", "fall", "opens")
+        return {name: getattr(self, name) for name in names}
+
 
 def next_word(word: int, is_good: bool, policy: Health, now_ms: int) -> int:
     """The word of the health after a result.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import signal
@@ -318,6 +319,18 @@ def test_rows_and_the_command_show_it(name):
     assert row["declaration"]["health"]["interval"] == HOUR
     shown = "\n".join(breakers_view.lines([row]) + breakers_view.details(row))
     assert "healthy" in shown and "1 check, 0 failed" in shown
+
+
+def test_a_check_of_a_long_name_is_declared_by_its_numbers(name):
+    """What is declared has a bound, and a function may be called anything."""
+    check = functools.partial(lambda *_: True, "a" * 5000)
+    dependency = Dependency(name, health=Health(check, interval=HOUR))
+    HealthChecks(dependency).look()
+    assert (dependency.shared, dependency.problem, dependency.health) == (True, "", "healthy")
+    with fp.init() as domain:
+        (row,) = [row for row in domain.dependencies_rows() if row["name"] == name]
+    told = {"interval": HOUR, "timeout": 2.0, "rise": 2, "fall": 3, "opens": False}
+    assert row["declaration"]["health"] == told
 
 
 @pytest.mark.parametrize(
