@@ -12,13 +12,16 @@ itself, a status of 500 included, is no error here: an exception is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final
 
 import faultplane as fp
 from faultplane.integrations.naming import named
+from faultplane.integrations.outgoing import without_our_frames
+from faultplane.integrations.serving import BUSY, LATE, Bounds, answer_headers
 
-__all__ = ["BLOCK", "Body", "Middleware", "method_of", "observed", "remote_user_of"]
+__all__ = ["BLOCK", "Body", "Bounded", "Middleware", "method_of", "observed", "remote_user_of"]
 
 Environ = dict[str, Any]
 User = str | int | None
@@ -39,6 +42,17 @@ def remote_user_of(environ: Environ) -> User:
     return str(environ.get("REMOTE_USER", "")) or None
 
 
+def is_made(body: Iterable[bytes], environ: Environ) -> bool:
+    """Whether no code of the application runs any more; its body is given on as it is then.
+
+    Servers look at the type of lists and of their own files.
+    """
+    if isinstance(body, (list, tuple)):
+        return True
+    files = environ.get("wsgi.file_wrapper")
+    return isinstance(files, type) and isinstance(body, files)
+
+
 class Middleware:
     """A WSGI application with each request of ``application`` captured.
 
@@ -48,6 +62,8 @@ class Middleware:
 
     ``user`` is asked whose request it was that failed, where users are kept (FAULTPLANE_USER_KEY)
     and the application has not said it with ``faultplane.set_user()``.
+
+    ``bounds`` has each request served within them, as `Bounded` does.
     """
 
     def __init__(
@@ -55,8 +71,10 @@ class Middleware:
         application: Callable[..., Iterable[bytes]],
         operation: Callable[[Environ], str] = method_of,
         user: Callable[[Environ], User] = remote_user_of,
+        *,
+        bounds: Bounds | None = None,
     ) -> None:
-        self.application = application
+        self.application = application if bounds is None else Bounded(application, bounds)
         self.operation = operation
         self.user = user
 
@@ -84,14 +102,7 @@ class Middleware:
         return body
 
     def _is_made(self, body: Iterable[bytes], environ: Environ) -> bool:
-        """Whether no code of the application runs any more; it is given on as it is then.
-
-        Servers look at the type of lists and of their own files.
-        """
-        if isinstance(body, (list, tuple)):
-            return True
-        files = environ.get("wsgi.file_wrapper")
-        return isinstance(files, type) and isinstance(body, files)
+        return is_made(body, environ)
 
     def _operation_of(self, environ: Environ) -> str:
         operation = self.operation
@@ -199,3 +210,114 @@ class _SizedBody(Body):
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
+
+
+class Bounded:
+    """A WSGI application each request of which is served within ``bounds``.
+
+    One that is too many is answered 503, with ``Retry-After``, before the application sees it. A
+    thread cannot be interrupted: one whose time is over goes on, but `faultplane.time_left` tells
+    it all along, in the body that it makes as well. One that has no time when it arrives is
+    answered 504. A permit is held until the body was sent.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]], bounds: Bounds) -> None:
+        if not isinstance(bounds, Bounds):
+            raise fp.errors.InvalidSetting(f"bounds must be Bounds, got {bounds!r}")
+        self.application = application
+        self.bounds = bounds
+        self._key = "HTTP_" + (bounds.header or "").upper().replace("-", "_")
+        self._entering: fp.Exchange[None, None] = fp.Exchange(lambda _: None)
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request, as a server asks for it."""
+        bounds = self.bounds
+        try:
+            if bounds.is_spared(environ):
+                return self.application(environ, start_response)
+            said = environ.get(self._key) if bounds.header else None
+            seconds = bounds.seconds_of(said)
+            if seconds is not None and seconds <= 0:
+                return _answered(start_response, bounds, LATE)
+            if bounds.limit is None:
+                return self._served(seconds, environ, start_response)
+            try:
+                call = self._entering.begin(bounds.limit)
+            except fp.errors.LimitExceeded:
+                return _answered(start_response, bounds, BUSY)
+            try:
+                body = self._served(seconds, environ, start_response)
+            except BaseException:
+                call.succeeded()  # whatever came of it: it is over
+                raise
+            return _holding(call, body, environ)
+        except BaseException as error:
+            without_our_frames(error)
+            raise
+
+    def _served(
+        self, seconds: float | None, environ: Environ, start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if seconds is None:
+            return self.application(environ, start_response)
+        until = time.monotonic() + seconds
+        with fp.deadline(seconds):
+            body = self.application(environ, start_response)
+        return body if is_made(body, environ) else _InTime(body, until)
+
+
+class _InTime:
+    """A body each part of which is made within a deadline."""
+
+    def __init__(self, body: Iterable[bytes], until: float) -> None:
+        self._body, self._until = body, until
+        self._parts: Iterator[bytes] | None = None
+
+    def __iter__(self) -> _InTime:
+        return self
+
+    def __next__(self) -> bytes:
+        with fp.deadline(max(self._until - time.monotonic(), 0.0)):
+            if self._parts is None:
+                self._parts = iter(self._body)
+            try:
+                return next(self._parts)
+            except BaseException as error:
+                without_our_frames(error)
+                raise
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"_body", "_parts", "_until"}:
+            raise AttributeError(name)  # of a copy that is not made yet
+        return getattr(self._body, name)  # close(), where it has one
+
+
+class _Permit:
+    """What a body ends, as a block is ended."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def leave(self) -> None:
+        """The body was sent, or nobody wants it."""
+        self._call.succeeded()
+
+
+def _holding(call: Any, body: Iterable[bytes], environ: Environ) -> Iterable[bytes]:
+    """``body``, with which ``call`` ends."""
+    if is_made(body, environ):
+        call.succeeded()
+        return body
+    permit: Any = _Permit(call)
+    return observed(body, permit, None, _without_ours)
+
+
+def _without_ours(request: object, block: object, exc: BaseException) -> None:
+    without_our_frames(exc)
+
+
+def _answered(start_response: Callable[..., Any], bounds: Bounds, status: str) -> list[bytes]:
+    start_response(status, answer_headers(bounds, status))
+    return [b""]
