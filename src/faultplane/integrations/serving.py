@@ -72,7 +72,7 @@ class Bounds:
             raise fp.errors.InvalidSetting(
                 f"limit must be a Dependency with a limit, got {limit!r}"
             )
-        for what in ("retry", "breaker", "deadline", "timeout", "fallback"):
+        for what in ("retry", "breaker", "deadline", "timeout", "hedge", "fallback"):
             if getattr(limit, what) is not None:
                 raise fp.errors.InvalidSetting(
                     f"limit must have a limit alone, and {limit.name} has a {what}"
