@@ -16,7 +16,7 @@ from typing import Any
 
 from pyarrow import ArrowInvalid
 
-from faultplane import arrow, schema
+from faultplane import arrow, control_schema, schema
 from faultplane._backend import core
 from faultplane.cli import deaths as cli_deaths
 from faultplane.errors import CorruptFile, FaultplaneError, InvalidSetting
@@ -323,7 +323,8 @@ def _call(file: control.ControlFile, index: int) -> None:
     assert cell.wait_ms() >= 0
     assert cell.tokens() >= 0
     assert min(cell.window()) >= 0
-    cell.open_for(5)
+    cell.open_for(5, control_schema.CAUSE_ASKED)
+    cell.retried(5 << control_schema.REASON_TYPE_SHIFT | 3, helped=True, micros=10)
     for slot, incarnation in file.lease_holders(index):
         cell.reclaim(slot, incarnation)
     file.declare(index, dict.fromkeys(control.CONFIG_NAMES, 3), "{}", 1, 7)

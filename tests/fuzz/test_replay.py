@@ -66,6 +66,15 @@ def test_every_case_is_read_or_refused(kind):
         assert target.executions > 1, "there is a corpus"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_base_is_read_as_it_is(kind):
+    """Else the fuzzer looks at refusals alone: python -m fuzz.bases makes them anew."""
+    with Target(kind) as target:
+        for base in range(len(target.files.names)):
+            target.execute(cases.Case(base, 0, -1, ()))
+            assert target.was_read, target.files.names[base]
+
+
 @pytest.mark.parametrize("kind", READ)
 def test_a_domain_with_a_damaged_file_is_read_as_far_as_it_goes(kind):
     with Target(kind) as target:
