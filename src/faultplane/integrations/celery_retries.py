@@ -58,7 +58,7 @@ class GuardedTask(Task):
     is called as a function is tried once.
 
     Raises InvalidSetting, when it is bound to its application, for a dependency without a
-    ``retry``, and for one with a ``deadline``, ``timeout`` or ``fallback``.
+    ``retry``, and for one with a ``deadline``, ``timeout``, ``fallback`` or ``hedge``.
     """
 
     abstract = True
@@ -74,7 +74,7 @@ class GuardedTask(Task):
             raise fp.errors.InvalidSetting(
                 f"{cls.name}: dependency must be a Dependency with a retry, got {dependency!r}"
             )
-        for what in ("deadline", "timeout", "fallback"):
+        for what in ("deadline", "timeout", "fallback", "hedge"):
             if getattr(dependency, what) is not None:
                 raise fp.errors.InvalidSetting(
                     f"{cls.name}: {what} of {dependency.name} cannot be kept by a task: Celery has "

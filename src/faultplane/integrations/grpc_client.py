@@ -22,7 +22,7 @@ import grpc
 import grpc.aio
 
 import faultplane as fp
-from faultplane.integrations.outgoing import without_our_frames
+from faultplane.integrations.outgoing import NO_FALLBACK, NO_HEDGE, refuse, without_our_frames
 
 __all__ = ["GuardedInterceptor", "guarded_interceptors"]
 
@@ -36,13 +36,7 @@ class _Guarded:
     """What the interceptors of both kinds of channel have in common."""
 
     def __init__(self, dependency: fp.Dependency, methods: Collection[str] = ()) -> None:
-        if not isinstance(dependency, fp.Dependency):
-            raise fp.errors.InvalidSetting(f"dependency must be a Dependency, got {dependency!r}")
-        if dependency.fallback is not None:
-            raise fp.errors.InvalidSetting(
-                f"{dependency.name}: an interceptor gives calls, not messages: give the fallback "
-                "to a dependency that guards the function that makes the call"
-            )
+        refuse(dependency, fallback=NO_FALLBACK, hedge=NO_HEDGE)
         if isinstance(methods, str):
             raise fp.errors.InvalidSetting(f"methods must be several, got {methods!r}")
         self.dependency = dependency

@@ -15,11 +15,14 @@ import faultplane as fp
 __all__ = [
     "IDEMPOTENT",
     "KEY_HEADER",
+    "NO_FALLBACK",
+    "NO_HEDGE",
     "SHORT_BODY_BYTES",
     "Until",
     "checked",
     "failure_or_none",
     "is_short",
+    "refuse",
     "seconds_left",
     "without_our_frames",
 ]
@@ -31,14 +34,18 @@ KEY_HEADER: Final = "Idempotency-Key"
 SHORT_BODY_BYTES: Final = 65_536
 """An answer that nobody gets is read to its end up to here, so that its connection is kept."""
 
+NO_FALLBACK: Final = "a fallback answers for a function: guard that with it"
+NO_HEDGE: Final = "a hedge calls a coroutine function once more: guard that with it"
+"""Why a dependency that guards a client may not have these."""
+
 Until = Literal["body", "headers"]
 Error = TypeVar("Error", bound=Exception)
 
 
 def checked(dependency: object, methods: Collection[str], until: str) -> frozenset[str]:
     """``methods`` in capitals; InvalidSetting where one of the three cannot be used."""
-    if not isinstance(dependency, fp.Dependency):
-        raise fp.errors.InvalidSetting(f"dependency must be a Dependency, got {dependency!r}")
+    refuse(dependency, hedge=NO_HEDGE)
+    assert isinstance(dependency, fp.Dependency)
     if dependency.fallback is not None and dependency.fallback.remembers:
         raise fp.errors.InvalidSetting(
             f"{dependency.name}: Fallback.stale keeps answers, and a response is read once: guard "
@@ -49,6 +56,15 @@ def checked(dependency: object, methods: Collection[str], until: str) -> frozens
     if isinstance(methods, str):
         raise fp.errors.InvalidSetting(f"methods must be several, got {methods!r}")
     return frozenset(method.upper() for method in methods)
+
+
+def refuse(dependency: object, **policies: str) -> None:
+    """Raise InvalidSetting for what is no `Dependency`, or has one of ``policies``, and say why."""
+    if not isinstance(dependency, fp.Dependency):
+        raise fp.errors.InvalidSetting(f"dependency must be a Dependency, got {dependency!r}")
+    for policy, why in policies.items():
+        if getattr(dependency, policy) is not None:
+            raise fp.errors.InvalidSetting(f"{dependency.name}: {why}")
 
 
 def failure_or_none(error: Error) -> Error | None:

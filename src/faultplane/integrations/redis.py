@@ -22,7 +22,13 @@ import redis.asyncio
 from redis import exceptions
 
 import faultplane as fp
-from faultplane.integrations.outgoing import failure_or_none, without_our_frames
+from faultplane.integrations.outgoing import (
+    NO_FALLBACK,
+    NO_HEDGE,
+    failure_or_none,
+    refuse,
+    without_our_frames,
+)
 
 __all__ = ["READS", "guard_client"]
 
@@ -63,22 +69,17 @@ def guard_client(
     Threads cannot be interrupted: give ``socket_timeout`` to a client of theirs. Retries of
     redis-py multiply with these: ``retry=Retry(NoBackoff(), 0)``, as it is before redis-py 6.
 
-    Raises InvalidSetting for another client, a dependency with a ``fallback``, or with a
-    ``timeout`` where the client is not asynchronous.
+    Raises InvalidSetting for another client, a dependency with a ``fallback`` or a ``hedge``, or
+    with a ``timeout`` where the client is not asynchronous.
     """
     given: Any = client
     is_async = isinstance(given, redis.asyncio.Redis)
     if not (is_async or isinstance(given, redis.Redis)) or hasattr(given, _STACK):
         raise fp.errors.InvalidSetting(f"client must be a Redis, got {given!r}")
-    if not isinstance(dependency, fp.Dependency):
-        raise fp.errors.InvalidSetting(f"dependency must be a Dependency, got {dependency!r}")
-    if dependency.timeout is not None and not is_async:
-        raise fp.errors.InvalidSetting(
-            f"{dependency.name}: timeout cannot interrupt a thread: give the client socket_timeout"
-        )
-    if dependency.fallback is not None:
-        raise fp.errors.InvalidSetting(
-            f"{dependency.name}: a fallback answers for a function: guard that with it"
+    refuse(dependency, fallback=NO_FALLBACK, hedge=NO_HEDGE)
+    if not is_async:
+        refuse(
+            dependency, timeout="timeout cannot interrupt a thread: give the client socket_timeout"
         )
     if isinstance(commands, str):
         raise fp.errors.InvalidSetting(f"commands must be several, got {commands!r}")

@@ -23,7 +23,7 @@ from sqlalchemy import Engine, event, exc
 from sqlalchemy.util import await_only
 
 import faultplane as fp
-from faultplane.integrations.outgoing import without_our_frames
+from faultplane.integrations.outgoing import NO_FALLBACK, NO_HEDGE, refuse, without_our_frames
 
 __all__ = ["guard_engine"]
 
@@ -42,19 +42,11 @@ def guard_engine(engine: Any, dependency: fp.Dependency) -> None:
     Drivers cannot be bounded from here: give them timeouts of their own (``connect_timeout``,
     ``statement_timeout``, ``socket_timeout``). ``deadline`` bounds connecting with its retries.
 
-    Raises InvalidSetting for what is no engine, and a dependency with a ``timeout`` or a
-    ``fallback``.
+    Raises InvalidSetting for what is no engine, and a dependency with a ``timeout``, a
+    ``fallback`` or a ``hedge``.
     """
-    if not isinstance(dependency, fp.Dependency):
-        raise fp.errors.InvalidSetting(f"dependency must be a Dependency, got {dependency!r}")
-    if dependency.timeout is not None:
-        raise fp.errors.InvalidSetting(
-            f"{dependency.name}: timeout cannot interrupt a driver: give it one of its own"
-        )
-    if dependency.fallback is not None:
-        raise fp.errors.InvalidSetting(
-            f"{dependency.name}: a fallback answers for a function: guard that with it"
-        )
+    why = "timeout cannot interrupt a driver: give it one of its own"
+    refuse(dependency, timeout=why, fallback=NO_FALLBACK, hedge=NO_HEDGE)
     plain = getattr(engine, "sync_engine", engine)
     if not isinstance(plain, Engine):
         raise fp.errors.InvalidSetting(f"engine must be an Engine or AsyncEngine, got {engine!r}")

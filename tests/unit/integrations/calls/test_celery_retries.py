@@ -204,6 +204,7 @@ def test_a_rejection_that_a_task_retries_by_hand_puts_it_back_too(tasked, name, 
         ({"dependency": fp.Dependency("x", retry=RETRY, deadline=1)}, "deadline of x cannot be"),
         ({"dependency": fp.Dependency("x", retry=RETRY, timeout=1)}, "timeout of x cannot be"),
         ({"dependency": fp.Dependency("x", retry=RETRY, fallback=len)}, "fallback of x cannot"),
+        ({"dependency": fp.Dependency("x", retry=RETRY, hedge=1)}, "hedge of x cannot"),
         ({"rejections_max": -1}, "rejections_max must be 0 to 65535, got -1"),
     ],
 )

@@ -432,7 +432,8 @@ def test_cancellation_leaves_nothing_behind(method, when, orders, target, name, 
     [
         (lambda kind, one: kind("bank"), "dependency must be a Dependency, got 'bank'"),
         (lambda kind, one: kind(one, GET), "methods must be several"),
-        (lambda kind, one: kind(fp.Dependency("x", fallback=len)), "not messages"),
+        (lambda kind, one: kind(fp.Dependency("x", fallback=len)), "answers for a function"),
+        (lambda kind, one: kind(fp.Dependency("x", hedge=1)), "a hedge calls a coroutine"),
     ],
 )
 def test_what_cannot_be_used_is_refused(kind, make, said, name):

@@ -394,6 +394,7 @@ def test_cancellation_leaves_nothing_behind(client, when, origin, name, seen):
         ({"until": "end"}, "until must be body or headers, got 'end'"),
         ({"methods": "GET"}, "methods must be several, got 'GET'"),
         ({"dependency": "bank"}, "dependency must be a Dependency, got 'bank'"),
+        ({"dependency": fp.Dependency("x", hedge=1)}, "a hedge calls a coroutine function"),
         ({"fallback": fp.Fallback.stale()}, "a response is read once"),
     ],
 )

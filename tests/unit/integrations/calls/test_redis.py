@@ -405,6 +405,10 @@ def test_what_is_taken_for_a_read_the_server_takes_for_one(plain):
             lambda one: guard_client(redis.Redis(), fp.Dependency("x", fallback=len)),
             "answers for a function",
         ),
+        (
+            lambda one: guard_client(redis.Redis(), fp.Dependency("x", hedge=1)),
+            "a hedge calls a coroutine",
+        ),
         (lambda one: guard_client(guard_client(redis.Redis(), one), one), "guarded already"),
     ],
 )

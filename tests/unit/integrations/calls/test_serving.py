@@ -440,6 +440,7 @@ def test_a_predicate_that_raises_spares_nobody(limited):
             "x has a breaker",
         ),
         (lambda: Bounds(limit=fp.Dependency("x", limit=1, deadline=1)), "x has a deadline"),
+        (lambda: Bounds(limit=fp.Dependency("x", limit=1, hedge=1)), "x has a hedge"),
         (lambda: asgi.Bounded(Shop(), 3), "bounds must be Bounds, got 3"),
         (lambda: wsgi.Bounded(Store(), 3), "bounds must be Bounds, got 3"),
     ],

@@ -453,6 +453,12 @@ def test_other_listeners_and_other_engines_stay_as_they_were(tmp_path, name, see
             ),
             "answers for a function",
         ),
+        (
+            lambda one: guard_engine(
+                sqlalchemy.create_engine("sqlite://"), fp.Dependency("x", hedge=1)
+            ),
+            "a hedge calls a coroutine",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused(make, said, name):
