@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -10,7 +11,15 @@ from typing import Any, Self
 
 from origin import closed_port
 
-PROGRAMS = [shutil.which(name) for name in ("initdb", "postgres", "pg_isready")]
+# Debian keeps servers of several versions apart, and none of them in PATH.
+FOLDERS = [
+    os.environ.get("PATH", ""),
+    *sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True),
+]
+PROGRAMS = [
+    shutil.which(name, path=os.pathsep.join(FOLDERS))
+    for name in ("initdb", "postgres", "pg_isready")
+]
 NOBODY = 65_534
 SECONDS_MAX = 60
 
