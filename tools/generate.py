@@ -106,6 +106,7 @@ def _vocabulary() -> Iterator[Section]:
         constants = [(f"{prefix}_{_upper(term.name)}", term.code) for term in terms]
         yield f"{title} (codes on disk)", [*constants, (f"{prefix}_COUNT", len(terms))]
     totals = [(f"TOTAL_{name.upper()}", i) for i, name in enumerate(control_schema.TOTALS)]
+    totals.append(("TOTALS_COUNT", len(totals)))
     yield "Totals of a control cell (index)", totals
     severities = [(f"SEVERITY_{_upper(s.name)}", s.number) for s in schema.SEVERITIES]
     yield "Severities (OpenTelemetry severity numbers)", severities

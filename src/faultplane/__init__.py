@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from faultplane.resilience.fallback import Fallback
     from faultplane.resilience.health import Health, HealthChecks
     from faultplane.resilience.hedge import Hedge, quantile
-    from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
+    from faultplane.resilience.policy import Breaker, Bulkhead, RateLimit, Retry, RetryBudget
     from faultplane.resilience.spellings import circuit_breaker, retry
     from faultplane.store import Domain, Records
 
@@ -124,6 +124,7 @@ __all__ = [
     "Hedge",
     "Kind",
     "MetricsApp",
+    "RateLimit",
     "RecordingHandler",
     "Records",
     "RecoveryStrategy",
@@ -185,6 +186,7 @@ _LAZY: Final = {
     "HealthChecks": "faultplane.resilience.health",
     "Kind": "faultplane.classify",
     "MetricsApp": "faultplane.monitor.metrics_app",
+    "RateLimit": "faultplane.resilience.policy",
     "RecordingHandler": "faultplane.capture.log_handler",
     "Records": "faultplane.store",
     "RecoveryStrategy": "faultplane.classify",

@@ -100,11 +100,12 @@ RATE_ONE: Final = 1_000_000
 TOTALS: Final = (
     "failures", "slow", "ignored", "rejected", "late", "probes", "opened", "closed", "retries",
     "recovered", "budget_exhausted", "full", "timeouts", "gave_up", "fallbacks", "reclaimed",
+    "rate_limited",
 )  # fmt: skip
 """What is counted exactly, by all processes together, since the cell was made."""
 # outcomes of retries, of a kind or of a type = its code or its tag:32 | epoch:16 | helped:8
 # | failed:8; what they took, in microseconds = recent:32 | usual:32.
-RETRIED_TYPES: Final = 12
+RETRIED_TYPES: Final = 11
 """Types of error of one dependency whose retries are counted apart."""
 RETRIED_KINDS: Final = 16
 RETRIED_OF_SHIFT: Final = 32
@@ -163,6 +164,8 @@ CONFIG_FIELDS: Final = (
     Field("floor_milli", "Q", "tokens a second brings, in thousandths"),
     Field("capacity_milli", "Q", "tokens kept at most, in thousandths; 0 = no budget"),
     Field("limit", "Q", "calls under way at once; 0 = any number"),
+    Field("rate_milli", "Q", "calls a second, in thousandths; 0 = any number"),
+    Field("burst_milli", "Q", "calls that may come at once, in thousandths"),
 )
 
 CONFIG_WORDS: Final = len(CONFIG_FIELDS)
@@ -185,6 +188,8 @@ CONFIG_MAX: Final = {
     "capacity_milli": BUDGET_TOKENS_MAX * MILLI,
     "limit": PERMITS_MAX,
     "asked_ms_min": _DAY_MS,
+    "rate_milli": BUDGET_TOKENS_MAX * MILLI,
+    "burst_milli": BUDGET_TOKENS_MAX * MILLI,
 }
 """The most that each of `CONFIG_FIELDS` may be: who reads more takes this, since the file of all
 processes may have been damaged by one of them."""
@@ -200,7 +205,7 @@ CONTROL_CELL: Final = Layout(
     Field("retried_types", f"{RETRIED_TYPES}Q", "retries that helped and that did not, of a type"),
     # Words below change. What every call reads, and few write, has two cache lines of its own.
     Field("breaker", HOT_WORD, "the breaker's word; config_version; opened in a row"),
-    Field("budget", HOT_WORD, "the retry budget's bucket; failures in a row"),
+    Field("budget", HOT_WORD, "the retry budget's bucket; failures in a row; that of the rate"),
     Field("outcomes", HOT_WORD, "count window: failures; slow calls (first two words)"),
     Field("buckets", f"{4 * BUCKETS}Q", "time window: calls, failures, slow, 0 of each bucket"),
     Field("totals", f"{len(TOTALS)}Q", "exact totals, in the order of TOTALS"),
@@ -224,6 +229,7 @@ CONTROL_CELL_CONFIG_VERSION: Final = 1
 CONTROL_CELL_REOPENED: Final = 2
 CONTROL_CELL_TOKENS: Final = 0
 CONTROL_CELL_STREAK: Final = 1
+CONTROL_CELL_RATE: Final = 2
 CONTROL_CELL_HEALTH: Final = 0
 CONTROL_CELL_CHECKS: Final = 1
 CONTROL_CELL_CHECKS_FAILED: Final = 2

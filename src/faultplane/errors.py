@@ -211,6 +211,12 @@ class BudgetExhausted(Rejected):
     _why = "the retry budget is exhausted"
 
 
+class RateLimited(Rejected):
+    """As many calls were made of late as may be; ``retry_after`` is when there may be another."""
+
+    _why = "as many calls were made as may be"
+
+
 class LimitExceeded(Rejected):
     """As many calls are under way as may be at once."""
 

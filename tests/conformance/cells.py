@@ -56,13 +56,19 @@ BUDGETS = st.just({}) | st.fixed_dictionaries(
     }
 )
 LIMITS = st.sampled_from([{}, {"limit": 1}, {"limit": 2}, {"limit": 65_535}])
+RATE_LIMITS = st.just({}) | st.fixed_dictionaries(
+    {
+        "rate_milli": st.sampled_from([1, 7770, 10_000, 60_000_000]),
+        "burst_milli": st.sampled_from([1000, 1500, 3000, 60_000_000]),
+    }
+)
 
 
 @st.composite
 def configs(draw) -> dict[str, int]:
     """A declaration's numbers."""
     none = dict.fromkeys(control.CONFIG_NAMES, 0)
-    return none | draw(breakers()) | draw(BUDGETS) | draw(LIMITS)
+    return none | draw(breakers()) | draw(BUDGETS) | draw(LIMITS) | draw(RATE_LIMITS)
 
 
 OWNERS = st.integers(0, SLOTS - 1)
@@ -96,6 +102,8 @@ STEPS = st.one_of(
     st.tuples(st.just("take"), OWNERS),
     st.tuples(st.just("take"), OWNERS),
     st.tuples(st.just("give"), ANY),
+    st.tuples(st.just("turn"), OWNERS, st.integers(1, 6)),
+    st.tuples(st.just("turn_back"), OWNERS),
     st.tuples(st.just("open_for"), OWNERS, LATER),
     st.tuples(st.just("move"), OWNERS, st.integers(0, 5), LATER),
     st.tuples(st.just("total"), OWNERS, st.integers(0, len(layout.TOTALS) - 1), ANY),
@@ -272,6 +280,15 @@ class Driven:
         """One comes back."""
         if self.taken:
             self.taken.pop(which % len(self.taken)).cell.give()
+
+    def turn(self, slot: int, times: int) -> list[tuple[bool, int]]:
+        """Calls of a rate limit; whether each has a turn, and when there is one."""
+        cell = self.owner(slot).cell
+        return [(bool(cell.rate_take(self.now)), cell.rate_wait_ms(self.now)) for _ in range(times)]
+
+    def turn_back(self, slot: int) -> None:
+        """One of them was not made."""
+        self.owner(slot).cell.rate_give()
 
     def total(self, slot: int, which: int, n: int) -> None:
         """Something is counted that no step here comes to."""

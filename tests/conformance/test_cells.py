@@ -78,11 +78,20 @@ def test_what_the_pure_core_tells_later_comes_to_the_same(cores):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["open_ms", "asked_for", "refilled", "sums_of_outcomes", "shifted"]
+    "wrong",
+    [
+        "control.open_ms",
+        "control.asked_for",
+        "control.refilled",
+        "control_rate.rated",
+        "control_window.sums_of_outcomes",
+        "control_window.shifted",
+    ],
 )
 def test_a_core_that_is_a_little_different_is_found_out(cores, monkeypatch, wrong):
     """Negative control: a millisecond, a thousandth, a call or an outcome too many."""
-    pure = importlib.import_module("faultplane._pure.control")
+    place, _, wrong = wrong.partition(".")
+    pure = importlib.import_module(f"faultplane._pure.{place}")
     right = getattr(pure, wrong)
 
     def changed(*args):

@@ -58,6 +58,8 @@ pay = fp.Dependency(
 
 search = fp.Dependency("search", hedge=fp.Hedge(after=fp.quantile(0.95), most=2))
 soon = fp.Dependency("search", hedge=0.05)
+sms = fp.Dependency("sms", rate=fp.RateLimit(10, burst=3, wait_max=1.0))
+mail = fp.Dependency("mail", rate=10)
 
 
 @pay

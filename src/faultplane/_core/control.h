@@ -9,6 +9,7 @@
 #define FAULTPLANE_CONTROL_H
 
 #include "control_cell.h"
+#include "control_rate.h"
 #include "control_retried.h"
 #include "posix.h"
 
@@ -460,24 +461,15 @@ static inline int control_open_for(
 
 /* ------------------------------------------------------------------------------------ budget */
 
-/* The bucket as it is now: what time brought is put in. */
+/* The bucket as it is now. */
 static inline uint64_t budget_refill(const Control *c, uint64_t now_ms) {
     uint64_t *word = control_tokens(c);
     for (;;) {
         uint64_t old = fp_load_acquire(word);
-        uint64_t since = old >> BUDGET_REFILL_SHIFT, tokens = old & BUDGET_TOKENS_MASK;
-        if (old == 0) /* the first: it begins with what it can hold */
-            since = now_ms, tokens = c->capacity_milli;
-        uint64_t elapsed = now_ms > since ? now_ms - since : 0;
-        uint64_t missing = c->capacity_milli > tokens ? c->capacity_milli - tokens : 0;
-        uint64_t steps = c->refill_milli ? elapsed / c->refill_ms : 0;
-        uint64_t brought = steps * c->refill_milli;
-        if (c->floor_milli) /* what is left of a step stays in the time */
-            since += brought >= missing ? elapsed : steps * c->refill_ms;
-        tokens += brought < missing ? brought : missing;
-        uint64_t next = since << BUDGET_REFILL_SHIFT | tokens;
+        uint64_t next =
+            bucket_filled(old, now_ms, c->capacity_milli, c->refill_ms, c->refill_milli);
         if (next == old || fp_cas(word, old, next))
-            return tokens;
+            return next & BUDGET_TOKENS_MASK;
     }
 }
 

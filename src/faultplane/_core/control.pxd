@@ -53,6 +53,9 @@ cdef extern from "control.h" nogil:
     bint budget_hold(const Control* c, uint64_t now_ms) noexcept
     bint budget_send(const Control* c) noexcept
     void budget_let_go(const Control* c) noexcept
+    bint control_rate_take(const Control* c, uint64_t now_ms) noexcept
+    void control_rate_give(const Control* c) noexcept
+    uint64_t control_rate_wait_ms(const Control* c, uint64_t now_ms) noexcept
     bint control_take(const Control* c) noexcept
     void control_give(const Control* c) noexcept
     void control_retried(

@@ -91,6 +91,15 @@ class Cell:
     def tokens(self, now_ms: int | None = None) -> int:
         """Tokens in the retry budget, in thousandths."""
 
+    def rate_take(self, now_ms: int | None = None) -> bool:
+        """Take a token of the rate limit; whether there was one."""
+
+    def rate_give(self) -> None:
+        """Put the token back: the call was not made."""
+
+    def rate_wait_ms(self, now_ms: int | None = None) -> int:
+        """Until there is a token of the rate limit; 0 where there is one."""
+
     def take(self) -> bool:
         """Take a permit; whether there was one."""
 

@@ -9,6 +9,7 @@ from .layout cimport (
     RETRIED_KINDS,
     TOTAL_BUDGET_EXHAUSTED,
     TOTAL_REJECTED,
+    TOTALS_COUNT,
     control_cell_t,
     lease_t,
 )
@@ -165,6 +166,18 @@ cdef class Cell:
         """Tokens in the retry budget, in thousandths."""
         return budget_refill(self.here(), now(now_ms))
 
+    def rate_take(self, now_ms=None):
+        """Take a token of the rate limit; whether there was one."""
+        return bool(control_rate_take(self.here(), now(now_ms)))
+
+    def rate_give(self):
+        """Put the token back: the call was not made."""
+        control_rate_give(self.here())
+
+    def rate_wait_ms(self, now_ms=None):
+        """Until there is a token of the rate limit; 0 where there is one."""
+        return control_rate_wait_ms(self.here(), now(now_ms))
+
     def take(self):
         """Take a permit; whether there was one."""
         return bool(control_take(self.here()))
@@ -175,8 +188,8 @@ cdef class Cell:
 
     def total(self, int total, uint64_t n=1):
         """Add to an exact total, one of `control_schema.TOTALS` by its index."""
-        if not 0 <= total < 16:
-            raise IndexError(f"total must be 0 to 15, got {total}")
+        if not 0 <= total < TOTALS_COUNT:
+            raise IndexError(f"total must be 0 to {TOTALS_COUNT - 1}, got {total}")
         control_total(self.here(), total, n)
 
     def retried(self, uint64_t reason, bint helped, uint64_t micros=0, now_ms=None):

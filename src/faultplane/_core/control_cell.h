@@ -18,9 +18,10 @@ typedef struct {
     uint64_t config_version; /* of the copy below */
     uint64_t bucket_ms, epoch, epoch_end_ms; /* what of the time window is worked out already */
     uint64_t refill_ms, refill_milli; /* the least time that brings whole thousandths, and these */
+    uint64_t rate_step_ms, rate_step_milli; /* the same of the rate */
     uint64_t window_ms, window_calls, calls_min, failure_rate, slow_rate, slow_call_nano,
         consecutive, probes, probe_ms, open_ms, open_ms_max, open_factor_milli, asked_ms_min,
-        ratio_milli, floor_milli, capacity_milli, limit;
+        ratio_milli, floor_milli, capacity_milli, limit, rate_milli, burst_milli;
 } Control;
 
 typedef struct {
@@ -49,10 +50,21 @@ static inline uint64_t *control_breaker(const Control *c) {
 static inline uint64_t *control_tokens(const Control *c) {
     return &c->cell->budget[CONTROL_CELL_TOKENS];
 }
+static inline uint64_t *control_rate(const Control *c) {
+    return &c->cell->budget[CONTROL_CELL_RATE];
+}
 static inline lease_t *control_own(const Control *c) { return &c->leases[c->slot]; }
 
 static inline void control_total(const Control *c, int total, uint64_t n) {
     fp_add(&c->cell->totals[total], n);
+}
+
+static inline uint64_t common_divisor(uint64_t a, uint64_t b) {
+    while (b) {
+        uint64_t rest = a % b;
+        a = b, b = rest;
+    }
+    return a;
 }
 
 /* Copies the declaration if it changed. A writer that died in the middle leaves an odd version:
@@ -75,12 +87,10 @@ static inline void control_configure(Control *c) {
             copy.probe_ms += copy.probe_ms == 0; /* or half-open would be over as it begins */
             copy.bucket_ms = (copy.window_ms + BUCKETS - 1) / BUCKETS;
             copy.epoch = copy.epoch_end_ms = 0;
-            uint64_t step = copy.floor_milli, rest = MILLI;
-            while (rest) { /* their greatest common divisor */
-                uint64_t next = step % rest;
-                step = rest, rest = next;
-            }
+            uint64_t step = common_divisor(copy.floor_milli, MILLI);
             copy.refill_ms = MILLI / step, copy.refill_milli = copy.floor_milli / step;
+            step = common_divisor(copy.rate_milli, MILLI);
+            copy.rate_step_ms = MILLI / step, copy.rate_step_milli = copy.rate_milli / step;
             *c = copy;
             return;
         }

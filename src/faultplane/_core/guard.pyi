@@ -11,10 +11,10 @@ class Guard:
     ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
     previous)`` gives the seconds to wait before the next try, less than 0 for none,
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
-    ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
-    made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
-    says when all must have ended, None = never. ``policy.reason(error, answer)`` is the word that
-    the outcome of a retry is counted for (`Cell.retried`).
+    ``policy.open``, ``policy.full``, ``policy.rated`` and ``policy.exhausted`` are the types that a
+    rejection raises, made of the operation and the seconds to wait. ``policy.deadline`` is the
+    context variable that says when all must have ended, None = never. ``policy.reason(error,
+    answer)`` is the word that the outcome of a retry is counted for (`Cell.retried`).
     """
 
     def __init__(self, cell: Cell, operation: str, policy: Any) -> None: ...
@@ -34,15 +34,16 @@ class Guard:
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
         learns: bool = False,
+        rate: bool = False,
     ) -> None:
         """Say what is guarded and how.
 
-        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
-        are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
-        only after errors that may say it themselves, and there is no wait after others; ``on`` the
-        types of exception that are tried again, None = those whose classification is retryable;
-        ``learns`` has what comes of retries counted.
-        Raises ValueError for a number out of bounds.
+        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget``, a ``limit`` and a
+        ``rate`` there are or not; ``asks`` has the policy say how long to wait before each retry,
+        else it is asked only after errors that may say it themselves, and there is no wait after
+        others; ``on`` the types of exception that are tried again, None = those whose
+        classification is retryable; ``learns`` has what comes of retries counted. Raises ValueError
+        for a number out of bounds.
         """
 
     def begin(self, attempt: int = 1, look: bool = False) -> Call:

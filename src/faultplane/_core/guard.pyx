@@ -15,8 +15,8 @@ from .block cimport give_back, take_inside
 from .control cimport (
     CONTROL_FULL, Cell, Control, budget_bring, budget_deposit, budget_hold, budget_let_go,
     budget_send, control_admit, control_breaker, control_ended, control_give, control_ignored,
-    control_is_current, control_learn, control_take, control_total, control_unmade,
-    control_wait_ms,
+    control_is_current, control_learn, control_rate_give, control_rate_take, control_rate_wait_ms,
+    control_take, control_total, control_unmade, control_wait_ms,
 )
 from .layout cimport (
     BREAKER_GENERATION_MASK,
@@ -26,6 +26,7 @@ from .layout cimport (
     TOTAL_BUDGET_EXHAUSTED,
     TOTAL_FULL,
     TOTAL_GAVE_UP,
+    TOTAL_RATE_LIMITED,
     TOTAL_RECOVERED,
     TOTAL_REJECTED,
     TOTAL_RETRIES,
@@ -85,19 +86,19 @@ cdef class Guard:
     ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
     previous)`` gives the seconds to wait before the next try, less than 0 for none,
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
-    ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
-    made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
-    says when all must have ended, None = never. ``policy.reason(error, answer)`` is the word that
-    the outcome of a retry is counted for (`Cell.retried`).
+    ``policy.open``, ``policy.full``, ``policy.rated`` and ``policy.exhausted`` are the types that a
+    rejection raises, made of the operation and the seconds to wait. ``policy.deadline`` is the
+    context variable that says when all must have ended, None = never. ``policy.reason(error,
+    answer)`` is the word that the outcome of a retry is counted for (`Cell.retried`).
     """
 
     cdef readonly Cell cell
     cdef readonly str operation
     cdef readonly object policy
     cdef uint32_t attempts
-    cdef bint breaker, budget, limit, asks, learns
+    cdef bint breaker, budget, limit, rate, bounded, asks, learns
     cdef object on
-    cdef object open_type, full_type, deadline
+    cdef object open_type, full_type, rate_type, deadline
     cdef uint64_t reclaim_ms
 
     def __init__(self, Cell cell not None, str operation not None, policy):
@@ -105,28 +106,28 @@ cdef class Guard:
         self.operation = operation
         self.policy = policy
         self.attempts = 1
-        self.open_type, self.full_type = policy.open, policy.full
+        self.open_type, self.full_type, self.rate_type = policy.open, policy.full, policy.rated
         self.deadline = policy.deadline
 
     def configure(
         self, *, uint32_t attempts, bint breaker, bint budget, bint limit, bint asks, on=None,
-        bint learns=False
+        bint learns=False, bint rate=False
     ):
         """Say what is guarded and how.
 
-        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
-        are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
-        only after errors that may say it themselves, and there is no wait after others; ``on`` the
-        types of exception that are tried again, None = those whose classification is retryable;
-        ``learns`` has what comes of retries counted.
-        Raises ValueError for a number out of bounds.
+        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget``, a ``limit`` and a
+        ``rate`` there are or not; ``asks`` has the policy say how long to wait before each retry,
+        else it is asked only after errors that may say it themselves, and there is no wait after
+        others; ``on`` the types of exception that are tried again, None = those whose
+        classification is retryable; ``learns`` has what comes of retries counted. Raises ValueError
+        for a number out of bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
             raise ValueError(f"attempts must be 1 to {ATTEMPT_MAX}, got {attempts}")
         self.attempts = attempts
-        self.breaker, self.budget, self.limit = breaker, budget, limit
-        self.asks, self.on = asks, on
-        self.learns = learns
+        self.breaker, self.budget, self.limit, self.rate = breaker, budget, limit, rate
+        self.bounded = limit or rate
+        self.asks, self.on, self.learns = asks, on, learns
 
     cdef int check(self) except -1:
         if self.cell is None:
@@ -168,7 +169,7 @@ cdef inline bint begin(Guard g, Try* t) noexcept:
     cdef uint64_t word
     if fp_unlikely(cell.epoch != R.epoch or not awake(R) or not control_is_current(c)):
         return False
-    if fp_unlikely(g.limit):
+    if fp_unlikely(g.bounded):
         return False
     if g.breaker:
         word = fp_load_acquire(control_breaker(c))
@@ -205,12 +206,19 @@ cdef object reject_or_begin(Guard g, Try* t, bint look):
             t.ticket = control_admit(c, at)
         if t.ticket < 0:
             control_total(c, TOTAL_REJECTED, 1)
-            return rejection(g, c, at)
+            return g.open_type(g.operation, control_wait_ms(c, at) / 1000.0)
+    if g.rate and not control_rate_take(c, at):
+        if not look:
+            control_total(c, TOTAL_RATE_LIMITED, 1)
+        control_unmade(c, t.ticket)
+        return g.rate_type(g.operation, control_rate_wait_ms(c, at) / 1000.0)
     if g.limit:
         t.permit = control_take(c) or take_of_dead(g, t, at)
         if not t.permit:
             if not look:
                 control_total(c, TOTAL_FULL, 1)
+            if g.rate:
+                control_rate_give(c)
             control_unmade(c, t.ticket)
             return g.full_type(g.operation, 0.0)
     if g.budget and t.attempt == 1:
@@ -234,10 +242,6 @@ cdef bint take_of_dead(Guard g, Try* t, uint64_t at) except? False:
         # Forked, or gone to another domain, since it was let through: that was not here.
         t.ticket = TICKET_UNCOUNTED
     return found and control_take(&g.cell.c)
-
-
-cdef object rejection(Guard g, Control* c, uint64_t at):
-    return g.open_type(g.operation, control_wait_ms(c, at) / 1000.0)
 
 
 cdef bint look_for_dead(Guard g, uint64_t at) except? False:

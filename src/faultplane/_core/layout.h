@@ -61,7 +61,7 @@
 #define PROBES_MAX 31
 #define PERMITS_MAX 65535
 #define RATE_ONE 1000000
-#define RETRIED_TYPES 12
+#define RETRIED_TYPES 11
 #define RETRIED_KINDS 16
 #define RETRIED_OF_SHIFT 32
 #define RETRIED_EPOCH_SHIFT 16
@@ -76,12 +76,13 @@
 #define REASON_TYPE_SHIFT 32
 #define TRANSITIONS 16
 #define DECLARATION_BYTES_MAX 700
-#define CONFIG_WORDS 17
+#define CONFIG_WORDS 19
 #define CONTROL_CELL_BREAKER 0
 #define CONTROL_CELL_CONFIG_VERSION 1
 #define CONTROL_CELL_REOPENED 2
 #define CONTROL_CELL_TOKENS 0
 #define CONTROL_CELL_STREAK 1
+#define CONTROL_CELL_RATE 2
 #define CONTROL_CELL_HEALTH 0
 #define CONTROL_CELL_CHECKS 1
 #define CONTROL_CELL_CHECKS_FAILED 2
@@ -97,7 +98,7 @@
 #define CAUSE_FORCED 9
 #define CAUSE_RESET 10
 #define CAUSE_HEALTH 11
-#define CONTROL_HASH UINT64_C(0x810A3C23A1B36532)
+#define CONTROL_HASH UINT64_C(0x73905CA6B451E6A3)
 #define LAYOUT_VERSION 1
 #define FINGERPRINT_VERSION 1
 #define LANE_ROWS 512
@@ -255,6 +256,8 @@
 #define TOTAL_GAVE_UP 13
 #define TOTAL_FALLBACKS 14
 #define TOTAL_RECLAIMED 15
+#define TOTAL_RATE_LIMITED 16
+#define TOTALS_COUNT 17
 
 /* Severities (OpenTelemetry severity numbers) */
 #define SEVERITY_LOW 9
@@ -495,27 +498,29 @@
 #define CONTROL_CELL_FLOOR_MILLI_OFFSET 384
 #define CONTROL_CELL_CAPACITY_MILLI_OFFSET 392
 #define CONTROL_CELL_LIMIT_OFFSET 400
-#define CONTROL_CELL_RETRIED_TYPES_OFFSET 408
+#define CONTROL_CELL_RATE_MILLI_OFFSET 408
+#define CONTROL_CELL_BURST_MILLI_OFFSET 416
+#define CONTROL_CELL_RETRIED_TYPES_OFFSET 424
 #define CONTROL_CELL_BREAKER_OFFSET 512
 #define CONTROL_CELL_BUDGET_OFFSET 640
 #define CONTROL_CELL_OUTCOMES_OFFSET 768
 #define CONTROL_CELL_BUCKETS_OFFSET 896
-#define CONTROL_CELL_TOTALS_OFFSET 1280
-#define CONTROL_CELL_TRANSITIONS_OFFSET 1408
-#define CONTROL_CELL_DECLARED_OFFSET 2432
-#define CONTROL_CELL_DIFFERS_OFFSET 2440
-#define CONTROL_CELL_DECLARED_UNIX_NANO_OFFSET 2448
-#define CONTROL_CELL_DECLARED_BY_OFFSET 2456
-#define CONTROL_CELL_OTHER_UNIX_NANO_OFFSET 2464
-#define CONTROL_CELL_OTHER_BY_OFFSET 2472
-#define CONTROL_CELL_HEALTH_OFFSET 2480
-#define CONTROL_CELL_TEXT_BYTES_OFFSET 2512
-#define CONTROL_CELL_OTHER_BYTES_OFFSET 2516
-#define CONTROL_CELL_TEXT_OFFSET 2520
+#define CONTROL_CELL_TOTALS_OFFSET 1216
+#define CONTROL_CELL_TRANSITIONS_OFFSET 1352
+#define CONTROL_CELL_DECLARED_OFFSET 2376
+#define CONTROL_CELL_DIFFERS_OFFSET 2384
+#define CONTROL_CELL_DECLARED_UNIX_NANO_OFFSET 2392
+#define CONTROL_CELL_DECLARED_BY_OFFSET 2400
+#define CONTROL_CELL_OTHER_UNIX_NANO_OFFSET 2408
+#define CONTROL_CELL_OTHER_BY_OFFSET 2416
+#define CONTROL_CELL_HEALTH_OFFSET 2424
+#define CONTROL_CELL_TEXT_BYTES_OFFSET 2456
+#define CONTROL_CELL_OTHER_BYTES_OFFSET 2460
+#define CONTROL_CELL_TEXT_OFFSET 2464
 #define CONTROL_CELL_TEXT_WIDTH 700
-#define CONTROL_CELL_OTHER_OFFSET 3220
+#define CONTROL_CELL_OTHER_OFFSET 3164
 #define CONTROL_CELL_OTHER_WIDTH 700
-#define CONTROL_CELL_RETRIED_MICROS_OFFSET 3920
+#define CONTROL_CELL_RETRIED_MICROS_OFFSET 3864
 #define CONTROL_CELL_RETRIED_KINDS_OFFSET 3968
 
 /* Structure: transition */
@@ -553,6 +558,8 @@ static const uint64_t CONFIG_MAX[CONFIG_WORDS] = {
     UINT64_C(60000000),
     UINT64_C(60000000),
     UINT64_C(65535),
+    UINT64_C(60000000),
+    UINT64_C(60000000),
 };
 static const char *const DROP_NAMES[DROP_COUNT] = {
     "detail_budget",
@@ -996,12 +1003,14 @@ typedef struct {
     uint64_t floor_milli;
     uint64_t capacity_milli;
     uint64_t limit;
-    uint64_t retried_types[12];
+    uint64_t rate_milli;
+    uint64_t burst_milli;
+    uint64_t retried_types[11];
     _Alignas(128) uint64_t breaker[16];
     _Alignas(128) uint64_t budget[16];
     _Alignas(128) uint64_t outcomes[16];
     uint64_t buckets[40];
-    _Alignas(128) uint64_t totals[16];
+    uint64_t totals[17];
     uint64_t transitions[128];
     uint64_t declared;
     uint64_t differs;
@@ -1060,6 +1069,10 @@ _Static_assert(offsetof(control_cell_t, capacity_milli) == CONTROL_CELL_CAPACITY
                "control_cell_t.capacity_milli");
 _Static_assert(offsetof(control_cell_t, limit) == CONTROL_CELL_LIMIT_OFFSET,
                "control_cell_t.limit");
+_Static_assert(offsetof(control_cell_t, rate_milli) == CONTROL_CELL_RATE_MILLI_OFFSET,
+               "control_cell_t.rate_milli");
+_Static_assert(offsetof(control_cell_t, burst_milli) == CONTROL_CELL_BURST_MILLI_OFFSET,
+               "control_cell_t.burst_milli");
 _Static_assert(offsetof(control_cell_t, retried_types) == CONTROL_CELL_RETRIED_TYPES_OFFSET,
                "control_cell_t.retried_types");
 _Static_assert(offsetof(control_cell_t, breaker) == CONTROL_CELL_BREAKER_OFFSET,

@@ -52,6 +52,7 @@ cdef extern from "layout.h" nogil:
         CONTROL_CELL_REOPENED
         CONTROL_CELL_TOKENS
         CONTROL_CELL_STREAK
+        CONTROL_CELL_RATE
         CONTROL_CELL_HEALTH
         CONTROL_CELL_CHECKS
         CONTROL_CELL_CHECKS_FAILED
@@ -256,6 +257,8 @@ cdef extern from "layout.h" nogil:
         TOTAL_GAVE_UP
         TOTAL_FALLBACKS
         TOTAL_RECLAIMED
+        TOTAL_RATE_LIMITED
+        TOTALS_COUNT
 
     # Severities (OpenTelemetry severity numbers)
     enum:
@@ -511,6 +514,8 @@ cdef extern from "layout.h" nogil:
         CONTROL_CELL_FLOOR_MILLI_OFFSET
         CONTROL_CELL_CAPACITY_MILLI_OFFSET
         CONTROL_CELL_LIMIT_OFFSET
+        CONTROL_CELL_RATE_MILLI_OFFSET
+        CONTROL_CELL_BURST_MILLI_OFFSET
         CONTROL_CELL_RETRIED_TYPES_OFFSET
         CONTROL_CELL_BREAKER_OFFSET
         CONTROL_CELL_BUDGET_OFFSET
@@ -717,12 +722,14 @@ cdef extern from "layout.h" nogil:
         uint64_t floor_milli
         uint64_t capacity_milli
         uint64_t limit
-        uint64_t retried_types[12]
+        uint64_t rate_milli
+        uint64_t burst_milli
+        uint64_t retried_types[11]
         uint64_t breaker[16]
         uint64_t budget[16]
         uint64_t outcomes[16]
         uint64_t buckets[40]
-        uint64_t totals[16]
+        uint64_t totals[17]
         uint64_t transitions[128]
         uint64_t declared
         uint64_t differs

@@ -27,7 +27,6 @@ from faultplane.control_schema import (
     BREAKER_SUCCESSES_SHIFT,
     BREAKER_UNTIL_MASK,
     BUCKET_COUNT_MASK,
-    BUCKETS,
     BUDGET_TOKENS_MASK,
     CAUSE_ASKED,
     CAUSE_OPEN_TIME,
@@ -45,7 +44,7 @@ from faultplane.control_schema import (
     TRANSITIONS,
 )
 
-from . import control_retried, memory
+from . import control_rate, control_retried, control_window, memory
 from .control_memory import AT, PERMITS, TOKENS, TOTAL, Memory, Unheard
 from .control_words import (
     REOPENED_MAX,
@@ -55,14 +54,11 @@ from .control_words import (
     cause_to_open,
     following,
     generation_of,
-    in_bucket,
+    now,
     open_ms,
     probes_of,
     refilled,
-    shifted,
     streak,
-    sums_of_buckets,
-    sums_of_outcomes,
 )
 from .memory import Mapping, lock_of, words_of
 from .recorder import state as recorder
@@ -263,7 +259,7 @@ class Cell(Memory):
         if generation_of(words[_BREAKER]) != generation:
             add_to(words, TOTAL["late"], 1)
             return
-        self._count(words, generation, now_ms, 1, failed, slow)
+        control_window.count(words, self._numbers, generation, now_ms, 1, failed, slow)
         if self._numbers.consecutive:
             words[_STREAK] = streak(words[_STREAK], generation, failed)
         if failed or slow:
@@ -311,7 +307,7 @@ class Cell(Memory):
         calls, self._pending = self._pending, 0
         if calls and generation_of(words[_BREAKER]) == self._pending_of:
             at = self._pending_epoch * self._numbers.bucket_ms
-            self._count(words, self._pending_of, at, calls, False, False)
+            control_window.count(words, self._numbers, self._pending_of, at, calls, False, False)
         deposits, self._pending_deposits = self._pending_deposits, 0
         if deposits:
             tokens = words[_BUDGET] & BUDGET_TOKENS_MASK
@@ -365,7 +361,7 @@ class Cell(Memory):
         word, numbers = words[_BREAKER], self._numbers
         if word >> BREAKER_STATE_SHIFT != BREAKER_CLOSED:
             return
-        sums = self._window(words, generation, now_ms)
+        sums = control_window.sums(words, self._numbers, generation, now_ms)
         cause = cause_to_open(numbers, sums, words[_STREAK] & BUCKET_COUNT_MASK)
         ms = open_ms(numbers, 0) if cause else 0
         if asked_ms > ms:
@@ -428,33 +424,9 @@ class Cell(Memory):
         """(Calls, failures, slow calls) in the window of the breaker as it is."""
         with self._alone() as words:
             self._tell(words)
-            return self._window(words, generation_of(words[_BREAKER]), now(now_ms))
-
-    def _window(self, words: memoryview, generation: int, now_ms: int) -> tuple[int, int, int]:
-        numbers = self._numbers
-        if numbers.window_ms:
-            buckets = words[AT["buckets"] : AT["buckets"] + 4 * BUCKETS].tolist()
-            return sums_of_buckets(buckets, now_ms // numbers.bucket_ms, generation)
-        if numbers.window_calls:
-            outcomes = words[AT["outcomes"] : AT["outcomes"] + 2].tolist()
-            return sums_of_outcomes(outcomes, generation)
-        return 0, 0, 0
-
-    def _count(
-        self, words: memoryview, generation: int, now_ms: int, n: int, failed: bool, slow: bool
-    ) -> None:
-        numbers = self._numbers
-        if numbers.window_ms:
-            epoch = now_ms // numbers.bucket_ms & 0xFFFF_FFFF
-            at = AT["buckets"] + 4 * (epoch % BUCKETS)
-            for index, wanted in enumerate((True, failed, slow)):
-                if wanted:
-                    words[at + index] = in_bucket(words[at + index], epoch, generation, n)
-        elif numbers.window_calls:
-            at = AT["outcomes"]
-            words[at] = shifted(words[at], numbers.window_calls, generation, failed)
-            if numbers.slow_rate:
-                words[at + 1] = shifted(words[at + 1], numbers.window_calls, generation, slow)
+            return control_window.sums(
+                words, self._numbers, generation_of(words[_BREAKER]), now(now_ms)
+            )
 
     def reclaim(self, slot: int, incarnation: int) -> int:
         """End what the dead owner of ``slot`` held here; how many leases that were.
@@ -566,7 +538,22 @@ class Cell(Memory):
         with self._alone() as words:
             control_retried.forget(words)
 
-    # ------------------------------------------------------------------------------ bulkhead
+    # ---------------------------------------------------------------------- rate and bulkhead
+
+    def rate_take(self, now_ms: int | None = None) -> bool:
+        """Take a token of the rate limit; whether there was one."""
+        with suppress(Unheard), self._alone() as words:
+            return control_rate.take(words, self._numbers, now(now_ms))
+        return True  # as if nobody shared it
+
+    def rate_give(self) -> None:
+        """Put the token back: the call was not made."""
+        with suppress(Unheard), self._alone() as words:
+            control_rate.give(words, self._numbers)
+
+    def rate_wait_ms(self, now_ms: int | None = None) -> int:
+        """Until there is a token of the rate limit; 0 where there is one."""
+        return control_rate.wait_ms(self._here(), self._numbers, now(now_ms))
 
     def take(self) -> bool:
         """Take a permit; whether there was one."""
@@ -591,8 +578,3 @@ class Cell(Memory):
                 add_to(words, AT["totals"] + total, n)
         except Unheard:
             self._owe(TOTALS[total], n=n)
-
-
-def now(now_ms: int | None) -> int:
-    """``now_ms``, or milliseconds of the monotonic clock."""
-    return time.monotonic_ns() // 1_000_000 if now_ms is None else now_ms

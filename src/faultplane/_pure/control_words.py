@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from faultplane.control_schema import (
@@ -34,11 +35,17 @@ _WORD_MASK: Final = (1 << 64) - 1
 REOPENED_MAX: Final = 64
 
 
+def now(now_ms: int | None) -> int:
+    """``now_ms``, or milliseconds of the monotonic clock."""
+    return time.monotonic_ns() // 1_000_000 if now_ms is None else now_ms
+
+
 class Numbers:
     """A declaration as a process uses it: the fields of `CONFIG_FIELDS`."""
 
     __slots__ = (
-        "bucket_ms", "refill_milli", "refill_ms", *(field.name for field in CONFIG_FIELDS),
+        "bucket_ms", "rate_step_milli", "rate_step_ms", "refill_milli", "refill_ms",
+        *(field.name for field in CONFIG_FIELDS),
     )  # fmt: skip
 
     window_ms: int
@@ -58,17 +65,24 @@ class Numbers:
     floor_milli: int
     capacity_milli: int
     limit: int
+    rate_milli: int
+    burst_milli: int
 
     def __init__(self, values: list[int]) -> None:
         for field, value in zip(CONFIG_FIELDS, values, strict=True):
             setattr(self, field.name, min(value, CONFIG_MAX[field.name]))
         self.probe_ms = max(self.probe_ms, 1)  # or half-open would be over as it begins
         self.bucket_ms = -(-self.window_ms // BUCKETS)
-        # The least time that brings whole thousandths of a token, and these.
-        step, rest = self.floor_milli, MILLI
-        while rest:  # their greatest common divisor; `math` is not there yet when this is imported
-            step, rest = rest, step % rest
-        self.refill_ms, self.refill_milli = MILLI // step, self.floor_milli // step
+        self.refill_ms, self.refill_milli = steps_of(self.floor_milli)
+        self.rate_step_ms, self.rate_step_milli = steps_of(self.rate_milli)
+
+
+def steps_of(per_second_milli: int) -> tuple[int, int]:
+    """The least milliseconds that bring whole thousandths of a token, and these."""
+    step, rest = per_second_milli, MILLI
+    while rest:  # their greatest common divisor; `math` is not there yet when this is imported
+        step, rest = rest, step % rest
+    return MILLI // step, per_second_milli // step
 
 
 def add_to(words: memoryview, at: int, n: int) -> None:
@@ -186,16 +200,25 @@ def probes_of(leases: list[int], generation: int) -> int:
     )
 
 
-def refilled(old: int, numbers: Numbers, now_ms: int) -> int:
-    """A budget's word as it is by now: what time brought is put in."""
-    capacity = numbers.capacity_milli
+def filled(old: int, now_ms: int, capacity: int, step_ms: int, step_milli: int) -> int:
+    """A bucket's word as it is by now: what time brought is put in."""
     since, tokens = old >> BUDGET_REFILL_SHIFT, old & BUDGET_TOKENS_MASK
     if old == 0:  # the first: it begins with what it can hold
         since, tokens = now_ms, capacity
     elapsed, missing = max(now_ms - since, 0), max(capacity - tokens, 0)
-    steps = elapsed // numbers.refill_ms
-    brought = steps * numbers.refill_milli
-    if numbers.floor_milli:
+    steps = elapsed // step_ms
+    brought = steps * step_milli
+    if step_milli:
         # What is left of a step stays in the time.
-        since += elapsed if brought >= missing else steps * numbers.refill_ms
+        since += elapsed if brought >= missing else steps * step_ms
     return since << BUDGET_REFILL_SHIFT | tokens + min(brought, missing)
+
+
+def refilled(old: int, numbers: Numbers, now_ms: int) -> int:
+    """A budget's word as it is by now."""
+    return filled(old, now_ms, numbers.capacity_milli, numbers.refill_ms, numbers.refill_milli)
+
+
+def rated(old: int, numbers: Numbers, now_ms: int) -> int:
+    """The word of a rate limit as it is by now."""
+    return filled(old, now_ms, numbers.burst_milli, numbers.rate_step_ms, numbers.rate_step_milli)

@@ -34,10 +34,10 @@ class Guard:
     ``policy`` is asked where these do not say it all: ``policy.delay(error, answer, attempt,
     previous)`` gives the seconds to wait before the next try, less than 0 for none,
     ``policy.sleep(seconds)`` waits, ``policy.reclaim(cell)`` looks for the dead, and
-    ``policy.open``, ``policy.full`` and ``policy.exhausted`` are the types that a rejection raises,
-    made of the operation and the seconds to wait. ``policy.deadline`` is the context variable that
-    says when all must have ended, None = never. ``policy.reason(error, answer)`` is the word that
-    the outcome of a retry is counted for (`Cell.retried`).
+    ``policy.open``, ``policy.full``, ``policy.rated`` and ``policy.exhausted`` are the types that a
+    rejection raises, made of the operation and the seconds to wait. ``policy.deadline`` is the
+    context variable that says when all must have ended, None = never. ``policy.reason(error,
+    answer)`` is the word that the outcome of a retry is counted for (`Cell.retried`).
     """
 
     def __init__(self, cell: Cell, operation: str, policy: Any) -> None:
@@ -48,7 +48,7 @@ class Guard:
         self.cell, self.operation, self.policy = cell, operation, policy
         self._text = utf8_of(operation)
         self._attempts = 1
-        self._breaker = self._budget = self._limit = self._asks = False
+        self._breaker = self._budget = self._limit = self._rate = self._asks = False
         self._learns = False
         self._on: tuple[type[BaseException], ...] | None = None
         self._reclaim_at = 0.0
@@ -63,20 +63,21 @@ class Guard:
         asks: bool,
         on: tuple[type[BaseException], ...] | None = None,
         learns: bool = False,
+        rate: bool = False,
     ) -> None:
         """Say what is guarded and how.
 
-        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget`` and a ``limit`` there
-        are or not; ``asks`` has the policy say how long to wait before each retry, else it is asked
-        only after errors that may say it themselves, and there is no wait after others; ``on`` the
-        types of exception that are tried again, None = those whose classification is retryable;
-        ``learns`` has what comes of retries counted.
-        Raises ValueError for a number out of bounds.
+        ``attempts`` tries at most, 1 to 65,535; a ``breaker``, a ``budget``, a ``limit`` and a
+        ``rate`` there are or not; ``asks`` has the policy say how long to wait before each retry,
+        else it is asked only after errors that may say it themselves, and there is no wait after
+        others; ``on`` the types of exception that are tried again, None = those whose
+        classification is retryable; ``learns`` has what comes of retries counted. Raises ValueError
+        for a number out of bounds.
         """
         if not 1 <= attempts <= ATTEMPT_MAX:
             raise ValueError(f"attempts must be 1 to {ATTEMPT_MAX}, got {attempts}")
         self._attempts = attempts
-        self._breaker, self._budget, self._limit = breaker, budget, limit
+        self._breaker, self._budget, self._limit, self._rate = breaker, budget, limit, rate
         self._asks, self._on = asks, on
         self._learns = learns
 
@@ -103,7 +104,7 @@ class Guard:
     def _begin(self, call: Call, *, look: bool = False) -> None:
         cell = self.cell
         call.permit, ticket = False, REJECTED
-        if not self._limit:
+        if not (self._limit or self._rate):
             brings = self._budget and call.attempt == 1
             ticket = cell._let_through(brings=brings)  # noqa: SLF001 - as below: of one core
         if ticket < 0:
@@ -125,6 +126,11 @@ class Guard:
                     cell.total(_TOTAL["rejected"])
             if ticket < 0:
                 raise self.policy.open(self.operation, cell.wait_ms() / 1000)
+        if self._rate and not cell.rate_take():
+            cell.unmade(ticket)
+            if not look:
+                cell.total(_TOTAL["rate_limited"])
+            raise self.policy.rated(self.operation, cell.rate_wait_ms() / 1000)
         if self._limit:
             ticket = self._take(call, ticket, look)
         if self._budget and call.attempt == 1:
@@ -148,6 +154,8 @@ class Guard:
         if not call.permit and not goes_without:
             if not look:
                 cell.total(_TOTAL["full"])
+            if self._rate:
+                cell.rate_give()
             raise self.policy.full(self.operation, 0.0)
         return ticket
 

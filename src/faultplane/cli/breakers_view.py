@@ -29,7 +29,7 @@ COLOURS: Final = {
     "disabled": "yellow",
     "metrics-only": "yellow",
 }
-_PARTS: Final = ("retry", "breaker", "limit", "deadline", "timeout", "health")
+_PARTS: Final = ("retry", "breaker", "limit", "rate", "deadline", "timeout", "hedge", "health")
 _RATES: Final = {"failure rate": "failures", "slow call rate": "slow"}
 """Causes that a share of the calls in the window stands behind."""
 
@@ -95,6 +95,10 @@ def _tokens(row: Row) -> str:
     return "-" if row["tokens"] is None else f"{row['tokens']:,.1f}/{row['tokens_max']:,g}"
 
 
+def _rate(row: Row) -> str:
+    return "-" if row["rate"] is None else f"{row['rate_tokens']:,.1f} {row['rate']:,g}/s"
+
+
 def _total(name: str) -> Callable[[Row], str]:
     return lambda row: f"{row[name]:,}"
 
@@ -130,6 +134,8 @@ COLUMNS: Final = (
     Column("rejected", _total("rejected"), True, 5),
     Column("exhausted", _total("budget_exhausted"), True, 6),
     Column("full", _total("full"), True, 6),
+    Column("rate", _rate, True, 6),
+    Column("over rate", _total("rate_limited"), True, 6),
     Column(
         "declared by",
         lambda row: process(row["declared_service"], row["declared_pid"], row["declared_by"]),

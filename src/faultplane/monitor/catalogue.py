@@ -103,9 +103,9 @@ METRICS: Final = (
     ),
     _metric(
         *("dependency_rejections", "counter", "dependency reason"),
-        "Calls and retries that were not made, by reason: breaker (a call), limit (a call) or "
-        "budget (a retry).",
-        f"({_DEPENDENCIES}) × 3",
+        "Calls and retries that were not made, by reason: breaker (a call), limit (a call), rate "
+        "(a call) or budget (a retry).",
+        f"({_DEPENDENCIES}) × 4",
     ),
     _metric(
         *("dependency_healthy", "gauge", "dependency"),

@@ -26,7 +26,12 @@ Values = dict[tuple[str, ...], float]
 _METRICS: Final = {metric.name.removeprefix(PREFIX): metric for metric in METRICS}
 TRANSITIONS: Final = {"open": "opened", "closed": "closed"}
 """States that a breaker is counted to come into, and their totals."""
-REJECTIONS: Final = {"breaker": "rejected", "limit": "full", "budget": "budget_exhausted"}
+REJECTIONS: Final = {
+    "breaker": "rejected",
+    "limit": "full",
+    "rate": "rate_limited",
+    "budget": "budget_exhausted",
+}
 """What rejected a call or a retry, and its total."""
 
 

@@ -19,6 +19,7 @@ from faultplane.errors import (
     InvalidName,
     InvalidSetting,
     LimitExceeded,
+    RateLimited,
     Rejected,
 )
 from faultplane.resilience import adaptive, guarded, policy, testing_mode
@@ -30,7 +31,7 @@ from faultplane.resilience.fallback import Fallback
 from faultplane.resilience.health import Checked, Health, health_state
 from faultplane.resilience.hedge import Hedge, Race
 from faultplane.resilience.keys import Children
-from faultplane.resilience.policy import Breaker, Bulkhead, Retry
+from faultplane.resilience.policy import Breaker, Bulkhead, RateLimit, Retry
 from faultplane.resilience.sharing import Place
 from faultplane.resilience.waits import fits, next_delay, wait_asked
 from faultplane.store.control import state_name
@@ -51,6 +52,7 @@ class Asked:
 
     open: Final = BreakerOpen
     full: Final = LimitExceeded
+    rated: Final = RateLimited
     exhausted: Final = BudgetExhausted
     deadline: Final = deadlines.AT
 
@@ -105,7 +107,7 @@ class Dependency:
     """What a service calls, by name, and what is done when it fails.
 
     Every process of the host that declares a dependency of this ``name`` (1 to 255 bytes of UTF-8)
-    shares its breaker, its retry budget and its limit, once `faultplane.init` has been called;
+    shares its breaker, its retry budget and its limits, once `faultplane.init` has been called;
     with ``scope="process"``, or without a domain, they are the process's own. Where processes
     declare it differently, as while a new version is being rolled out, the newest declaration
     governs all of them, and the difference is counted.
@@ -134,6 +136,7 @@ class Dependency:
         retry: `Retry`, or None: one try.
         breaker: `Breaker`, or None.
         limit: `Bulkhead`, or a whole number for one that does not wait, or None.
+        rate: `RateLimit`, or calls a second for one that does not wait, or None.
         deadline: seconds that a call may take with all its retries (0.001 to 86,400), or None. No
             retry begins past it, what is called can ask `time_left`, and what is awaited is
             cancelled and raises TimeoutError.
@@ -159,6 +162,7 @@ class Dependency:
         retry: Retry | None = None,
         breaker: Breaker | None = None,
         limit: Bulkhead | int | None = None,
+        rate: RateLimit | float | None = None,
         deadline: float | None = None,
         timeout: float | None = None,
         hedge: Hedge | float | None = None,
@@ -183,6 +187,9 @@ class Dependency:
         if hedge is not None and not isinstance(hedge, Hedge):
             hedge = Hedge(hedge)
         self.retry, self.breaker, self.limit = retry, breaker, bulkhead
+        if rate is not None and not isinstance(rate, RateLimit):
+            rate = RateLimit(rate)
+        self.rate: RateLimit | None = rate
         self.deadline = _seconds("deadline", deadline)
         self.timeout = _seconds("timeout", timeout)
         _check_probes(breaker, timeout=self.timeout, deadline=self.deadline)
@@ -194,7 +201,7 @@ class Dependency:
         self.clock = clock
         self._place = Place(
             self.name,
-            policy.config(retry, breaker, bulkhead),
+            policy.config(retry, breaker, bulkhead, rate),
             self._declaration(),
             time.time_ns(),
             host=scope == "host",
@@ -219,6 +226,7 @@ class Dependency:
             breaker=self.breaker is not None and mode.active,
             budget=retry is not None and retry.budget is not None and mode.active,
             limit=self.limit is not None and mode.active,
+            rate=self.rate is not None and mode.active,
             asks=retry is not None
             and (not retry.backoff.is_zero or retry.asks is not None or retry.learn is not None),
             on=retry.caught if retry else None,
@@ -231,6 +239,7 @@ class Dependency:
             "retry": policy.described(self.retry),
             "breaker": policy.described(self.breaker),
             "limit": policy.described(self.limit),
+            **({} if self.rate is None else {"rate": policy.described(self.rate)}),
             "deadline": self.deadline,
             "timeout": self.timeout,
             **({} if self.hedge is None else {"hedge": policy.described(self.hedge)}),
@@ -292,6 +301,7 @@ class Dependency:
             retry=self.retry,
             breaker=self.breaker,
             limit=self.limit,
+            rate=self.rate,
             deadline=self.deadline,
             timeout=self.timeout,
             hedge=self.hedge,

@@ -13,7 +13,7 @@ from faultplane import control_schema as layout
 from faultplane.errors import InvalidSetting, Rejected
 from faultplane.resilience.bounds import refuse_hedge, refuse_timeout
 from faultplane.resilience.deadline import deadline, late
-from faultplane.resilience.permits import begun, begun_async
+from faultplane.resilience.permits import begun, begun_async, waits
 
 if TYPE_CHECKING:
     from faultplane.resilience.dependency import Dependency
@@ -75,10 +75,7 @@ def plain(dependency: Dependency, function: Callable[..., Any]) -> Any:
             f"{dependency.name}: timeout bounds coroutines, and {function!r} is a plain function: "
             "give its client a timeout, such as time_left()"
         )
-    if dependency.limit is not None and dependency.limit.wait_max:
-        made = _waiting(dependency, function)
-    else:
-        made = dependency.guard.wrap(function)
+    made = _waiting(dependency, function) if waits(dependency) else dependency.guard.wrap(function)
     if dependency.deadline is not None:
         made = _within(dependency.deadline, made)
     if dependency.fallback is not None:
@@ -99,7 +96,7 @@ def _within(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _waiting(dependency: Dependency, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A plain function each call of which may wait for a permit, which the core does not."""
+    """A plain function each call of which may wait for its turn, which the core does not."""
     sleep = dependency.clock.sleep
 
     def guarded(*args: Any, **kwargs: Any) -> Any:

@@ -264,8 +264,37 @@ class Bulkhead:
         object.__setattr__(self, "wait_max", number("wait_max", self.wait_max, 0.0, SECONDS_MAX))
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many calls all processes of the host make in a time: a token bucket.
+
+    ``rate`` calls a second (0.001 to 60,000), and ``burst`` at once after a pause (1 to 60,000;
+    default: those of a second, at least 1). So in any time at most ``burst + rate * seconds`` calls
+    are made, tries that are made again included. One more is rejected, after ``wait_max`` seconds
+    (0 to 86,400; default 0: at once) if its turn does not come by then.
+
+    >>> RateLimit(10.0).burst
+    10.0
+    """
+
+    rate: float
+    burst: float | None = None
+    wait_max: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of bounds."""
+        put = object.__setattr__
+        put(self, "rate", number("rate", self.rate, 0.001, TOKENS_MAX))
+        burst = max(self.rate, 1.0) if self.burst is None else self.burst
+        put(self, "burst", number("burst", burst, 1.0, TOKENS_MAX))
+        put(self, "wait_max", number("wait_max", self.wait_max, 0.0, SECONDS_MAX))
+
+
 def config(
-    retry: Retry | None, breaker: Breaker | None, bulkhead: Bulkhead | None
+    retry: Retry | None,
+    breaker: Breaker | None,
+    bulkhead: Bulkhead | None,
+    rate: RateLimit | None = None,
 ) -> dict[str, int]:
     """The numbers of a cell."""
     budget = retry.budget if retry else None
@@ -294,6 +323,9 @@ def config(
         )
     if bulkhead is not None:
         values["limit"] = bulkhead.limit
+    if rate is not None:
+        values["rate_milli"] = round(rate.rate * layout.MILLI)
+        values["burst_milli"] = round((rate.burst or 1.0) * layout.MILLI)
     return values
 
 

@@ -66,6 +66,7 @@ class CellState(NamedTuple):
     slow: int
     streak: int
     tokens: float
+    rate_tokens: float
     totals: dict[str, int]
     transitions: list[Transition]
     probes: int
@@ -301,7 +302,7 @@ class ControlFile:
             word = self.mapping.load(base + _CELL.offset["breaker"])
             generation = word >> layout.BREAKER_GENERATION_SHIFT & layout.BREAKER_GENERATION_MASK
             calls, failures, slow = _window(view, base, config, generation, now)
-            tokens, streak = _CELL.read(view, base, "budget")[:2]
+            tokens, streak, rated = _CELL.read(view, base, "budget")[:3]
             streak_of = streak >> layout.OUTCOMES_GENERATION_SHIFT
             leases = list(self._leases(view, index))
             return CellState(
@@ -325,6 +326,7 @@ class ControlFile:
                 if streak_of == generation & layout.BUCKET_GENERATION_MASK
                 else 0,
                 tokens=_tokens(tokens, config, now) / layout.MILLI,
+                rate_tokens=_tokens(rated, config, now, "rate_milli", "burst_milli") / layout.MILLI,
                 totals=dict(zip(layout.TOTALS, _CELL.read(view, base, "totals"), strict=True)),
                 transitions=_transitions(view, base, generation),
                 probes=sum(probes for _, of, probes, _, _ in leases if of == generation),
@@ -519,15 +521,22 @@ def _health(words: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def _tokens(word: int, config: dict[str, int], now_ms: int) -> int:
-    """Thousandths of tokens in a budget by now."""
+def _tokens(
+    word: int,
+    config: dict[str, int],
+    now_ms: int,
+    each_second: str = "floor_milli",
+    at_most: str = "capacity_milli",
+) -> int:
+    """Thousandths of tokens in a bucket by now, a budget's where not another is named."""
+    rate, capacity = config[each_second], config[at_most]
     if word == 0:
-        return config["capacity_milli"]
+        return capacity
     elapsed = max(now_ms - (word >> layout.BUDGET_REFILL_SHIFT), 0)
-    step = gcd(config["floor_milli"], layout.MILLI)
-    brought = elapsed // (layout.MILLI // step) * (config["floor_milli"] // step)
+    step = gcd(rate, layout.MILLI)
+    brought = elapsed // (layout.MILLI // step) * (rate // step)
     kept = word & layout.BUDGET_TOKENS_MASK
-    return max(min(kept + brought, config["capacity_milli"]), kept)
+    return max(min(kept + brought, capacity), kept)
 
 
 def _window(

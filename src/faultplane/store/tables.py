@@ -110,6 +110,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
         "tokens": "f64",
         "tokens_held": "u64",
         "tokens_max": "f64",
+        "rate": "f64",
+        "rate_tokens": "f64",
         **dict.fromkeys(TOTALS, "u64"),
         "health": "text",
         "health_since_unix_nano": "time",

@@ -398,7 +398,7 @@ def a_row(**values):
         "probes_under_way": 0, "probes_max": 3, "permits": 0, "permits_max": None, "tokens": None,
         "tokens_held": 0, "tokens_max": None, "declared_service": "", "declared_pid": 0,
         "declared_by": 0, "transition": None, "health": "", "checks": 0,
-        "retries_by_kind": [], "retries_by_type": [],
+        "retries_by_kind": [], "retries_by_type": [], "rate": None, "rate_tokens": None,
     }  # fmt: skip
     return {**row, **nothing, **values}
 

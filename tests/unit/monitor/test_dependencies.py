@@ -126,7 +126,7 @@ def test_counters_are_0_from_the_first_call_on(run_python, collect, valid):
         told = [n for (name, _), n in found.items() if name == f"faultplane_{metric}_total"]
         assert told == [0] * (2 if metric == "breaker_transitions" else 1)
     reasons = [n for (name, _), n in found.items() if name.endswith("rejections_total")]
-    assert reasons == [0, 0, 0]
+    assert reasons == [0, 0, 0, 0]
 
 
 def test_what_a_dependency_does_not_have_is_not_told_of(run_python, collect, valid):
@@ -186,7 +186,7 @@ def test_past_the_limit_the_rest_is_other_and_sums_stay_exact(run_python, collec
     assert value(found, "breaker_state", dependency="other", state="open") == 1
     assert value(found, "breaker_state", dependency="other", state="closed") == 1
     hidden = {"metric": "faultplane_dependency_rejections_total"}
-    assert value(found, "hidden_series", **hidden) == 2 * 3
+    assert value(found, "hidden_series", **hidden) == 2 * 4
     assert value(whole, "hidden_series", **hidden) == 0
     assert value(found, "hidden_series", metric="faultplane_breaker_state") == 2 * 6
 
