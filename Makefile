@@ -28,7 +28,7 @@ test: ## the whole suite, on each core that is there (ARGS="-k fork", COVERAGE=1
 	$(PREPARE) test
 	@$(RUN) tools/tests.py $(if $(COVERAGE),coverage,all) $(ARGS)
 
-quick: ## unit and architecture tests, in about a minute
+quick: ## unit and architecture tests, in a few minutes
 	$(PREPARE) test
 	@$(RUN) tools/tests.py quick $(ARGS)
 
