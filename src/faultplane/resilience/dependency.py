@@ -261,7 +261,8 @@ class Dependency:
         return guarded.decorated(self, function)  # type: ignore[no-any-return]
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call ``function``, guarded."""
+        """Call ``function``, guarded. Raises InvalidSetting for what has to be awaited or read."""
+        guarded.refuse_unrun(self, function)
         made = guarded.plain(self, function)
         try:
             return made(*args, **kwargs)  # type: ignore[no-any-return]

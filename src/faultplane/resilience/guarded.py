@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TIMEOUTS: Final = layout.TOTALS.index("timeouts")
 _FALLBACKS: Final = layout.TOTALS.index("fallbacks")
+_UNRUN: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _INSTEAD: Final = "one try of it lasts as long as who reads it takes; give it a deadline"
 
 
@@ -41,6 +42,20 @@ def decorated(dependency: Dependency, function: Any) -> Any:
     else:
         made = plain(dependency, function)
     return functools.update_wrapper(made, function)
+
+
+def refuse_unrun(dependency: Dependency, function: Callable[..., Any]) -> None:
+    """InvalidSetting for what a plain call would make and not run: that is no success of it."""
+    try:
+        flags = function.__code__.co_flags & _UNRUN
+    except AttributeError:
+        return
+    if flags & inspect.CO_COROUTINE:
+        raise InvalidSetting(f"{dependency.name}: call() would not await {function!r}: use acall()")
+    if flags:
+        raise InvalidSetting(
+            f"{dependency.name}: call() would not run {function!r}, a generator: decorate it"
+        )
 
 
 def without_frame(error: BaseException) -> None:

@@ -62,6 +62,33 @@ def test_bad_input_names_the_value_and_the_bound(make, said):
     assert said in str(raised.value)
 
 
+async def _coroutine():
+    return 1
+
+
+def _generator():
+    yield 1
+
+
+async def _async_generator():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (_coroutine, "use acall()"),
+        (_generator, "decorate it"),
+        (_async_generator, "decorate it"),
+    ],
+)
+def test_a_plain_call_refuses_what_it_would_make_and_not_run(function, said):
+    guard = Dependency("n", scope="process")
+    with pytest.raises(InvalidSetting) as raised:
+        guard.call(function)
+    assert said in str(raised.value) and repr(function) in str(raised.value)
+
+
 def test_what_is_left_out_is_within_bounds_whatever_is_given():
     for seconds in (0.1, 1.0, 86_400):
         breaker = Breaker(window=seconds, open_for=seconds, probe_timeout=seconds)
