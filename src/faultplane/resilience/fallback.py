@@ -29,7 +29,9 @@ class Fallback:
 
     def __init__(self, answer: Callable[..., Any]) -> None:
         if not callable(answer):
-            raise InvalidSetting(f"a fallback must be a function, got {answer!r}")
+            raise InvalidSetting(
+                f"a fallback must be a function, or Fallback.value(…) of a value, got {answer!r}"
+            )
         self._answer = answer
 
     @classmethod

@@ -28,7 +28,7 @@ from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
             lambda: Dependency("n", breaker=Breaker(probe_timeout=2), timeout=2),
             "probe_timeout of the breaker must be more than timeout, 2, got 2",
         ),
-        (lambda: Dependency("n", fallback=5), "a fallback must be a function"),
+        (lambda: Dependency("n", fallback=5), "a fallback must be a function, or Fallback.value("),
         (lambda: Dependency("n", timeout=1)(len), "plain function"),
         (lambda: Retry(attempts=0), "attempts must be a whole number from 1 to 1000, got 0"),
         (lambda: Retry(attempts=2.5), "attempts"),
