@@ -234,6 +234,10 @@ def lines(without: Outcome, policies: Outcome) -> Iterator[str]:
         "not made", "well again after",
     ]  # fmt: skip
     yield from table(header, rows, tuple(header[1:]))
+    yield (
+        f"while it was down it was asked {policies.tries_while_down:,} times, not "
+        f"{without.tries_while_down:,}: what is not made fails at once, and spares it"
+    )
     cell = policies.cell
     if cell is None:
         return
