@@ -41,6 +41,11 @@ class _Guarded:
             raise fp.errors.InvalidSetting(f"methods must be several, got {methods!r}")
         self.dependency = dependency
         self.methods = frozenset(methods)
+        for method in self.methods:
+            if not str(method).startswith("/"):  # no call has such a name
+                raise fp.errors.InvalidSetting(
+                    f"methods must be full names such as /shop.Orders/Get, got {method!r}"
+                )
 
     def repeatable(self, details: Any) -> bool:
         """Whether a call may be made again after it has arrived."""

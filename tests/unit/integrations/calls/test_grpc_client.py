@@ -432,6 +432,7 @@ def test_cancellation_leaves_nothing_behind(method, when, orders, target, name, 
     [
         (lambda kind, one: kind("bank"), "dependency must be a Dependency, got 'bank'"),
         (lambda kind, one: kind(one, GET), "methods must be several"),
+        (lambda kind, one: kind(one, {GET, "Get"}), "such as /shop.Orders/Get, got 'Get'"),
         (lambda kind, one: kind(fp.Dependency("x", fallback=len)), "answers for a function"),
         (lambda kind, one: kind(fp.Dependency("x", hedge=1)), "a hedge calls a coroutine"),
     ],
