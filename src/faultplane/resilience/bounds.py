@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from faultplane import control_schema as layout
 from faultplane.errors import InvalidSetting
-from faultplane.resilience.deadline import deadline, late
+from faultplane.resilience.deadline import deadline, late, no_answer, say
 from faultplane.resilience.permits import begun, begun_async
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Bounds:
         try:
             await scope.__aexit__(*_parts(error))
         except TimeoutError as timed_out:
+            say(timed_out, no_answer(self._dependency.timeout or 0.0))
             error = timed_out
         if scope.expired():
             self._dependency.cell.total(_TIMEOUTS)

@@ -14,6 +14,9 @@ from faultplane.resilience.policy import SECONDS_MAX, number
 AT: Final[ContextVar[float | None]] = ContextVar("faultplane_deadline", default=None)
 """When what is being done must have ended, by `time.monotonic`; None = there is no such time."""
 
+CANCELLED: Final = "cancelled at its deadline"
+"""What the TimeoutError of a deadline says."""
+
 
 def time_left(clock: Callable[[], float] = time.monotonic) -> float | None:
     """Seconds until the innermost deadline, less than 0 past it; None where there is none.
@@ -36,8 +39,23 @@ def late(error: BaseException) -> BaseException:
     if isinstance(error, asyncio.CancelledError):
         left = time_left()
         if left is not None and left <= 0:
-            return TimeoutError("cancelled at its deadline")
+            return TimeoutError(CANCELLED)
     return error
+
+
+def no_answer(seconds: float) -> str:
+    """What the TimeoutError of a try says that was cancelled after so many seconds.
+
+    >>> no_answer(1.5)
+    'no answer within its timeout of 1.5 s'
+    """
+    return f"no answer within its timeout of {seconds:g} s"
+
+
+def say(error: TimeoutError, text: str) -> None:
+    """Give a message to the TimeoutError of `asyncio.timeout`, which has none."""
+    if not error.args:
+        error.args = (text,)
 
 
 class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
@@ -90,5 +108,10 @@ class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
     ) -> None:
         timeout, self._timeout = self._timeout, None
         self.__exit__(None, None, None)
-        if timeout is not None:
+        if timeout is None:
+            return
+        try:
             await timeout.__aexit__(exc_type, exc, traceback)
+        except TimeoutError as error:
+            say(error, CANCELLED)
+            raise

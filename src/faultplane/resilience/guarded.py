@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from faultplane import control_schema as layout
 from faultplane.errors import InvalidSetting, Rejected
 from faultplane.resilience.bounds import refuse_hedge, refuse_timeout
-from faultplane.resilience.deadline import deadline, late
+from faultplane.resilience.deadline import deadline, late, no_answer, say
 from faultplane.resilience.permits import begun, begun_async, waits
 
 if TYPE_CHECKING:
@@ -233,12 +233,17 @@ def timed(
     cell = dependency.cell
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        async with asyncio.timeout(seconds) as scope:
-            try:
-                return await function(*args, **kwargs)
-            finally:
-                if scope.expired():
-                    cell.total(_TIMEOUTS)
+        try:
+            async with asyncio.timeout(seconds) as scope:
+                try:
+                    return await function(*args, **kwargs)
+                finally:
+                    if scope.expired():
+                        cell.total(_TIMEOUTS)
+        except TimeoutError as error:
+            if scope.expired():
+                say(error, no_answer(seconds))
+            raise
 
     return guarded
 

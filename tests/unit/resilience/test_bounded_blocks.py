@@ -49,6 +49,32 @@ SHAPES = {"block": in_block, "attempts": in_attempts, "generator": in_generator}
 # ---------------------------------------------------------------------------------- deadlines
 
 
+async def in_call(dependency):
+    return await dependency.acall(forever)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES.values(), in_call])
+def test_what_is_cancelled_at_its_deadline_says_so(shape, name):
+    with pytest.raises(TimeoutError, match=r"^cancelled at its deadline$"):
+        asyncio.run(shape(Dependency(name, deadline=0.01)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "hedge"), [(in_block, None), (in_attempts, None), (in_call, None), (in_call, 0.001)]
+)
+def test_what_is_cancelled_at_its_timeout_says_how_long_that_is(shape, hedge, name):
+    with pytest.raises(TimeoutError, match=r"^no answer within its timeout of 0\.01 s$"):
+        asyncio.run(shape(Dependency(name, timeout=0.01, hedge=hedge)))
+
+
+def test_a_timeout_error_of_the_function_itself_keeps_what_it_says(name):
+    async def own():
+        raise TimeoutError("of the client")
+
+    with pytest.raises(TimeoutError, match=r"^of the client$"):
+        asyncio.run(Dependency(name, timeout=9.0, deadline=9.0).acall(own))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_block_that_is_awaited_is_cancelled_at_its_deadline_and_has_failed(shape, name, seen):
     dependency = Dependency(
