@@ -64,7 +64,9 @@ class Place:
             most = file.cells_max // 2 if self.keyed else file.cells_max
             index = file.take(self.name, most)
             if index is None:
-                self._be_local(cell, f"{most} cells of {store.path} are taken, and no more may be")
+                rest = ": keys get no more" if self.keyed else ""
+                taken = f"{most} of {file.cells_max} cells of {store.path} are taken"
+                self._be_local(cell, taken + rest)
                 return
             file.attend(registration.slot)
             self.governing = file.declare(
