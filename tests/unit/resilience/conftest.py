@@ -42,11 +42,11 @@ def seen() -> Iterator[Callable[[Dependency], CellState]]:
     opened: list[ControlFile] = []
 
     def read(dependency: Dependency) -> CellState:
+        dependency.cell.window()  # makes the file where none was, tells what the pure core has not
         if not opened:
             owned = lifecycle.owned()
             assert owned is not None
             opened.append(ControlFile.open(owned[0]))
-        dependency.cell.window()  # what the pure core has not told yet
         index = opened[0].find(dependency.name)
         assert index is not None, (dependency.problem, dependency.shared)
         return opened[0].read(index)
