@@ -102,14 +102,15 @@ def _parts(error: BaseException | None) -> tuple[Any, Any, Any]:
 
 
 class Block:
-    """A block of a dependency: guarded, tried once."""
+    """A block of a dependency: guarded, tried once. ``is_open`` until it is left."""
 
-    __slots__ = ("_bounds", "_call", "_dependency")
+    __slots__ = ("_bounds", "_call", "_dependency", "is_open")
 
     def __init__(self, dependency: Dependency) -> None:
         self._dependency = dependency
         self._bounds = Bounds(dependency)
         self._call: Any = None
+        self.is_open = True
 
     def enter(self) -> None:
         """Begin it; raises a rejection."""

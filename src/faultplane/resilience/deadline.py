@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Final, Self
@@ -88,7 +89,8 @@ class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
     ) -> None:
         token, self._token = self._token, None
         if token is not None:
-            AT.reset(token)
+            with suppress(ValueError):  # left in another context, which knows nothing of it
+                AT.reset(token)
 
     async def __aenter__(self) -> Self:
         self.__enter__()

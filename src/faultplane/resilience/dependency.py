@@ -207,6 +207,7 @@ class Dependency:
             host=scope == "host",
         )
         self._children = Children(self._child)
+        self._open: dict[Block, None] = {}
         self.checked = None if health is None else Checked(self, self._place, health)
         """Its health checks, for `HealthChecks`; None where there are none."""
         self.degraded = False
@@ -334,7 +335,7 @@ class Dependency:
         """Begin a block that is guarded, tried once."""
         block = Block(self)
         block.enter()
-        _blocks.set((*_blocks.get(), block))
+        self._opened(block)
         return self
 
     def __exit__(
@@ -343,15 +344,13 @@ class Dependency:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        *outer, block = _blocks.get()
-        _blocks.set(tuple(outer))
-        block.leave(exc)
+        self._closed().leave(exc)
 
     async def __aenter__(self) -> Self:
         """Begin a block that is guarded, tried once, and cancelled when its time is over."""
         block = Block(self)
         await block.enter_async()
-        _blocks.set((*_blocks.get(), block))
+        self._opened(block)
         return self
 
     async def __aexit__(
@@ -360,9 +359,30 @@ class Dependency:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        *outer, block = _blocks.get()
-        _blocks.set(tuple(outer))
-        await block.leave_async(exc)
+        await self._closed().leave_async(exc)
+
+    def _opened(self, block: Block) -> None:
+        self._open[block] = None
+        # One that was left in another context would stay in this one.
+        _blocks.set((*(one for one in _blocks.get() if one.is_open), block))
+
+    def _closed(self) -> Block:
+        """The block that is left: the innermost of this thread or task, or one of another's.
+
+        Generators with blocks take turns in one context, and a server that runs each step of one in
+        a context of its own, as Starlette does, leaves a block elsewhere than it was entered.
+        """
+        known = _blocks.get()
+        block = next((one for one in reversed(known) if one in self._open), None)
+        if block is None:
+            if not self._open:
+                raise RuntimeError(f"a block of {self.name} was left that was not entered")
+            block = next(reversed(self._open))
+        else:
+            _blocks.set(tuple(one for one in known if one is not block))
+        del self._open[block]
+        block.is_open = False
+        return block
 
     # -------------------------------------------------------------------------------- looking
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import traceback
 
@@ -11,7 +12,7 @@ import pytest
 from faultplane.errors import InvalidSetting
 from faultplane.resilience.backoff import constant
 from faultplane.resilience.deadline import deadline, time_left
-from faultplane.resilience.dependency import Dependency
+from faultplane.resilience.dependency import Dependency, _blocks
 from faultplane.resilience.policy import Breaker, Bulkhead, Retry
 from faultplane.testing import FakeClock
 
@@ -329,3 +330,93 @@ def test_a_fallback_does_not_answer_for_a_block(shape, name, seen):
     with pytest.raises(TimeoutError):
         asyncio.run(SHAPES[shape](dependency, fail))
     assert seen(dependency).totals["fallbacks"] == 0
+
+
+# ----------------------------------------------------------------------- contexts of their own
+
+
+def in_a_context(function, *args):
+    return contextvars.copy_context().run(function, *args)
+
+
+@pytest.mark.parametrize("seconds", [None, 5.0])
+def test_a_block_that_is_left_in_another_context_than_it_was_entered_ends(name, seen, seconds):
+    """As in a generator that a server reads step by step, each in a context of its own."""
+    dependency = Dependency(name, limit=3, breaker=Breaker(), deadline=seconds)
+
+    def values():
+        with dependency:
+            yield "value"
+
+    for error in (None, TimeoutError()):
+        read = values()
+        assert in_a_context(next, read) == "value"
+        with pytest.raises(StopIteration if error is None else TimeoutError):
+            in_a_context(next, read) if error is None else in_a_context(read.throw, error)
+    cell = seen(dependency)
+    assert (cell.permits, cell.calls, cell.failures) == (0, 2, 1)
+    assert time_left() is None
+
+
+@pytest.mark.parametrize("seconds", [None, 5.0])
+def test_a_block_that_is_left_by_another_task_than_entered_it_ends(name, seen, seconds):
+    dependency = Dependency(name, limit=3, breaker=Breaker(), deadline=seconds)
+
+    async def main():
+        await asyncio.create_task(dependency.__aenter__())
+        await asyncio.create_task(dependency.__aexit__(None, None, None))
+
+    asyncio.run(main())
+    assert (seen(dependency).permits, seen(dependency).calls) == (0, 1)
+
+
+def test_an_attempt_that_is_left_in_another_context_ends(name, seen):
+    dependency = Dependency(name, limit=3, retry=Retry(), deadline=5.0)
+
+    def values():
+        for attempt in dependency.attempts():
+            with attempt:
+                yield "value"
+
+    read = values()
+    assert in_a_context(next, read) == "value"
+    with pytest.raises(StopIteration):
+        in_a_context(next, read)
+    assert seen(dependency).permits == 0
+
+
+def test_blocks_of_generators_that_take_turns_end_each_with_its_own_error(name, seen):
+    first, second = (Dependency(f"{name}-{n}", breaker=Breaker()) for n in (1, 2))
+
+    def values(dependency):
+        with dependency:
+            yield "value"
+
+    reading, other = values(first), values(second)
+    assert (next(reading), next(other)) == ("value", "value")
+    with pytest.raises(TimeoutError):
+        reading.throw(TimeoutError())
+    with pytest.raises(StopIteration):
+        next(other)
+    assert [(cell.calls, cell.failures) for cell in map(seen, (first, second))] == [(1, 1), (1, 0)]
+
+
+def test_a_context_keeps_nothing_of_blocks_that_others_have_left(name):
+    dependency = Dependency(name)
+
+    def values():
+        with dependency:
+            yield "value"
+
+    for _ in range(9):
+        read = values()
+        assert next(read) == "value"
+        with pytest.raises(StopIteration):
+            in_a_context(next, read)
+    with dependency:
+        assert len(_blocks.get()) == 1
+
+
+def test_a_block_that_was_never_entered_cannot_be_left(name):
+    with pytest.raises(RuntimeError, match="not entered"):
+        Dependency(name).__exit__(None, None, None)
