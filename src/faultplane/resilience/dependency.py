@@ -293,11 +293,11 @@ class Dependency:
         >>> Dependency("payments").for_key("eu-1").name
         'payments[eu-1]'
         """
+        if not isinstance(key, str):
+            raise InvalidName(f"key must be text, got {key!r:.200}")
         return self._children.get(key)
 
     def _child(self, key: str) -> Dependency:
-        if not isinstance(key, str):
-            raise InvalidName(f"key must be text, got {key!r:.200}")
         child = Dependency(
             f"{self.name}[{key}]",
             retry=self.retry,

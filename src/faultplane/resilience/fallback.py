@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from faultplane.errors import InvalidSetting
+from faultplane.resilience.locks import Locked
 from faultplane.resilience.policy import SECONDS_MAX, number, whole
 
 ENTRIES_MAX: Final = 1_000_000
@@ -63,7 +63,7 @@ class Fallback:
         """Be told of an answer that is good."""
 
 
-class StaleFallback(Fallback):
+class StaleFallback(Locked, Fallback):
     """Serves the last good answer; made by `Fallback.stale`. ``ages`` says how old what it has is.
 
     >>> cached = Fallback.stale()
@@ -82,7 +82,7 @@ class StaleFallback(Fallback):
         if key is not None and not callable(key):
             raise InvalidSetting(f"key must be a function or None, got {key!r}")
         self._key = key
-        self._lock = threading.Lock()
+        Locked.__init__(self)
         self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
@@ -98,7 +98,7 @@ class StaleFallback(Fallback):
     def serve(self, error: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The last good answer of the same arguments; raises ``error`` where there is none."""
         key = self._key_of(args, kwargs)
-        with self._lock:
+        with self.lock:
             found = self._kept.get(key) if key is not None else None
             if found is not None and time.monotonic() - found[0] <= self._seconds_max:
                 self._kept.move_to_end(key)
@@ -110,7 +110,7 @@ class StaleFallback(Fallback):
         key = self._key_of(args, kwargs)
         if key is None:
             return
-        with self._lock:
+        with self.lock:
             self._kept[key] = time.monotonic(), answer
             self._kept.move_to_end(key)
             while len(self._kept) > self._entries_max:
@@ -120,5 +120,5 @@ class StaleFallback(Fallback):
     def ages(self) -> dict[Hashable, float]:
         """Seconds since each answer that is kept was given, by the key of its call."""
         now = time.monotonic()
-        with self._lock:
+        with self.lock:
             return {key: now - since for key, (since, _) in self._kept.items()}
