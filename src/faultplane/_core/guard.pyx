@@ -336,7 +336,7 @@ cdef double next_wait(Guard g, Try* t, object error, object answer) except? -2.0
     cdef double wait = 0.0
     if g.attempts == 1:
         return -1.0
-    if not (answer.retryable if g.on is None else isinstance(error, g.on)):
+    if not (answer.retryable if g.on is None else issubclass(type(error), g.on)):
         return -1.0
     if t.attempt >= g.attempts:
         control_total(g.cell.here(), TOTAL_GAVE_UP, 1)

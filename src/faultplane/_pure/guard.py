@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import time
 from collections.abc import Callable
 from types import MethodType
@@ -26,6 +27,13 @@ RECLAIM_SECONDS: Final = 0.02
 _TOTAL: Final = {name: index for index, name in enumerate(TOTALS)}
 _parent: Final = innermost.get
 _nano: Final = time.monotonic_ns
+_traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
+# Python's own alone: a class of somebody else's may say that it is in their module.
+_SILENT_TYPES: Final = frozenset(
+    kind for kind in vars(builtins).values()
+    if type(kind) is type and issubclass(kind, BaseException)
+    and not issubclass(kind, BaseExceptionGroup)
+)  # fmt: skip
 
 
 class Guard:
@@ -231,7 +239,7 @@ class Guard:
         """Seconds until the next try; a token is held for it then."""
         if self._attempts == 1:
             return -1.0
-        if not (answer.retryable if self._on is None else isinstance(error, self._on)):
+        if not (answer.retryable if self._on is None else issubclass(type(error), self._on)):
             return -1.0
         if call.attempt >= self._attempts:
             self.cell.total(_TOTAL["gave_up"])
@@ -435,17 +443,16 @@ class Guarded:
 def _says_nothing(error: BaseException) -> bool:
     """Whether nothing can be found on it of when to come back: a built-in error, alone."""
     return (
-        type(error).__module__ == "builtins"
+        type(error) in _SILENT_TYPES
         and not error.__dict__
         and error.__cause__ is None
         and error.__context__ is None
-        and not isinstance(error, BaseExceptionGroup)
     )
 
 
 def _without_frame(error: BaseException) -> None:
     """Take our own entry off the traceback: what users see is what they wrote."""
-    traceback = error.__traceback__
+    traceback = _traceback_of(error)
     if traceback is not None:
         # Through the base class: an exception may forbid assignment, as frozen dataclasses do.
         BaseException.with_traceback(error, traceback.tb_next)

@@ -6,6 +6,7 @@ A subclass may define attributes as it likes, and a metaclass may answer for a t
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Final, cast
 
 __all__ = [
@@ -16,12 +17,16 @@ __all__ = [
     "int_of",
     "members_of",
     "text_of",
+    "traceback_of",
 ]
 
 # Straight from the base types, so that a subclass cannot put a property in the way; the compiled
 # core reads the same C fields.
 errno_of: Final[Callable[[BaseException], object]] = OSError.__dict__["errno"].__get__
 cause_of: Final[Callable[[BaseException], object]] = BaseException.__dict__["__cause__"].__get__
+traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
+    "__traceback__"
+].__get__
 args_of: Final[Callable[[BaseException], tuple[object, ...]]] = BaseException.__dict__[
     "args"
 ].__get__

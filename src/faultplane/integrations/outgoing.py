@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Final, Literal, TypeVar, get_args
 
 import faultplane as fp
+from faultplane.classify.evidence import traceback_of
 
 __all__ = [
     "IDEMPOTENT",
@@ -95,7 +96,7 @@ def without_our_frames(error: BaseException) -> None:
 
     Whoever calls a client sees the client's own then, as it would be without us.
     """
-    traceback = error.__traceback__
+    traceback = traceback_of(error)
     while traceback is not None and traceback.tb_next is not None:
         if not str(traceback.tb_frame.f_globals.get("__name__")).startswith("faultplane."):
             break

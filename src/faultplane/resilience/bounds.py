@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from faultplane import control_schema as layout
+from faultplane.classify.evidence import traceback_of
 from faultplane.errors import InvalidSetting
 from faultplane.resilience.deadline import deadline, late, no_answer, say
 from faultplane.resilience.permits import begun, begun_async
@@ -98,7 +99,7 @@ class Bounds:
 
 
 def _parts(error: BaseException | None) -> tuple[Any, Any, Any]:
-    return (None, None, None) if error is None else (type(error), error, error.__traceback__)
+    return (None, None, None) if error is None else (type(error), error, traceback_of(error))
 
 
 class Block:

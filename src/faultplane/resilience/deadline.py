@@ -37,7 +37,8 @@ def time_left(clock: Callable[[], float] = time.monotonic) -> float | None:
 
 def late(error: BaseException) -> BaseException:
     """What a try failed with: one that is cancelled at its deadline was too slow an answer."""
-    if isinstance(error, asyncio.CancelledError):
+    # By type(): isinstance() would ask the error for its __class__.
+    if issubclass(type(error), asyncio.CancelledError):
         left = time_left()
         if left is not None and left <= 0:
             return TimeoutError(CANCELLED)

@@ -420,7 +420,8 @@ class Dependency:
 
     def is_failure(self, error: BaseException) -> bool:
         """Whether a fallback answers for it: a rejection, or what counts as a failure."""
-        return isinstance(error, Rejected) or core.classify(error).counts_as == "failure"
+        # By type(): isinstance() would ask the error for its __class__.
+        return issubclass(type(error), Rejected) or core.classify(error).counts_as == "failure"
 
     def __repr__(self) -> str:
         return f"Dependency({self.name!r}, scope={self.scope!r})"

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from faultplane import control_schema as layout
+from faultplane.classify.evidence import traceback_of
 from faultplane.errors import InvalidSetting, Rejected
 from faultplane.resilience.bounds import refuse_hedge, refuse_timeout
 from faultplane.resilience.deadline import deadline, late, no_answer, say
@@ -60,7 +61,7 @@ def refuse_unrun(dependency: Dependency, function: Callable[..., Any]) -> None:
 
 def without_frame(error: BaseException) -> None:
     """Take the entry of our own frame off the traceback: what users see is what they wrote."""
-    traceback = error.__traceback__
+    traceback = traceback_of(error)
     if traceback is not None and traceback.tb_next is not None:
         # Through the base class: an exception may forbid assignment, as frozen dataclasses do.
         BaseException.with_traceback(error, traceback.tb_next)
