@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Final, Self
@@ -79,7 +78,11 @@ class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
 
     def __enter__(self) -> Self:
         at, outer = time.monotonic() + self._seconds, AT.get()
-        self._token = AT.set(at if outer is None else min(at, outer))
+        try:
+            self._token = AT.set(at if outer is None else min(at, outer))
+        except BaseException:  # a signal handler's: what has not begun bounds nothing
+            AT.set(outer)
+            raise
         return self
 
     def __exit__(
@@ -90,8 +93,10 @@ class deadline:  # noqa: N801 - a scope, as asyncio.timeout is
     ) -> None:
         token, self._token = self._token, None
         if token is not None:
-            with suppress(ValueError):  # left in another context, which knows nothing of it
+            try:
                 AT.reset(token)
+            except ValueError:  # left in another context, which knows nothing of it
+                pass
 
     async def __aenter__(self) -> Self:
         self.__enter__()

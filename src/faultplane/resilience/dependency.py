@@ -344,7 +344,14 @@ class Dependency:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._closed().leave(exc)
+        block = None
+        try:
+            block = self._innermost()
+            self._close(block)
+        except BaseException:  # a signal handler's: what is left is not held for good
+            self._close(block or self._innermost())
+            raise
+        block.leave(exc)
 
     async def __aenter__(self) -> Self:
         """Begin a block that is guarded, tried once, and cancelled when its time is over."""
@@ -359,30 +366,41 @@ class Dependency:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._closed().leave_async(exc)
+        block = None
+        try:
+            block = self._innermost()
+            self._close(block)
+        except BaseException:  # a signal handler's: what is left is not held for good
+            self._close(block or self._innermost())
+            raise
+        await block.leave_async(exc)
 
     def _opened(self, block: Block) -> None:
-        self._open[block] = None
-        # One that was left in another context would stay in this one.
-        _blocks.set((*(one for one in _blocks.get() if one.is_open), block))
+        try:
+            # One that was left in another context would stay in this one.
+            _blocks.set((*(one for one in _blocks.get() if one.is_open), block))
+            self._open[block] = None
+        except BaseException:  # a signal handler's: nobody leaves what was not entered
+            self._close(block)
+            raise
 
-    def _closed(self) -> Block:
+    def _innermost(self) -> Block:
         """The block that is left: the innermost of this thread or task, or one of another's.
 
         Generators with blocks take turns in one context, and a server that runs each step of one in
         a context of its own, as Starlette does, leaves a block elsewhere than it was entered.
         """
-        known = _blocks.get()
-        block = next((one for one in reversed(known) if one in self._open), None)
-        if block is None:
-            if not self._open:
-                raise RuntimeError(f"a block of {self.name} was left that was not entered")
-            block = next(reversed(self._open))
-        else:
-            _blocks.set(tuple(one for one in known if one is not block))
-        del self._open[block]
+        for block in reversed(_blocks.get()):
+            if block in self._open:
+                return block
+        if not self._open:
+            raise RuntimeError(f"a block of {self.name} was left that was not entered")
+        return next(reversed(self._open))
+
+    def _close(self, block: Block) -> None:
         block.is_open = False
-        return block
+        self._open.pop(block, None)
+        _blocks.set(tuple(one for one in _blocks.get() if one.is_open))
 
     # -------------------------------------------------------------------------------- looking
 

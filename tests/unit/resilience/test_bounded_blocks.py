@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
 import traceback
 
 import pytest
@@ -420,3 +421,78 @@ def test_a_context_keeps_nothing_of_blocks_that_others_have_left(name):
 def test_a_block_that_was_never_entered_cannot_be_left(name):
     with pytest.raises(RuntimeError, match="not entered"):
         Dependency(name).__exit__(None, None, None)
+
+
+# ----------------------------------------------------------------------------- signal handlers
+
+
+class Signalled(Exception):
+    """What a signal handler raises."""
+
+
+MOMENTS = ("call", "c_call", "c_return")  # when CPython looks for signals
+
+
+def signalled_at(moment, function):
+    """Call ``function``, with an error at that moment in this package's own Python; is there one?
+
+    The core sees to itself, and as ``__exit__`` is entered nobody can do anything yet.
+    """
+    left = [moment]
+
+    def look(frame, event, _):
+        code = frame.f_code
+        if (event, code.co_name) == ("call", "__exit__"):
+            return
+        if event in MOMENTS and f"{OURS}resilience" in code.co_filename:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Signalled  # which ends the profile as well
+
+    sys.setprofile(look)
+    try:
+        function()
+    except (Signalled, TimeoutError):
+        pass
+    finally:
+        sys.setprofile(None)
+    return left[0] < 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_signal_handler_that_raises_in_a_block_leaves_nothing_held(name, seen, fails):
+    dependency = Dependency(name, limit=100)
+    dependency.call(int)  # which finds its cell
+
+    def block():
+        with dependency:
+            if fails:
+                raise TimeoutError
+
+    def attempts():
+        for attempt in dependency.attempts():
+            with attempt:
+                block()
+
+    moment = 0
+    while signalled_at(moment, attempts):
+        still_open = [one for one in _blocks.get() if one.is_open]
+        assert (seen(dependency).permits, still_open) == (0, []), moment
+        moment += 1
+    assert moment > 20
+
+
+def test_a_signal_handler_that_raises_as_a_deadline_begins_leaves_none():
+    def begin():
+        deadline(5.0).__enter__()
+
+    def left_by(moment):
+        return signalled_at(moment, begin), time_left()
+
+    moment, found = 0, (True, None)
+    while found[0]:
+        assert found[1] is None, moment
+        moment += 1
+        found = in_a_context(left_by, moment)
+    assert moment > 4
+    assert found[1] > 0
