@@ -80,7 +80,7 @@ class Call:
         """The try says nothing of the other side, and there is no other."""
 
     def again(self) -> None:
-        """Begin the next try; raises as `Guard.begin` does."""
+        """Begin the next try; raises as `Guard.begin` does. One under way ends, as ignored."""
 
     def hand_on(self) -> bool:
         """Pay for the next try, which is made elsewhere; whether it may be made.

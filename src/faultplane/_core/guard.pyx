@@ -444,9 +444,10 @@ cdef class Call:
         give_up(self.guard, &self.now)
 
     def again(self):
-        """Begin the next try; raises as `Guard.begin` does."""
+        """Begin the next try; raises as `Guard.begin` does. One under way ends, as ignored."""
         if self.guard is None:
             raise RuntimeError("a call is made by Guard.begin")
+        ignored(self.guard, &self.now)
         self.now.attempt += 1
         rejection = reject_or_begin(self.guard, &self.now, False)
         if rejection is not None:

@@ -378,7 +378,8 @@ class Call:
         self._guard._give_up(self)  # noqa: SLF001
 
     def again(self) -> None:
-        """Begin the next try; raises as `Guard.begin` does."""
+        """Begin the next try; raises as `Guard.begin` does. One under way ends, as ignored."""
+        self._guard._ignored(self)  # noqa: SLF001
         self._guard._begin_again(self)  # noqa: SLF001
 
     def hand_on(self) -> bool:
@@ -389,7 +390,8 @@ class Call:
         return self._guard._paid(self)  # noqa: SLF001
 
     def __del__(self) -> None:
-        if self.under_way or self.held:
+        # One that a signal handler kept from being made has neither.
+        if getattr(self, "under_way", False) or getattr(self, "held", False):
             self.ignored()
 
 

@@ -109,7 +109,7 @@ class Attempts:
         return self
 
     def __next__(self) -> Attempt:
-        if self._done:
+        if self._done or self._ends_untried():
             raise StopIteration
         if self._call is None:
             self._begin_time()
@@ -127,7 +127,7 @@ class Attempts:
         return self
 
     async def __anext__(self) -> Attempt:
-        if self._done:
+        if self._done or self._ends_untried():
             raise StopAsyncIteration
         if self._call is None:
             self._begin_time()
@@ -147,6 +147,19 @@ class Attempts:
                 self._call.ignored()
                 raise
         return self._again()
+
+    def _ends_untried(self) -> bool:
+        """Whether the body was left without its try as often as there are tries: it may for ever.
+
+        What it was given is let go.
+        """
+        if self._call is None or self._last is not None:
+            return False
+        retry = self._dependency.retry
+        ends: bool = self._call.attempt >= (1 if retry is None else retry.attempts)
+        if ends:
+            self.given_up()
+        return ends
 
     def _begin_time(self) -> None:
         if self._dependency.deadline is not None:

@@ -496,3 +496,41 @@ def test_a_signal_handler_that_raises_as_a_deadline_begins_leaves_none():
         found = in_a_context(left_by, moment)
     assert moment > 4
     assert found[1] > 0
+
+
+# --------------------------------------------------------------------- bodies without their try
+
+
+@pytest.mark.parametrize(("retry", "bodies"), [(None, 1), (Retry(attempts=3, backoff=NOW), 3)])
+def test_a_loop_whose_bodies_make_no_try_ends_and_holds_nothing(name, seen, retry, bodies):
+    dependency = Dependency(name, retry=retry, limit=2)
+    assert len([attempt.number for attempt in dependency.attempts()]) == bodies
+    cell = seen(dependency)
+    assert (cell.permits, cell.totals["ignored"], cell.totals["full"]) == (0, bodies, 0)
+
+    async def loop():
+        return [attempt.number async for attempt in dependency.attempts()]
+
+    assert len(asyncio.run(loop())) == bodies
+    assert seen(dependency).permits == 0
+
+
+def test_a_loop_goes_on_after_a_body_without_its_try(name, seen):
+    dependency = Dependency(name, retry=Retry(attempts=3, backoff=NOW), limit=1)
+    made = []
+    for attempt in dependency.attempts():
+        if attempt.number == 1:
+            continue
+        with attempt:
+            made.append(attempt.number)
+    assert made == [2]
+    assert (seen(dependency).permits, seen(dependency).totals["full"]) == (0, 0)
+
+
+def test_a_call_that_begins_again_while_it_is_under_way_gives_back_what_it_held(name, seen):
+    dependency = Dependency(name, limit=1)
+    call = dependency.guard.begin()
+    call.again()
+    assert seen(dependency).permits == 1
+    call.succeeded()
+    assert (seen(dependency).permits, seen(dependency).totals["ignored"]) == (0, 1)
