@@ -55,19 +55,23 @@ def most_at_once(notes: Iterable[Note], killed: dict[int, int] | None = None) ->
     """How many were in at the same time at most.
 
     What is noted inside of a call lies within the time for which it holds what it was given, so
-    one too many here is one too many. ``killed`` says when processes were, at the latest before it.
+    one too many here is one too many. ``killed`` says when processes were, at the latest before it:
+    what they noted after that is left out, or one that came in then would stay for ever.
     """
     killed = killed or {}
+    alive = dict(killed)
     inside: Counter[tuple[int, int]] = Counter()
     most = 0
     for note in notes:
         if note.what not in {"in", "out"}:
             continue
-        for pid, nano in list(killed.items()):
+        for pid, nano in list(alive.items()):
             if nano <= note.nano:
                 for key in [key for key in inside if key[0] == pid]:
                     del inside[key]
-                del killed[pid]
+                del alive[pid]
+        if killed.get(note.pid, note.nano + 1) <= note.nano:
+            continue
         inside[note.pid, note.thread] += 1 if note.what == "in" else -1
         most = max(most, inside.total())
     return most
