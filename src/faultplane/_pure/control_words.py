@@ -211,7 +211,8 @@ def filled(old: int, now_ms: int, capacity: int, step_ms: int, step_milli: int) 
     if step_milli:
         # What is left of a step stays in the time.
         since += elapsed if brought >= missing else steps * step_ms
-    return since << BUDGET_REFILL_SHIFT | tokens + min(brought, missing)
+    # Past the 38 bits of the time, as in C.
+    return since << BUDGET_REFILL_SHIFT & _WORD_MASK | tokens + min(brought, missing)
 
 
 def refilled(old: int, numbers: Numbers, now_ms: int) -> int:
