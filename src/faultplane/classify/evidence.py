@@ -16,6 +16,7 @@ __all__ = [
     "errno_of",
     "int_of",
     "members_of",
+    "shown",
     "text_of",
     "traceback_of",
 ]
@@ -41,6 +42,18 @@ def attribute_of(owner: object, name: str) -> Any:
         return getattr(owner, name, None)
     except Exception:  # noqa: BLE001 - a property may raise anything
         return None
+
+
+def shown(value: object) -> str:
+    """Somebody's value as a message shows it.
+
+    >>> shown("name"), shown(10**9999)
+    ("'name'", 'a value of type int')
+    """
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a repr may raise anything; that of a huge int does
+        return f"a value of type {type(value).__name__}"
 
 
 def int_of(value: object) -> int | None:

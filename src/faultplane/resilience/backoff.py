@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final, NoReturn
 
 from faultplane.classify.classification import RETRY_AFTER_SECONDS_MAX
+from faultplane.classify.evidence import shown
 from faultplane.errors import InvalidSetting
 
 __all__ = [
@@ -62,7 +63,7 @@ def checked_number(name: str, value: Any, low: float, high: float, unit: str = "
         InvalidSetting: (a ``ValueError``) it is not, with its name, the bounds and the value.
     """
     if type(value) not in (int, float) or not low <= value <= high:  # NaN is refused as well
-        raise InvalidSetting(f"{name} must be {low:g} to {high:g}{unit}, got {value!r}")
+        raise InvalidSetting(f"{name} must be {low:g} to {high:g}{unit}, got {shown(value)}")
     return float(value) + 0.0  # a zero has no sign
 
 

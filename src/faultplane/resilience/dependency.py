@@ -13,6 +13,7 @@ from faultplane import control_schema as layout
 from faultplane import schema
 from faultplane._backend import core
 from faultplane.classify import type_name
+from faultplane.classify.evidence import shown
 from faultplane.errors import (
     BreakerOpen,
     BudgetExhausted,
@@ -294,7 +295,7 @@ class Dependency:
         'payments[eu-1]'
         """
         if not isinstance(key, str):
-            raise InvalidName(f"key must be text, got {key!r:.200}")
+            raise InvalidName(f"key must be text, got {shown(key):.200}")
         return self._children.get(key)
 
     def _child(self, key: str) -> Dependency:
@@ -447,7 +448,7 @@ class Dependency:
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise InvalidName(f"name must be printable text of 1 to 255 bytes, got {name!r:.200}")
+        raise InvalidName(f"name must be printable text of 1 to 255 bytes, got {shown(name):.200}")
     if (size := len(name.encode("utf-8", "replace"))) > schema.NAME_BYTES_MAX:
         raise InvalidName(f"name must be at most {schema.NAME_BYTES_MAX} bytes, got {size}")
     return str(name)

@@ -74,6 +74,8 @@ class Health:
         put(self, "timeout", number("timeout", self.timeout, 0.001, SECONDS_MAX))
         whole("rise", self.rise, 1, RESULTS_MAX)
         whole("fall", self.fall, 1, RESULTS_MAX)
+        if not isinstance(self.opens, bool):
+            raise InvalidSetting(f"opens must be True or False, got {self.opens!r}")
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -245,8 +247,8 @@ class HealthChecks:
         if not dependencies:
             raise InvalidSetting("health checks need a dependency, got none")
         for one in dependencies:
-            if one.checked is None:
-                raise InvalidSetting(f"{one.name} has no health to be checked")
+            if not isinstance(getattr(one, "checked", None), Checked):
+                raise InvalidSetting(f"{getattr(one, 'name', one)!s} has no health to be checked")
         self._checked = [one.checked for one in dependencies if one.checked is not None]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

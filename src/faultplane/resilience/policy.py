@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, Final, Literal
 
 from faultplane import control_schema as layout
+from faultplane.classify.evidence import shown
 from faultplane.errors import InvalidSetting
 from faultplane.resilience.backoff import Backoff, full_jitter
 
@@ -32,13 +33,15 @@ def number(name: str, value: object, low: float, high: float) -> float:
         plain = float(value) if abs(value) < 1e300 else inf
         if low <= plain <= high:  # NaN is refused as well
             return plain
-    raise InvalidSetting(f"{name} must be {low:g} to {high:g}, got {value!r}")
+    raise InvalidSetting(f"{name} must be {low:g} to {high:g}, got {shown(value)}")
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
     """``value`` as an int from ``low`` to ``high``, or InvalidSetting that names both."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InvalidSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        raise InvalidSetting(
+            f"{name} must be a whole number from {low} to {high}, got {shown(value)}"
+        )
     return value
 
 

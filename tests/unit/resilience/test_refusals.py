@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 
 from faultplane.errors import BreakerOpen, InvalidName, InvalidSetting, LimitExceeded, Rejected
+from faultplane.resilience.backoff import constant
 from faultplane.resilience.deadline import deadline
 from faultplane.resilience.dependency import Dependency
+from faultplane.resilience.health import Health, HealthChecks
 from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
+
+
+class Unshown:
+    """A value with a broken repr."""
+
+    def __repr__(self):
+        raise KeyError
 
 
 @pytest.mark.parametrize(
@@ -24,6 +33,13 @@ from faultplane.resilience.policy import Breaker, Bulkhead, Retry, RetryBudget
         (lambda: Dependency("n", deadline=-1), "deadline must be 0.001 to 86400, got -1"),
         (lambda: Dependency("n", timeout=float("nan")), "timeout must be"),
         (lambda: Dependency("n", scope="cluster"), "host, process"),
+        (lambda: Dependency(10**9999), "printable text of 1 to 255 bytes, got a value of type int"),
+        (lambda: Dependency("n", limit=10**9999), "1 to 65535, got a value of type int"),
+        (lambda: Dependency("n", deadline=10**9999), "0.001 to 86400, got a value of type int"),
+        (lambda: constant(10**9999), "0 to 86400 seconds, got a value of type int"),
+        (lambda: constant(Unshown()), "0 to 86400 seconds, got a value of type Unshown"),
+        (lambda: Health(bool, opens="no"), "opens must be True or False, got 'no'"),
+        (lambda: HealthChecks(3), "3 has no health to be checked"),
         (
             lambda: Dependency("n", breaker=Breaker(probe_timeout=2), timeout=2),
             "probe_timeout of the breaker must be more than timeout, 2, got 2",
@@ -99,3 +115,11 @@ def test_what_is_left_out_is_within_bounds_whatever_is_given():
 def test_rejections_are_of_one_family():
     assert issubclass(BreakerOpen, Rejected) and issubclass(LimitExceeded, Rejected)
     assert not issubclass(Rejected, (OSError, TimeoutError))
+
+
+@pytest.mark.parametrize("now_ms", [(1 << 38) - 1, 1 << 38, (1 << 63) - 1])
+def test_a_budget_goes_on_at_times_that_its_word_has_no_room_for(now_ms):
+    budget = RetryBudget(ratio=0, floor=1, capacity=2)
+    cell = Dependency("n", retry=Retry(budget=budget), scope="process").cell
+    assert cell.tokens(now_ms - 1) == cell.tokens(now_ms) == 2000
+    assert cell.hold(now_ms)
