@@ -118,9 +118,9 @@ class GuardedTask(Task):
         """Celery's: have the task tried again, where the policy says so; else raise the error."""
         error = exc or sys.exc_info()[1]
         call = getattr(self.request, _CALL, None)
-        if call is not None and issubclass(type(error), fp.errors.Rejected):
+        if call is not None and isinstance(error, fp.errors.Rejected):
             raise error  # which puts it back
-        if call is not None and issubclass(type(error), Exception):
+        if call is not None and isinstance(error, Exception):
             wait = self._wait(call, error, max_retries)
             if wait < 0:
                 raise error

@@ -8,10 +8,10 @@ What is tried again are those that it calls retryable: 408, 423, 425, 429, 502, 
 from __future__ import annotations
 
 from collections.abc import Collection
+from types import TracebackType
 from typing import Final, Literal, TypeVar, get_args
 
 import faultplane as fp
-from faultplane.classify.evidence import traceback_of
 
 __all__ = [
     "IDEMPOTENT",
@@ -96,7 +96,8 @@ def without_our_frames(error: BaseException) -> None:
 
     Whoever calls a client sees the client's own then, as it would be without us.
     """
-    traceback = traceback_of(error)
+    # As of the base class, which no property of a subclass stands in front of.
+    traceback: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
     while traceback is not None and traceback.tb_next is not None:
         if not str(traceback.tb_frame.f_globals.get("__name__")).startswith("faultplane."):
             break

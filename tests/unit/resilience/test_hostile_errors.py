@@ -130,7 +130,7 @@ async def raised_by(awaited):
     """What it raised: not out of a task, where asyncio asks an error for its class, and hangs."""
     try:
         await awaited
-    except BaseException as error:  # noqa: BLE001 - whatever it is
+    except BaseException as error:
         return error
 
 
