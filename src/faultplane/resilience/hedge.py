@@ -228,9 +228,12 @@ class Race:
 
 
 def _started(call: Any, function: Callable[[], Any]) -> asyncio.Future[Any]:
-    """A hedge, which runs."""
+    """A hedge, which runs, or has failed where the function raises before there is a coroutine."""
     try:
         task: asyncio.Future[Any] = asyncio.ensure_future(function())
+    except Exception as error:  # noqa: BLE001 - whatever it is, the first try may still answer
+        task = asyncio.get_running_loop().create_future()
+        task.set_exception(error)
     except BaseException:
         call.ignored()
         raise

@@ -134,6 +134,28 @@ async def test_a_hedge_that_fails_leaves_the_first_to_answer(hedged, seen):
 
 
 @awaited
+async def test_a_hedge_that_fails_before_it_runs_leaves_the_first_to_answer(hedged, seen):
+    pay = hedged()
+    calls = []
+
+    def ask():
+        calls.append(1)
+        if len(calls) > 1:
+            raise ConnectionResetError("before there is a coroutine")
+
+        async def answers():
+            while len(calls) < 2:  # noqa: ASYNC110 - a test looks
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+            return "first"
+
+        return answers()
+
+    assert await pay.acall(ask) == "first"
+    assert seen(pay).totals["failures"] == 1
+
+
+@awaited
 async def test_where_all_fail_the_first_error_is_raised_as_it_was_and_tried_again(hedged, seen):
     pay = hedged(retry=fp.Retry(attempts=2, backoff=fp.constant(0)))
     failures = (ended(1), TimeoutError("first")), (0, ConnectionResetError("hedge"))
