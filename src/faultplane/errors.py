@@ -28,6 +28,7 @@ __all__ = [
     "MissingExtra",
     "NativeMismatch",
     "QueryError",
+    "RateLimited",
     "Rejected",
     "StackNotFound",
     "StorageError",
